@@ -1,0 +1,1 @@
+"""The readable NumPy version of every kernel: its definition."""

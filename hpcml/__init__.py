@@ -1,0 +1,51 @@
+"""hpcml: scikit-learn's trees, forests and grid searches, as fast as the hardware allows.
+
+Submodules load when they are first used (``hpcml.ensemble``, ``hpcml.model_selection``, ...), so ``import hpcml``
+costs next to nothing and loads no optional library.
+
+Examples
+--------
+>>> import hpcml
+>>> with hpcml.config_context(n_threads=1):
+...     hpcml.get_config()["n_threads"]
+1
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from hpcml.config import config_context, get_config, set_config
+
+if TYPE_CHECKING:
+    from hpcml import cli, config, data, ensemble, errors, kernels, machine, model_selection, protocol, tree
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "cli",
+    "config",
+    "config_context",
+    "data",
+    "ensemble",
+    "errors",
+    "get_config",
+    "kernels",
+    "machine",
+    "model_selection",
+    "protocol",
+    "set_config",
+    "tree",
+]
+
+_SUBMODULES = frozenset(__all__) - {"__version__", "config_context", "get_config", "set_config"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"hpcml.{name}")
+    raise AttributeError(f"module 'hpcml' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,290 @@
+"""Settings: what an argument did not say, the context does, then the process, then the environment.
+
+Two dials: ``kernels`` (which implementation computes) and ``n_threads`` (the thread budget). Each is taken from the
+innermost `config_context`, else from `set_config`, else from ``HPCML_KERNELS`` or ``HPCML_NUM_THREADS``, else it is
+automatic. The environment is read when a setting is used, and never written.
+"""
+
+import contextlib
+import contextvars
+import numbers
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hpcml import machine
+
+__all__ = [
+    "KERNELS",
+    "config_context",
+    "get_config",
+    "kernels",
+    "n_threads",
+    "restored",
+    "set_config",
+    "snapshot",
+]
+
+#: Values of the setting ``kernels``.
+KERNELS = ("auto", "cython", "numba", "reference")
+
+_NOTHING: dict[str, Any] = {"kernels": None, "n_threads": None}
+_process: dict[str, Any] = dict(_NOTHING)  # set_config; every thread sees it
+_context: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("hpcml", default=_NOTHING)
+_forked = False
+
+
+def _mark_forked() -> None:
+    global _forked
+    _forked = True
+
+
+# GNU OpenMP hangs in a forked child of a parent that has used threads; fresh interpreters (spawn, loky) are not marked.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mark_forked)
+
+
+def _checked_kernels(value: Any, name: str = "kernels") -> str | None:
+    if value is None or value in KERNELS:
+        return value
+    raise ValueError(f"{name} must be one of {', '.join(KERNELS)}. Got {value!r} instead.")
+
+
+def _checked_threads(value: Any, name: str = "n_threads") -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer of at least 1 or None. Got {value!r} instead.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1. Got {value} instead.")
+    return int(value)
+
+
+def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "kernels": _checked_kernels(settings.get("kernels")),
+        "n_threads": _checked_threads(settings.get("n_threads")),
+    }
+
+
+def _threads_of_environment(name: str) -> int | None:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1. Got {text!r} instead.")
+    return int(text)
+
+
+def _openmp_threads() -> int | None:
+    # joblib's process workers set OMP_NUM_THREADS to their share of the cores. Others may write lists ("4,2") there:
+    # the first number is the outermost level; what is no number is OpenMP's to complain about, not ours.
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return max(1, int(text)) if text.isdecimal() else None
+
+
+def _explicit(name: str) -> Any:
+    value = _context.get()[name]
+    return _process[name] if value is None else value
+
+
+@contextlib.contextmanager
+def config_context(*, kernels: str | None = None, n_threads: int | None = None) -> Iterator[None]:
+    """Change settings inside a ``with`` block, for the code that this thread or task runs in it.
+
+    Parameters
+    ----------
+    kernels : {'auto', 'cython', 'numba', 'reference'}, optional
+        Which implementation computes; 'auto' takes the fastest that is available. None leaves the setting alone.
+    n_threads : int, optional
+        Thread budget of estimators whose ``n_jobs`` is None. None leaves the setting alone.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is none of those.
+
+    Notes
+    -----
+    The settings are context variables: threads and processes that the block starts do not see them. A search carries
+    them to joblib's workers with `snapshot` and `restored`.
+
+    Examples
+    --------
+    >>> import hpcml
+    >>> with hpcml.config_context(kernels="reference"):
+    ...     hpcml.get_config()["kernels"]
+    'reference'
+    """
+    new = _checked({"kernels": kernels, "n_threads": n_threads})
+    outer = _context.get()
+    token = _context.set({name: outer[name] if value is None else value for name, value in new.items()})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def set_config(**settings: Any) -> None:
+    """Change settings of the whole process; `config_context` still goes before them.
+
+    Parameters
+    ----------
+    **settings
+        ``kernels`` and ``n_threads`` as in `config_context`. None gives a setting back to the environment;
+        one that is not named stays as it is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is not allowed, or a setting does not exist.
+
+    Examples
+    --------
+    >>> import hpcml
+    >>> hpcml.set_config(n_threads=1)
+    >>> hpcml.get_config()["n_threads"]
+    1
+    >>> hpcml.set_config(n_threads=None)
+    """
+    unknown = sorted(set(settings) - set(_NOTHING))
+    if unknown:
+        raise TypeError(f"settings must be among {', '.join(_NOTHING)}. Got {', '.join(unknown)} instead.")
+    new = _checked(settings)
+    _process.update({name: new[name] for name in settings})
+
+
+def get_config() -> dict[str, Any]:
+    """Return the settings in force here, with everything automatic resolved.
+
+    Returns
+    -------
+    dict
+        ``kernels`` : str, ``n_threads`` : int.
+
+    Examples
+    --------
+    >>> import hpcml
+    >>> sorted(hpcml.get_config())
+    ['kernels', 'n_threads']
+    """
+    return {"kernels": kernels(), "n_threads": n_threads()}
+
+
+def kernels() -> str:
+    """Return which implementation is asked for: context, process, ``HPCML_KERNELS``, else 'auto'.
+
+    Returns
+    -------
+    str
+        One of `KERNELS`.
+
+    Raises
+    ------
+    ValueError
+        If ``HPCML_KERNELS`` holds anything else.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.config_context(kernels="auto"):
+    ...     config.kernels()
+    'auto'
+    """
+    value = _explicit("kernels")
+    if value is None:
+        value = _checked_kernels(os.environ.get("HPCML_KERNELS", "").strip() or None, "HPCML_KERNELS")
+    return value or "auto"
+
+
+def n_threads(n_jobs: int | None = None) -> int:
+    """Return how many threads a kernel may use.
+
+    Parameters
+    ----------
+    n_jobs : int, optional
+        An estimator's ``n_jobs``: at least 1, or negative as in joblib (-1 all usable cores, -2 all but one). None
+        is the thread budget: context, process, ``HPCML_NUM_THREADS``, else the usable cores, of which
+        ``OMP_NUM_THREADS`` (which joblib's process workers set to their share) may leave fewer.
+
+    Returns
+    -------
+    int
+        At least 1; always 1 in a forked child, where GNU OpenMP would hang.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `n_jobs` is 0 or no integer, or an environment variable is no number of threads.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> config.n_threads(3)
+    3
+    >>> with config.config_context(n_threads=2):
+    ...     config.n_threads(), config.n_threads(1)
+    (2, 1)
+    """
+    if n_jobs is not None:
+        if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral):
+            raise TypeError(f"n_jobs must be an integer other than 0 or None. Got {n_jobs!r} instead.")
+        if n_jobs == 0:
+            raise ValueError("n_jobs must be an integer other than 0 or None. Got 0 instead.")
+    if _forked:
+        return 1
+    if n_jobs is not None:
+        return int(n_jobs) if n_jobs > 0 else max(1, machine.usable_cores()[0] + 1 + int(n_jobs))
+    value = _explicit("n_threads") or _threads_of_environment("HPCML_NUM_THREADS")
+    if value is None:
+        value = min(machine.usable_cores()[0], _openmp_threads() or machine.usable_cores()[0])
+    return int(value)
+
+
+def snapshot() -> dict[str, Any]:
+    """Return the settings to carry to another thread or process.
+
+    Returns
+    -------
+    dict
+        Picklable. ``kernels`` with the environment resolved, because a worker may have been started with another
+        one; ``n_threads`` only if it was set by code, because a worker has its own share of the cores.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.config_context(kernels="reference", n_threads=2):
+    ...     carried = config.snapshot()
+    >>> with config.restored(carried):
+    ...     config.kernels(), config.n_threads()
+    ('reference', 2)
+    """
+    return {"kernels": kernels(), "n_threads": _explicit("n_threads")}
+
+
+@contextlib.contextmanager
+def restored(snapshot: Mapping[str, Any]) -> Iterator[None]:
+    """Apply the settings of a `snapshot` inside a ``with`` block, in place of those in force.
+
+    Parameters
+    ----------
+    snapshot : mapping
+        What `snapshot` returned; give it another ``n_threads`` to set the task's share of the cores.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is not allowed.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.restored({**config.snapshot(), "n_threads": 1}):
+    ...     config.n_threads()
+    1
+    """
+    token = _context.set(_checked(snapshot))
+    try:
+        yield
+    finally:
+        _context.reset(token)

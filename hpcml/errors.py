@@ -1,0 +1,26 @@
+"""The exceptions of hpcml; wrong arguments raise ValueError and TypeError, as in scikit-learn."""
+
+__all__ = ["HpcmlError", "JournalMismatch", "KernelUnavailable", "WorkerLost"]
+
+
+class HpcmlError(Exception):
+    """Base of every error that is hpcml's own.
+
+    Examples
+    --------
+    >>> from hpcml.errors import HpcmlError, JournalMismatch
+    >>> issubclass(JournalMismatch, HpcmlError)
+    True
+    """
+
+
+class KernelUnavailable(HpcmlError, ImportError):
+    """The implementation asked for cannot run here; the message gives the reasons and the cure."""
+
+
+class WorkerLost(HpcmlError, RuntimeError):
+    """A worker died (killed, out of memory) before it answered."""
+
+
+class JournalMismatch(HpcmlError, ValueError):
+    """The journal of a search was written for other data, another grid or another version."""

@@ -1,0 +1,159 @@
+"""The one registry of kernels and its one lookup.
+
+An implementation of a kernel is the function with the kernel's name in ``hpcml.kernels.<implementation>.<module>``;
+that it exists is its registration. Nothing loads before it is looked up.
+"""
+
+import functools
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from hpcml import config
+from hpcml.errors import KernelUnavailable
+from hpcml.kernels import contract
+
+__all__ = ["CURES", "IMPLEMENTATIONS", "Availability", "available", "lookup"]
+
+#: Implementations, fastest first: the order in which ``kernels="auto"`` prefers them.
+IMPLEMENTATIONS = ("cython", "numba", "reference")
+
+#: The command that makes an implementation available.
+CURES = {
+    "cython": (
+        "install a C compiler (Debian, Ubuntu: `sudo apt-get install gcc libc6-dev`; macOS: "
+        "`xcode-select --install`), then `python -m pip install --force-reinstall --no-deps --no-cache-dir hpcml` "
+        "(in a checkout: `python -m pip install -e .`)"
+    ),
+    "numba": '`python -m pip install "hpcml[numba]"`',
+    "reference": "`python -m pip install --force-reinstall --no-deps hpcml`",
+}
+
+_warned = False
+
+
+class Availability(NamedTuple):
+    """What `available` says of one kernel."""
+
+    kernel: str
+    implementation: str | None
+    reasons: dict[str, str | None]
+
+
+@functools.cache
+def _load(name: str, implementation: str) -> Callable[..., Any] | str:
+    """Return the function, or the reason why there is none."""
+    kernel = contract.KERNELS[name]
+    if implementation in kernel.declined:
+        return f"not implemented by design: {kernel.declined[implementation]}"
+    module = f"hpcml.kernels.{implementation}.{kernel.module}"
+    try:
+        function: Callable[..., Any] | None = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        if implementation == "cython" and importlib.util.find_spec(module) is None:
+            return "not compiled when hpcml was installed"
+        if implementation == "numba" and importlib.util.find_spec("numba") is None:
+            return "numba is not installed"
+        return f"cannot be loaded ({error})"
+    return function or f"module {module} has no function {name}"
+
+
+def _order(name: str, wanted: str) -> tuple[str, ...]:
+    """Return the implementations to try: the one that is wanted, and others only where it declines by design."""
+    if wanted == "auto":
+        return IMPLEMENTATIONS
+    if wanted in contract.KERNELS[name].declined:
+        return IMPLEMENTATIONS
+    return (wanted,)
+
+
+def lookup(name: str) -> Callable[..., Any]:
+    """Return the best available implementation of a kernel under the configuration.
+
+    Parameters
+    ----------
+    name : str
+        Name of the kernel, a key of `hpcml.kernels.contract.KERNELS`.
+
+    Returns
+    -------
+    callable
+        Takes the arguments that the contract says. Under ``kernels="auto"`` the fastest implementation that works.
+        Under another setting that one; only where it declines the kernel *by design* (numba grows no trees) the
+        preference order decides, because the bits are the same. One that is missing is never replaced in silence.
+
+    Raises
+    ------
+    KernelUnavailable
+        If the implementation asked for cannot run here; the message names the reason and the cure.
+    ValueError
+        If there is no such kernel.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once a process, if ``kernels="auto"`` has to do without the compiled kernels.
+
+    Examples
+    --------
+    >>> from hpcml import config_context
+    >>> from hpcml.kernels import lookup
+    >>> with config_context(kernels="reference"):
+    ...     find_bins = lookup("find_bins")
+    >>> find_bins.__name__
+    'find_bins'
+    """
+    if name not in contract.KERNELS:
+        raise ValueError(f"name must be a kernel: {', '.join(contract.KERNELS)}. Got {name!r} instead.")
+    wanted = config.kernels()
+    reasons = []
+    for implementation in _order(name, wanted):
+        found = _load(name, implementation)
+        if not isinstance(found, str):
+            if wanted == "auto" and reasons:
+                _warn_once(implementation, reasons)
+            return found
+        reasons.append(f"{implementation}: {found}; to mend it, {CURES[implementation]}")
+    raise KernelUnavailable(
+        f'No implementation of the kernel {name!r} can run under kernels="{wanted}". ' + ". ".join(reasons) + "."
+    )
+
+
+def _warn_once(implementation: str, reasons: list[str]) -> None:
+    global _warned
+    if not _warned and "cython" in reasons[0].split(":")[0]:
+        _warned = True
+        warnings.warn(
+            f"hpcml runs on its slower {implementation} kernels. {reasons[0]}. `hpcml info` shows all kernels; "
+            f'hpcml.set_config(kernels="{implementation}") silences this.',
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def available() -> list[Availability]:
+    """Return, for every kernel, which implementation would run and why each other one cannot.
+
+    Returns
+    -------
+    list of Availability
+        ``(kernel, implementation, reasons)``: `implementation` is None where the configuration allows none;
+        `reasons` maps every implementation to None if it works, else to the reason.
+
+    Examples
+    --------
+    >>> from hpcml import config_context
+    >>> from hpcml.kernels import available
+    >>> with config_context(kernels="reference"):
+    ...     {row.implementation for row in available()}
+    {'reference'}
+    """
+    rows = []
+    for name in contract.KERNELS:
+        loaded = {implementation: _load(name, implementation) for implementation in IMPLEMENTATIONS}
+        reasons = {key: found if isinstance(found, str) else None for key, found in loaded.items()}
+        would_run = next((key for key in _order(name, config.kernels()) if reasons[key] is None), None)
+        rows.append(Availability(name, would_run, reasons))
+    return rows

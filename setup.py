@@ -1,0 +1,131 @@
+"""Build the compiled kernels: every ``ext/cython/<name>.pyx`` becomes ``hpcml.kernels.cython.<name>``.
+
+All other metadata is in pyproject.toml. Without a C compiler the installation still succeeds, on the numba
+and NumPy kernels; ``HPCML_REQUIRE=cython`` in the environment turns that into a failure.
+"""
+
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+try:
+    from setuptools.errors import BaseError as BuildError
+    from setuptools.errors import CompileError, LinkError
+except ImportError:  # pragma: no cover - setuptools older than the build requirement
+    from distutils.errors import CompileError, LinkError
+    from distutils.errors import DistutilsError as BuildError
+
+SOURCES = Path("ext/cython")
+HEADERS = Path("ext/include")
+GENERATED = "build/cython"  # the C that Cython writes: never beside its .pyx
+
+# -ffp-contract=off: a fused a*b + c rounds once instead of twice; one ulp flips a split, and trees must be equal
+# to the bit on every machine. -fno-math-errno lets sqrt be one instruction and changes no value.
+FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall"]
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+}
+REQUIRED = "cython" in os.environ.get("HPCML_REQUIRE", "").replace(" ", "").split(",")
+
+PLAIN_PROBE = "int main(void) { return 0; }\n"
+OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 0; }\n"
+
+
+def openmp_candidates():
+    """Yield (compile flags, link flags) that may give OpenMP on this system."""
+    yield ["-fopenmp"], ["-fopenmp"]
+    if sys.platform == "darwin":
+        for prefix in (os.environ.get("LIBOMP_PREFIX"), "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"):
+            if prefix and Path(prefix, "include", "omp.h").exists():
+                yield (
+                    ["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"],
+                    [f"-L{prefix}/lib", "-lomp", f"-Wl,-rpath,{prefix}/lib"],
+                )
+
+
+class BuildKernels(build_ext):
+    """Translate with Cython into build/, find out what the compiler can do, and compile."""
+
+    def build_extensions(self):
+        """Build every kernel, or none where nothing can compile C."""
+        if not self.extensions:
+            return
+        if self.compiler.compiler_type == "msvc" or not self._compiles(PLAIN_PROBE, [], []):
+            self._give_up("no C compiler that takes gcc's options was found")
+            return
+        for compile_flags, link_flags in openmp_candidates():
+            if self._compiles(OPENMP_PROBE, compile_flags, link_flags):
+                break
+        else:
+            compile_flags, link_flags = [], []
+            self.warn("hpcml: the C compiler has no OpenMP; compiled kernels will use one thread")
+        self._translate()
+        for extension in self.extensions:
+            extension.extra_compile_args = FLAGS + compile_flags
+            extension.extra_link_args = list(link_flags)
+        self.parallel = self.parallel or min(len(self.extensions), os.cpu_count() or 1)
+        super().build_extensions()
+
+    def _compiles(self, source, compile_flags, link_flags):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "probe.c")
+            file.write_text(source)
+            try:
+                # an absolute source would be mirrored below output_dir, so nothing lands in the tree
+                objects = self.compiler.compile([str(file)], output_dir=folder, extra_postargs=compile_flags)
+                self.compiler.link_executable(
+                    objects, "probe", output_dir=folder, extra_postargs=link_flags
+                )
+            except (CompileError, LinkError, BuildError, OSError):
+                return False
+        return True
+
+    def _give_up(self, reason):
+        if REQUIRED:
+            raise CompileError(f"hpcml: {reason}, and HPCML_REQUIRE names cython")
+        self.warn(f"hpcml: {reason}; installing without compiled kernels (numba and NumPy remain)")
+
+    def _translate(self):
+        """Replace each .pyx by its generated C; the other attributes of the extensions stay as they are."""
+        import numpy as np
+        from Cython.Build import cythonize
+
+        translated = cythonize(
+            [Extension(e.name, list(e.sources), depends=list(e.depends)) for e in self.extensions],
+            build_dir=GENERATED,
+            compiler_directives=DIRECTIVES,
+            include_path=[str(SOURCES)],
+            force=bool(self.force),
+        )
+        for extension, done in zip(self.extensions, translated, strict=True):
+            extension.sources = list(done.sources)
+            extension.include_dirs = [str(HEADERS), np.get_include()]
+
+
+def extensions():
+    """Return one extension for each file of ext/cython."""
+    headers = sorted(str(path) for path in HEADERS.glob("*.h"))
+    return [
+        Extension(
+            f"hpcml.kernels.cython.{path.stem}",
+            [str(path)],
+            depends=headers + sorted(str(pxd) for pxd in SOURCES.glob("*.pxd")),
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            libraries=[] if platform.system() == "Windows" else ["m"],
+            optional=not REQUIRED,
+        )
+        for path in sorted(SOURCES.glob("*.pyx"))
+    ]
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

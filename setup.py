@@ -24,8 +24,8 @@ SOURCES = Path("ext/cython")
 HEADERS = Path("ext/include")
 GENERATED = "build/cython"  # the C that Cython writes: never beside its .pyx
 
-# -ffp-contract=off: a fused a*b + c rounds once instead of twice; one ulp flips a split, and trees must be equal
-# to the bit on every machine. -fno-math-errno lets sqrt be one instruction and changes no value.
+# -ffp-contract=off: a fused a*b + c rounds once instead of twice; one ulp flips a split, and trees must be
+# equal to the bit on every machine. -fno-math-errno lets sqrt be one instruction and changes no value.
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall"]
 DIRECTIVES = {
     "language_level": 3,
@@ -83,9 +83,7 @@ class BuildKernels(build_ext):
             try:
                 # an absolute source would be mirrored below output_dir, so nothing lands in the tree
                 objects = self.compiler.compile([str(file)], output_dir=folder, extra_postargs=compile_flags)
-                self.compiler.link_executable(
-                    objects, "probe", output_dir=folder, extra_postargs=link_flags
-                )
+                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=link_flags)
             except (CompileError, LinkError, BuildError, OSError):
                 return False
         return True

@@ -1,7 +1,7 @@
 """hpcml: scikit-learn's trees, forests and grid searches, as fast as the hardware allows.
 
-Submodules load when they are first used (``hpcml.ensemble``, ``hpcml.model_selection``, ...), so ``import hpcml``
-costs next to nothing and loads no optional library.
+Submodules load when they are first used (``hpcml.ensemble``, ``hpcml.model_selection``, ...), so ``import
+hpcml`` costs next to nothing and loads no optional library.
 
 Examples
 --------

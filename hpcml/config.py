@@ -1,8 +1,9 @@
 """Settings: what an argument did not say, the context does, then the process, then the environment.
 
-Two dials: ``kernels`` (which implementation computes) and ``n_threads`` (the thread budget). Each is taken from the
-innermost `config_context`, else from `set_config`, else from ``HPCML_KERNELS`` or ``HPCML_NUM_THREADS``, else it is
-automatic. The environment is read when a setting is used, and never written.
+Two dials: ``kernels`` (which implementation computes) and ``n_threads`` (the thread budget). Each is taken
+from the innermost `config_context`, else from `set_config`, else from ``HPCML_KERNELS`` or
+``HPCML_NUM_THREADS``, else it is automatic. The environment is read when a setting is used, and never
+written.
 """
 
 import contextlib
@@ -39,7 +40,8 @@ def _mark_forked() -> None:
     _forked = True
 
 
-# GNU OpenMP hangs in a forked child of a parent that has used threads; fresh interpreters (spawn, loky) are not marked.
+# GNU OpenMP hangs in a forked child of a parent that has used threads; fresh interpreters (spawn, loky) are
+# not marked.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_mark_forked)
 
@@ -77,8 +79,9 @@ def _threads_of_environment(name: str) -> int | None:
 
 
 def _openmp_threads() -> int | None:
-    # joblib's process workers set OMP_NUM_THREADS to their share of the cores. Others may write lists ("4,2") there:
-    # the first number is the outermost level; what is no number is OpenMP's to complain about, not ours.
+    # joblib's process workers set OMP_NUM_THREADS to their share of the cores. Others may write lists ("4,2")
+    # there: the first number is the outermost level; what is no number is OpenMP's to complain about, not
+    # ours.
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return max(1, int(text)) if text.isdecimal() else None
 
@@ -95,7 +98,8 @@ def config_context(*, kernels: str | None = None, n_threads: int | None = None) 
     Parameters
     ----------
     kernels : {'auto', 'cython', 'numba', 'reference'}, optional
-        Which implementation computes; 'auto' takes the fastest that is available. None leaves the setting alone.
+        Which implementation computes; 'auto' takes the fastest that is available. None leaves the setting
+        alone.
     n_threads : int, optional
         Thread budget of estimators whose ``n_jobs`` is None. None leaves the setting alone.
 
@@ -106,8 +110,8 @@ def config_context(*, kernels: str | None = None, n_threads: int | None = None) 
 
     Notes
     -----
-    The settings are context variables: threads and processes that the block starts do not see them. A search carries
-    them to joblib's workers with `snapshot` and `restored`.
+    The settings are context variables: threads and processes that the block starts do not see them. A search
+    carries them to joblib's workers with `snapshot` and `restored`.
 
     Examples
     --------
@@ -203,8 +207,8 @@ def n_threads(n_jobs: int | None = None) -> int:
     Parameters
     ----------
     n_jobs : int, optional
-        An estimator's ``n_jobs``: at least 1, or negative as in joblib (-1 all usable cores, -2 all but one). None
-        is the thread budget: context, process, ``HPCML_NUM_THREADS``, else the usable cores, of which
+        An estimator's ``n_jobs``: at least 1, or negative as in joblib (-1 all usable cores, -2 all but one).
+        None is the thread budget: context, process, ``HPCML_NUM_THREADS``, else the usable cores, of which
         ``OMP_NUM_THREADS`` (which joblib's process workers set to their share) may leave fewer.
 
     Returns
@@ -247,8 +251,9 @@ def snapshot() -> dict[str, Any]:
     Returns
     -------
     dict
-        Picklable. ``kernels`` with the environment resolved, because a worker may have been started with another
-        one; ``n_threads`` only if it was set by code, because a worker has its own share of the cores.
+        Picklable. ``kernels`` with the environment resolved, because a worker may have been started with
+        another one; ``n_threads`` only if it was set by code, because a worker has its own share of the
+        cores.
 
     Examples
     --------

@@ -64,7 +64,8 @@ def usable_cores(root: str | Path = "/", environ: Mapping[str, str] | None = Non
     Returns
     -------
     n : int
-        The least of the affinity mask, the cgroup quota (rounded up to whole cores) and ``SLURM_CPUS_PER_TASK``.
+        The least of the affinity mask, the cgroup quota (rounded up to whole cores) and
+        ``SLURM_CPUS_PER_TASK``.
     reason : str
         Which of these decided, such as ``"affinity: 2 of 8 cores"``.
 
@@ -93,7 +94,7 @@ def usable_cores(root: str | Path = "/", environ: Mapping[str, str] | None = Non
 
 @functools.lru_cache(maxsize=16)
 def _cgroup_quota(root: str) -> float | None:
-    """Return the least CPU quota, in cores, of this process's cgroup and those above it (versions 1 and 2)."""
+    """Return the least CPU quota, in cores, of this process's cgroup and those above it."""
     quotas = []
     for line in _lines(Path(root, "proc/self/cgroup")):
         number, _, rest = line.partition(":")
@@ -177,7 +178,9 @@ def instruction_sets() -> list[str]:
     True
     """
     if platform.machine().lower() in ("aarch64", "arm64"):
-        return ["neon" if flag == "asimd" else flag for flag in _SHOWN_FLAGS_ARM if flag in _flags()] or ["neon"]
+        return ["neon" if flag == "asimd" else flag for flag in _SHOWN_FLAGS_ARM if flag in _flags()] or [
+            "neon"
+        ]
     return [flag for flag in _SHOWN_FLAGS if flag in _flags()]
 
 
@@ -321,8 +324,9 @@ def describe() -> dict[str, Any]:
     Returns
     -------
     dict
-        Time, processor, cores and why that many, caches, instruction sets, memory, load, system, compiler, libc,
-        versions, BLAS and thread pools loaded now, and the environment variables that set numbers of threads.
+        Time, processor, cores and why that many, caches, instruction sets, memory, load, system, compiler,
+        libc, versions, BLAS and thread pools loaded now, and the environment variables that set numbers of
+        threads.
 
     Examples
     --------

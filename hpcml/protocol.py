@@ -1,8 +1,8 @@
 """The search protocol: how an estimator shares work between the candidates of a grid.
 
 An estimator that can share implements `plan_grid` and `fit_grid` (see `GridSharing`). A search asks it for
-batches, hands them to joblib, and never learns what the estimator is. Batches follow from the grid alone, never
-from the number of workers, so that results do not change with ``n_jobs``, backend or resume.
+batches, hands them to joblib, and never learns what the estimator is. Batches follow from the grid alone,
+never from the number of workers, so that results do not change with ``n_jobs``, backend or resume.
 """
 
 import math
@@ -40,8 +40,8 @@ class Batch:
     Raises
     ------
     ValueError
-        If the batch is empty or names something twice, if the cost is negative or not finite, or if the weights
-        are not one non-negative share a candidate with sum 1.
+        If the batch is empty or names something twice, if the cost is negative or not finite, or if the
+        weights are not one non-negative share a candidate with sum 1.
 
     Examples
     --------
@@ -133,7 +133,7 @@ class GridSharing(Protocol):
         Yields
         ------
         (i_candidate, i_fold, fitted, values) : tuple
-            `fitted` equals the separate fit and is valid until the next step; `values` maps each response to its
-            values on the test rows.
+            `fitted` equals the separate fit and is valid until the next step; `values` maps each response to
+            its values on the test rows.
         """
         ...

@@ -1,8 +1,8 @@
 """What every kernel takes and returns: shape, dtype, contiguity and IN/OUT of each argument, said once.
 
 The page of the documentation, ``hpcml info`` and the checks of the tests are made from these tables.
-Dimensions are letters: ``n`` rows, ``d`` features, ``T`` trees, ``N`` nodes of all trees, ``K`` values a node;
-the same letter means the same number in one call.
+Dimensions are letters: ``n`` rows, ``d`` features, ``T`` trees, ``N`` nodes of all trees, ``K`` values a
+node; the same letter means the same number in one call.
 """
 
 import numbers
@@ -14,7 +14,17 @@ import numpy as np
 
 from hpcml.kernels.nodes import MAX_CODES, NODE_DTYPE
 
-__all__ = ["KERNELS", "KINDS", "Array", "Kernel", "Result", "Scalar", "check_call", "check_result", "markdown"]
+__all__ = [
+    "KERNELS",
+    "KINDS",
+    "Array",
+    "Kernel",
+    "Result",
+    "Scalar",
+    "check_call",
+    "check_result",
+    "markdown",
+]
 
 #: Kinds of kernels, and what each hands back.
 KINDS = {
@@ -91,7 +101,9 @@ _TYPES: dict[str, type] = {"int": numbers.Integral, "float": numbers.Real, "str"
 _ROWS = Array("X", ("float32",), ("n", "d"), "the table; NaN is a missing value")
 _UPPER = Array("upper", ("float32",), ("d", MAX_CODES), "largest training value of every bin")
 _LOWER = Array("lower", ("float32",), ("d", MAX_CODES), "smallest training value of every bin")
-_N_BINS = Array("n_bins", ("int32",), ("d",), "number of bins of every feature, without that of missing values")
+_N_BINS = Array(
+    "n_bins", ("int32",), ("d",), "number of bins of every feature, without that of missing values"
+)
 _NODES = Array("nodes", ("NODE_DTYPE",), ("N",), "the nodes of all trees, tree after tree")
 _OFFSETS = Array("offsets", ("int64",), ("T+1",), "first node of every tree, then N")
 _THREADS = Scalar("n_threads", "int", "threads to use; the result does not depend on it", low=1)
@@ -117,9 +129,69 @@ _DECLARED = (
         "apply_bins",
         "rows",
         "binning",
-        "Replace every value by the number of bins that lie wholly below it, at most the last bin's; NaN by n_bins.",
+        "Replace every value by the number of its bin: that of the bins wholly below it; NaN by `n_bins`.",
         (_ROWS, _UPPER, _N_BINS, _THREADS),
         (Result("binned", "uint8", ("n", "d"), "number of the bin of every value"),),
+    ),
+    Kernel(
+        "grow",
+        "grow",
+        "growth",
+        "Grow one tree for every seed, on the rows of a bootstrap or on all.",
+        (
+            Array("binned", ("uint8",), ("n", "d"), "bins of the training rows"),
+            _LOWER,
+            _UPPER,
+            _N_BINS,
+            Array("y", ("float64",), ("n",), "target; for classes their numbers from 0"),
+            Array(
+                "weights",
+                ("float64",),
+                ("m", "n"),
+                "weights of the rows, tree t takes row t mod m; rows of weight 0 are left out; None: all 1",
+                optional=True,
+            ),
+            Array(
+                "cumulative_weights",
+                ("float64",),
+                ("n",),
+                "running sum of the weights by which the bootstrap draws; None: all rows alike",
+                optional=True,
+            ),
+            Array("seeds", ("uint64",), ("T",), "seed of every tree"),
+            Scalar("n_draws", "int", "rows that the bootstrap draws for a tree; 0: no bootstrap", low=0),
+            Scalar(
+                "criterion",
+                "str",
+                "what a split improves",
+                choices=("gini", "entropy", "log_loss", "squared_error"),
+                keyword=True,
+            ),
+            Scalar("n_classes", "int", "number of classes; 0: regression", low=0, keyword=True),
+            Scalar("max_features", "int", "features that a node looks at", low=1, keyword=True),
+            Scalar("max_depth", "int", "deepest level of a leaf; the root is at 0", low=0, keyword=True),
+            Scalar("min_samples_split", "int", "fewest rows of a node that splits", low=2, keyword=True),
+            Scalar("min_samples_leaf", "int", "fewest rows of a leaf", low=1, keyword=True),
+            Scalar("min_weight_leaf", "float", "least weight of a leaf", low=0, keyword=True),
+            Scalar(
+                "max_leaf_nodes", "int", "most leaves, grown best first; 0: depth first", low=0, keyword=True
+            ),
+            Scalar("min_impurity_decrease", "float", "least improvement of a split", low=0, keyword=True),
+            Scalar(
+                "target_bits",
+                "int",
+                "fewest bits a unit of weight for the fixed-point target",
+                low=0,
+                keyword=True,
+            ),
+            _THREADS,
+        ),
+        (
+            Result("nodes", "NODE_DTYPE", ("N",), "the nodes of all trees, tree after tree, the root first"),
+            Result("values", "float64", ("N", "K"), "mean of the target, or share of every class"),
+            Result("offsets", "int64", ("T+1",), "first node of every tree, then N"),
+        ),
+        {"numba": "growth is one C body for every instruction set; numba would be a second design of it"},
     ),
     Kernel(
         "predict_leaves",
@@ -127,7 +199,11 @@ _DECLARED = (
         "prediction",
         "Find the leaf of every row in every tree.",
         (_ROWS, _NODES, _OFFSETS, _THREADS),
-        (Result("leaves", "int32", ("n", "T"), "number of the leaf, counted from the first node of its tree"),),
+        (
+            Result(
+                "leaves", "int32", ("n", "T"), "number of the leaf, counted from the first node of its tree"
+            ),
+        ),
     ),
     Kernel(
         "predict_values",
@@ -236,7 +312,9 @@ def check_result(name: str, result: Any, dimensions: dict[str, int]) -> None:
 def _bind(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     positional = [a.name for a in kernel.arguments if not (isinstance(a, Scalar) and a.keyword)]
     if len(args) > len(positional):
-        raise TypeError(f"{kernel.name} takes {len(positional)} positional arguments. Got {len(args)} instead.")
+        raise TypeError(
+            f"{kernel.name} takes {len(positional)} positional arguments. Got {len(args)} instead."
+        )
     given = dict(zip(positional, args, strict=False)) | kwargs
     names = [a.name for a in kernel.arguments]
     missing = [n for n in names if n not in given and n != "n_threads"]
@@ -274,9 +352,10 @@ def _check_scalar(label: str, value: Any, scalar: Scalar) -> None:
         raise TypeError(f"{label} must be of type {scalar.type}. Got {value!r} instead.")
     if scalar.choices and value not in scalar.choices:
         raise ValueError(f"{label} must be one of {', '.join(scalar.choices)}. Got {value!r} instead.")
-    low_ok = scalar.low is None or value >= scalar.low
-    if not (low_ok and (scalar.high is None or value <= scalar.high)):
-        raise ValueError(f"{label} must be from {scalar.low} to {scalar.high or 'any'}. Got {value!r} instead.")
+    number: Any = value
+    too_low = scalar.low is not None and number < scalar.low
+    if too_low or (scalar.high is not None and number > scalar.high):
+        raise ValueError(f"{label} must be {_range_text(scalar)}. Got {value!r} instead.")
 
 
 # -- documentation -----------------------------------------------------------------------------------------
@@ -312,7 +391,8 @@ def markdown() -> str:
                 lines.append(f"| `{a.name}` | IN | {a.type} | {_range_text(a)} | {a.meaning} |")
         lines += ["", "| result | | type | shape | meaning |", "| --- | --- | --- | --- | --- |"]
         lines += [
-            f"| `{r.name}` | OUT | {r.dtype} | `{_shape_text(r.shape)}` | {r.meaning} |" for r in kernel.results
+            f"| `{r.name}` | OUT | {r.dtype} | `{_shape_text(r.shape)}` | {r.meaning} |"
+            for r in kernel.results
         ]
         lines.append("")
     return "\n".join(lines)

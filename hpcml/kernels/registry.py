@@ -1,7 +1,8 @@
 """The one registry of kernels and its one lookup.
 
-An implementation of a kernel is the function with the kernel's name in ``hpcml.kernels.<implementation>.<module>``;
-that it exists is its registration. Nothing loads before it is looked up.
+An implementation of a kernel is the function with the kernel's name in
+``hpcml.kernels.<implementation>.<module>``; that it exists is its registration. Nothing loads before it is
+looked up.
 """
 
 import functools
@@ -24,8 +25,8 @@ IMPLEMENTATIONS = ("cython", "numba", "reference")
 CURES = {
     "cython": (
         "install a C compiler (Debian, Ubuntu: `sudo apt-get install gcc libc6-dev`; macOS: "
-        "`xcode-select --install`), then `python -m pip install --force-reinstall --no-deps --no-cache-dir hpcml` "
-        "(in a checkout: `python -m pip install -e .`)"
+        "`xcode-select --install`), then `python -m pip install --force-reinstall --no-deps --no-cache-dir "
+        "hpcml` (in a checkout: `python -m pip install -e .`)"
     ),
     "numba": '`python -m pip install "hpcml[numba]"`',
     "reference": "`python -m pip install --force-reinstall --no-deps hpcml`",
@@ -61,7 +62,7 @@ def _load(name: str, implementation: str) -> Callable[..., Any] | str:
 
 
 def _order(name: str, wanted: str) -> tuple[str, ...]:
-    """Return the implementations to try: the one that is wanted, and others only where it declines by design."""
+    """Return the implementations to try: the wanted one, and others only where it declines by design."""
     if wanted == "auto":
         return IMPLEMENTATIONS
     if wanted in contract.KERNELS[name].declined:
@@ -80,9 +81,10 @@ def lookup(name: str) -> Callable[..., Any]:
     Returns
     -------
     callable
-        Takes the arguments that the contract says. Under ``kernels="auto"`` the fastest implementation that works.
-        Under another setting that one; only where it declines the kernel *by design* (numba grows no trees) the
-        preference order decides, because the bits are the same. One that is missing is never replaced in silence.
+        Takes the arguments that the contract says. Under ``kernels="auto"`` the fastest implementation that
+        works. Under another setting that one; only where it declines the kernel *by design* (numba grows no
+        trees) the preference order decides, because the bits are the same. One that is missing is never
+        replaced in silence.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def lookup(name: str) -> Callable[..., Any]:
     if name not in contract.KERNELS:
         raise ValueError(f"name must be a kernel: {', '.join(contract.KERNELS)}. Got {name!r} instead.")
     wanted = config.kernels()
-    reasons = []
+    reasons: list[str] = []
     for implementation in _order(name, wanted):
         found = _load(name, implementation)
         if not isinstance(found, str):
@@ -117,7 +119,9 @@ def lookup(name: str) -> Callable[..., Any]:
             return found
         reasons.append(f"{implementation}: {found}; to mend it, {CURES[implementation]}")
     raise KernelUnavailable(
-        f'No implementation of the kernel {name!r} can run under kernels="{wanted}". ' + ". ".join(reasons) + "."
+        f'No implementation of the kernel {name!r} can run under kernels="{wanted}". '
+        + ". ".join(reasons)
+        + "."
     )
 
 
@@ -126,8 +130,8 @@ def _warn_once(implementation: str, reasons: list[str]) -> None:
     if not _warned and "cython" in reasons[0].split(":")[0]:
         _warned = True
         warnings.warn(
-            f"hpcml runs on its slower {implementation} kernels. {reasons[0]}. `hpcml info` shows all kernels; "
-            f'hpcml.set_config(kernels="{implementation}") silences this.',
+            f"hpcml runs on its slower {implementation} kernels. {reasons[0]}. `hpcml info` shows all "
+            f'kernels; hpcml.set_config(kernels="{implementation}") silences this.',
             RuntimeWarning,
             stacklevel=3,
         )

@@ -1,0 +1,117 @@
+"""The optional parts of hpcml: whether each works here and, if not, the exact command that mends it."""
+
+import functools
+import importlib
+import importlib.util
+from dataclasses import dataclass
+
+__all__ = ["PARTS", "Part", "check", "check_all"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """An optional part.
+
+    Parameters
+    ----------
+    name : str
+        Name, as in ``HPCML_REQUIRE`` and ``hpcml info``.
+    purpose : str
+        What it is good for.
+    cure : str
+        The command that mends it.
+    modules : tuple of str
+        Modules that must be importable.
+    """
+
+    name: str
+    purpose: str
+    cure: str
+    modules: tuple[str, ...]
+
+
+def _extra(name: str) -> str:
+    return f'python -m pip install "hpcml[{name}]"'
+
+
+_DECLARED = (
+    Part(
+        "cython",
+        "the compiled kernels",
+        "sudo apt-get install gcc libc6-dev && python -m pip install --force-reinstall --no-deps "
+        "--no-cache-dir hpcml  # in a checkout: python -m pip install -e .",
+        (
+            "hpcml.kernels.cython.binning",
+            "hpcml.kernels.cython.growth",
+            "hpcml.kernels.cython.prediction",
+        ),
+    ),
+    Part("numba", "fast kernels where no C compiler is found", _extra("numba"), ("numba",)),
+    Part("parquet", "Parquet tables", _extra("parquet"), ("pyarrow.parquet",)),
+    Part("polars", "polars frames", _extra("polars"), ("polars",)),
+    Part("plots", "figures", _extra("plots"), ("matplotlib",)),
+    Part(
+        "peers",
+        "the libraries that benchmarks compare with",
+        _extra("peers"),
+        ("sklearnex", "lightgbm", "xgboost"),
+    ),
+    Part("mpi", "MPI; nothing uses it yet", _extra("mpi"), ("mpi4py.MPI",)),
+    Part("spark", "Spark; nothing uses it yet", _extra("spark"), ("joblibspark", "pyspark")),
+    Part("cuda", "CUDA; nothing uses it yet", _extra("cuda"), ("pycuda",)),
+)
+
+#: The optional parts by name.
+PARTS: dict[str, Part] = {part.name: part for part in _DECLARED}
+
+
+@functools.cache
+def check(name: str) -> str | None:
+    """Return None if a part works, else the reason why not.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PARTS`.
+
+    Returns
+    -------
+    str or None
+        The first reason found. The part's modules are imported, once a process.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+
+    Examples
+    --------
+    >>> from hpcml import parts
+    >>> reason = parts.check("numba")
+    >>> reason is None or isinstance(reason, str)
+    True
+    """
+    if name not in PARTS:
+        raise ValueError(f"name must be an optional part: {', '.join(PARTS)}. Got {name!r} instead.")
+    for module in PARTS[name].modules:
+        try:
+            if importlib.util.find_spec(module) is None:
+                return f"{module} is not installed"
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            return f"{error.name} is not installed"
+        except Exception as error:  # a broken library raises anything on import: OSError, RuntimeError, ...
+            return f"{module} fails on import: {error}"
+    return None
+
+
+def check_all() -> dict[str, str | None]:
+    """Return `check` of every part.
+
+    Examples
+    --------
+    >>> from hpcml import parts
+    >>> list(parts.check_all()) == list(parts.PARTS)
+    True
+    """
+    return {name: check(name) for name in PARTS}

@@ -26,7 +26,7 @@ GENERATED = "build/cython"  # the C that Cython writes: never beside its .pyx
 
 # -ffp-contract=off: a fused a*b + c rounds once instead of twice; one ulp flips a split, and trees must be
 # equal to the bit on every machine. -fno-math-errno lets sqrt be one instruction and changes no value.
-FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wall"]
+FLAGS = ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-Wall"]
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,

@@ -1,0 +1,45 @@
+"""What every test shares: the `require` marker, hypothesis's profile, a configuration that no test leaks."""
+
+import os
+
+import hypothesis
+import pytest
+
+import hpcml
+from hpcml import kernels, machine
+from needs import require, required
+
+hypothesis.settings.register_profile(
+    "hpcml",
+    deadline=None,
+    database=None,
+    max_examples=25,
+    derandomize=os.environ.get("CI", "") not in ("", "0", "false"),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "hpcml"))
+
+
+def pytest_configure(config):
+    required()  # a misspelt part must not pass for one that is there
+
+
+def pytest_report_header(config):
+    rows = ", ".join(f"{row.kernel}: {row.implementation}" for row in kernels.available())
+    cores, reason = machine.usable_cores()
+    return [f"hpcml {hpcml.__version__}: {rows}", f"cores: {cores} ({reason}); isa: {machine.isa()}"]
+
+
+def pytest_runtest_setup(item):
+    for marker in item.iter_markers("require"):
+        for part in marker.args:
+            require(part)
+
+
+@pytest.fixture(autouse=True)
+def _settings_do_not_leak():
+    before = dict(hpcml.config._process)
+    yield
+    after = dict(hpcml.config._process)
+    hpcml.set_config(**before)
+    assert after == before, f"the test left set_config at {after}"

@@ -1,0 +1,51 @@
+"""``import hpcml`` is cheap and loads nothing optional; every public name resolves."""
+
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+import hpcml
+
+OPTIONAL = (
+    "numba llvmlite polars pyarrow matplotlib mpi4py pyspark joblibspark pycuda cupy lightgbm xgboost "
+    "daal4py sklearnex IPython Cython pytest"
+).split()
+
+SECONDS_ALLOWED = 0.15  # beyond importing scikit-learn
+PROCESSES = 5
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_nothing_optional_is_loaded():
+    loaded = run("import sys, hpcml; print(' '.join({name.split('.')[0] for name in sys.modules}))").split()
+    assert "hpcml" in loaded
+    assert not set(OPTIONAL) & set(loaded)
+
+
+def test_import_changes_no_environment_variable():
+    code = "import os; before = dict(os.environ); import hpcml; print(before == dict(os.environ))"
+    assert run(code) == "True"
+
+
+def test_import_costs_little_more_than_scikit_learn():
+    code = "import time, sklearn; t = time.perf_counter(); import hpcml; print(time.perf_counter() - t)"
+    seconds = [float(run(code)) for _ in range(PROCESSES)]
+    assert statistics.median(seconds) <= SECONDS_ALLOWED, seconds
+
+
+@pytest.mark.parametrize("name", hpcml.__all__)
+def test_public_names_resolve(name):
+    assert getattr(hpcml, name) is not None
+    assert name in dir(hpcml)
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'hpcml' has no attribute 'forrest'"):
+        hpcml.forrest

@@ -11,10 +11,10 @@ import hpcml
 PACKAGE = Path(hpcml.__file__).parent
 REPOSITORY = PACKAGE.parent
 
-BOTTOM = ("config", "errors", "machine", "parts", "protocol", "progress", "counterparts", "data")
+BOTTOM = "config errors machine parts protocol progress counterparts data validation".split()
 ESTIMATORS = (
     "cluster mixture linear_model svm tree ensemble decomposition feature_selection neural_network "
-    "recommendation validation"
+    "recommendation"
 ).split()
 
 #: What each layer may import beside itself; `None` is `hpcml/__init__.py`.

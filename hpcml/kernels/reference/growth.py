@@ -292,8 +292,8 @@ def _ordered_sum(a):
 
 def _lane_sum(a):
     """Sum in eight lanes, element i into lane i mod 8, then the lanes in a fixed tree."""
-    padded = np.zeros(-(-len(a) // 8) * 8)
-    padded[: len(a)] = a
+    padded = np.zeros((1 + -(-len(a) // 8)) * 8)  # the lanes start at 0
+    padded[8 : 8 + len(a)] = a
     lanes = np.cumsum(padded.reshape(-1, 8), axis=0)[-1]
     lanes = lanes[:4] + lanes[4:]
     lanes = lanes[:2] + lanes[2:]

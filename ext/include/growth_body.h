@@ -1,0 +1,6 @@
+#include "vectors.h"
+#include "growth_score.h"
+#include "growth_histogram.h"
+#include "growth_sorted.h"
+#include "growth_setup.h"
+#include "growth_tree.h"

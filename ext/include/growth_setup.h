@@ -1,0 +1,110 @@
+/* The start of a tree: rows in the bag, fixed point, streams of the root. */
+
+static void ISA(draw_rows)(const problem_t *p, uint64_t seed, uint32_t *draws) {
+    enum { BLOCK = 256 };
+    const uint64_t key = hash_at(seed, KEY_BOOTSTRAP);
+    memset(draws, 0, (size_t)p->n * sizeof *draws);
+    double u[BLOCK];
+    for (int64_t start = 0; start < p->n_draws; start += BLOCK) {
+        const int64_t count = p->n_draws - start < BLOCK ? p->n_draws - start : BLOCK;
+        for (int64_t i = 0; i < BLOCK; i++) u[i] = uniform_at(key, (uint64_t)(start + i));
+        if (!p->cumulative_weights) {
+            for (int64_t i = 0; i < count; i++) draws[(int64_t)(u[i] * (double)p->n)]++;
+            continue;
+        }
+        const double *c = p->cumulative_weights, total = c[p->n - 1];
+        for (int64_t i = 0; i < count; i++) { /* first row whose cumulative weight is above u * total */
+            const double x = u[i] * total;
+            int64_t low = 0, high = p->n - 1;
+            while (low < high) {
+                const int64_t middle = (low + high) / 2;
+                if (c[middle] > x || c[middle] == total) high = middle;
+                else low = middle + 1;
+            }
+            draws[low]++;
+        }
+    }
+}
+
+/* Choose the fixed point and whether (count, weight, target) share one 64-bit word; fill the streams of the root. */
+static int ISA(start_tree)(tree_t *t, uint64_t seed) {
+    const problem_t *p = t->p;
+    const int64_t n = p->n;
+    const double *weights = p->weights ? p->weights + t->i_weights * n : NULL;
+    if (p->n_draws) ISA(draw_rows)(p, seed, t->draws);
+    const uint32_t *draws = p->n_draws ? t->draws : NULL;
+#define WEIGHT(i) ((weights ? weights[i] : 1.0) * (draws ? (double)draws[i] : 1.0))
+    double total = 0.0, low = INFINITY, high = -INFINITY;
+    int whole = 1, unit = 1;
+    int64_t m = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double w = WEIGHT(i);
+        total += w;
+        whole &= w == floor(w);
+        unit &= (w == 1.0) | (w == 0.0);
+        m += w > 0;
+        if (!p->n_classes && w > 0) {
+            low = p->y[i] < low ? p->y[i] : low;
+            high = p->y[i] > high ? p->y[i] : high;
+        }
+    }
+    whole &= total < 0x1p51;
+    int e_w = whole ? 0 : EXACT_BITS - exponent_of(total);
+    if (e_w > MAX_EXPONENT) e_w = MAX_EXPONENT;
+    const double w_scale = ldexp(1.0, e_w);
+    const int counts_rows = p->min_samples_leaf > 1 && !unit;
+    int w_bits = whole ? bit_length((uint64_t)total) : EXACT_BITS, bits = WORD_BITS - w_bits * (counts_rows ? 2 : 1);
+    double s_scale = 0.0;
+    if (p->n_classes == 0) {
+        if (bits > EXACT_BITS) bits = EXACT_BITS;
+        t->packed = whole && bits - 1 - w_bits >= p->target_bits;
+        if (!t->packed) bits = EXACT_BITS;
+        int e_s = bits - 1 - exponent_of(total) - exponent_of(high - low);
+        s_scale = ldexp(1.0, e_s > MAX_EXPONENT ? MAX_EXPONENT : e_s);
+    } else {
+        t->packed = whole && p->n_classes == 2 && bits >= w_bits;
+        bits = w_bits;
+    }
+    t->m = m;
+    t->whole = whole;
+    t->counts_rows = counts_rows;
+    t->weight_exponent = e_w;
+    t->weight_unit = ldexp(1.0, -e_w);
+    t->weight_shift = bits;
+    t->count_shift = bits + w_bits;
+    t->sum_mask = (1ull << bits) - 1;
+    t->weight_mask = counts_rows ? (1ull << w_bits) - 1 : ~0ull;
+    t->n_planes = t->packed ? 2 : most_planes(p);
+    t->small_sums = whole && total < 0x1p26;
+    const double least = p->min_weight_leaf * w_scale;
+    t->min_w_int = (uint64_t)(whole ? ceil(least) : floor(least + 0.5));
+    if (t->min_w_int < 1) t->min_w_int = 1;
+    /* where every weight is 1, rows are counted by their weight */
+    if (t->packed && !counts_rows && t->min_w_int < (uint64_t)p->min_samples_leaf) t->min_w_int = (uint64_t)p->min_samples_leaf;
+    t->n_nodes = 0;
+    if (need_streams(t) < 0) return -1;
+    if (!t->packed && !p->n_classes && need((void **)&t->w, n, 8) < 0) return -1;
+    int64_t at = 0;
+    for (int64_t i = 0; i < n; i++) { /* without a branch: a row out of the bag is overwritten by the next */
+        const double w = WEIGHT(i), y = p->y[i];
+        const int in = w > 0;
+        double scaled = floor(w * w_scale + 0.5);
+        const uint64_t w_int = (uint64_t)(int64_t)(scaled < 1.0 ? 1.0 : scaled);
+        uint64_t s_int;
+        if (p->n_classes == 0) s_int = in ? (uint64_t)(int64_t)floor(w * ((y - low) * s_scale) + 0.5) : 0;
+        else s_int = y == 1.0 ? w_int : 0;
+        if (!p->columns) memcpy(t->bins[0] + at * t->stride, p->binned + i * p->d, (size_t)p->d);
+        if (t->packed)
+            t->pack[0][at] = s_int | w_int << t->weight_shift | (counts_rows ? 1ull << t->count_shift : 0);
+        else {
+            t->w_of_row[i] = w_int;
+            t->s_of_row[i] = p->n_classes ? (uint64_t)(int64_t)y : s_int;
+            if (t->w) t->w[i] = w;
+        }
+        if (t->target[0]) t->target[0][at] = y;
+        if (t->row[0]) t->row[0][at] = (uint32_t)i;
+        at += in;
+    }
+#undef WEIGHT
+    return 0;
+}

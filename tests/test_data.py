@@ -88,6 +88,14 @@ def test_columns_that_teach_nothing_are_left_out_and_named():
     assert encoder.describe()[1] == "nothing: left out: every value is missing"
 
 
+def test_a_brief_description_gathers_the_plain_columns():
+    described = TableEncoder().fit(rooms()[["beds", "superhost", "rent"]]).describe(brief=True)
+    assert described == [
+        "superhost: f, t -> 0, 1",
+        "2 columns of numbers, as they are; 8 missing values stay missing",
+    ]
+
+
 def test_rules_do_not_depend_on_the_order_of_rows():
     table = rooms()
     shuffled = table.sample(frac=1, random_state=3)
@@ -107,9 +115,9 @@ def test_a_column_that_went_missing_or_changed_its_kind_is_named():
     encoder = TableEncoder().fit(rooms())
     with pytest.raises(ValueError, match="Feature names seen at fit time, yet now missing:\n- beds"):
         encoder.transform(rooms().drop(columns="beds"))
-    with pytest.raises(ValueError, match="column 'beds' must hold numbers.*Got 'two' instead"):
+    with pytest.raises(ValueError, match=r"column 'beds' must hold numbers.*Got 'two' instead"):
         encoder.transform(rooms().astype({"beds": object}).assign(beds="two"))
-    with pytest.raises(ValueError, match="column 'since' must hold ISO dates.*Got 'yesterday' instead"):
+    with pytest.raises(ValueError, match=r"column 'since' must hold ISO dates.*Got 'yesterday' instead"):
         encoder.transform(rooms().assign(since="yesterday"))
 
 

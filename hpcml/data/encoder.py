@@ -117,29 +117,31 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             out[:, ends[j] : ends[j + 1]] = rule.encode(table.iloc[:, j], tuple(self.missing))
         return out
 
-    def describe(self) -> list[str]:
+    def describe(self, *, brief: bool = False) -> list[str]:
         """Say of every column in one sentence how it is written.
+
+        Parameters
+        ----------
+        brief : bool, default=False
+            Whether all columns of plain numbers share one sentence, the last.
 
         Returns
         -------
         list of str
         """
         check_is_fitted(self, "_rules")
-        sentences = []
+        sentences, plain, plain_missing = [], 0, 0
         for name, rule, n_missing in zip(self._names, self._rules, self._n_missing, strict=True):
+            if brief and rule == Numbers():
+                plain += 1
+                plain_missing += n_missing
+                continue
             note = f"; {n_missing} missing" if n_missing and not isinstance(rule, LeftOut) else ""
             sentences.append(f"{name}: {rule.how}{note}")
+        if plain:
+            kept = f"; {plain_missing} missing values stay missing" if plain_missing else ""
+            sentences.append(f"{plain} {'columns' if plain > 1 else 'column'} of numbers, as they are{kept}")
         return sentences
-
-    def is_plain(self) -> list[bool]:
-        """Say of every column whether it is numbers that pass as they are.
-
-        Returns
-        -------
-        list of bool
-        """
-        check_is_fitted(self, "_rules")
-        return [rule == Numbers() for rule in self._rules]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the columns of the matrix.

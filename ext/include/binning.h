@@ -1,0 +1,109 @@
+/* Bins of feature values; hpcml/kernels/reference/binning.py is the definition. */
+#ifndef HPCML_BINNING_H
+#define HPCML_BINNING_H
+
+#include "isa.h"
+
+#define MAX_CODES 256
+
+/* Float bits whose order as unsigned integers is that of the numbers, and back. */
+static inline uint32_t ordered_bits(float x) {
+    uint32_t u;
+    x += 0.0f; /* -0 is 0 */
+    memcpy(&u, &x, 4);
+    return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+static inline float from_ordered_bits(uint32_t u) {
+    float x;
+    u = u & 0x80000000u ? u & 0x7FFFFFFFu : ~u;
+    memcpy(&x, &u, 4);
+    return x;
+}
+
+/* Sort 32-bit keys by counting, 11 bits at a time; the result is in `keys`. */
+static void radix_sort(uint32_t *keys, uint32_t *scratch, int64_t n) {
+    enum { DIGITS = 2048, PASSES = 3 };
+    static const int shifts[PASSES] = {0, 11, 22};
+    uint32_t counts[PASSES][DIGITS];
+    memset(counts, 0, sizeof counts);
+    for (int64_t i = 0; i < n; i++)
+        for (int p = 0; p < PASSES; p++) counts[p][keys[i] >> shifts[p] & (DIGITS - 1)]++;
+    for (int p = 0; p < PASSES; p++) {
+        uint32_t sum = 0, *c = counts[p];
+        if (n > 0 && c[keys[0] >> shifts[p] & (DIGITS - 1)] == n) continue;
+        for (int i = 0; i < DIGITS; i++) {
+            const uint32_t count = c[i];
+            c[i] = sum;
+            sum += count;
+        }
+        for (int64_t i = 0; i < n; i++) scratch[c[keys[i] >> shifts[p] & (DIGITS - 1)]++] = keys[i];
+        memcpy(keys, scratch, (size_t)n * sizeof *keys);
+    }
+}
+
+/* Find the bins of one feature; returns how many, or -1 when memory is short. */
+static int32_t find_bins_of(const float *x, int64_t n_rows, int64_t d, int64_t max_bins, float *lower, float *upper) {
+    uint32_t *keys = malloc((size_t)n_rows * 4 + 4), *scratch = malloc((size_t)n_rows * 4 + 4);
+    int64_t n = 0, n_values = 0, bins = 0;
+    if (!keys || !scratch) {
+        free(keys);
+        free(scratch);
+        return -1;
+    }
+    for (int64_t i = 0; i < n_rows; i++) {
+        const float v = x[i * d];
+        keys[n] = ordered_bits(v);
+        n += v == v;
+    }
+    radix_sort(keys, scratch, n);
+    for (int64_t i = 0; i < n && n_values <= max_bins; i++) n_values += i == 0 || keys[i] != keys[i - 1];
+    for (int64_t start = 0; start < n;) {
+        /* a bin for each value, or the smallest end with (rows in the bin) * bins_left >= rows_left */
+        const int64_t bins_left = max_bins - bins, rows_left = n - start;
+        int64_t end = start + (n_values <= max_bins ? 1 : (rows_left + bins_left - 1) / bins_left);
+        while (end < n && keys[end] == keys[end - 1]) end++;
+        lower[bins] = from_ordered_bits(keys[start]);
+        upper[bins] = from_ordered_bits(keys[end - 1]);
+        bins++;
+        start = end;
+    }
+    for (int64_t b = bins; b < MAX_CODES; b++) lower[b] = upper[b] = NAN;
+    free(keys);
+    free(scratch);
+    return (int32_t)bins;
+}
+
+#define VL 2
+#define SUFFIX baseline
+#include "binning_body.h"
+#undef VL
+#undef SUFFIX
+#if HPCML_X86
+HPCML_TARGET_AVX2
+#define VL 4
+#define SUFFIX avx2
+#include "binning_body.h"
+#undef VL
+#undef SUFFIX
+HPCML_TARGET_END
+HPCML_TARGET_AVX512
+#define VL 8
+#define SUFFIX avx512
+#include "binning_body.h"
+#undef VL
+#undef SUFFIX
+HPCML_TARGET_END
+#endif
+
+static void apply_bins_of(int level, const float *x, int64_t n_rows, int64_t d, int64_t feature, const float *upper,
+                          int32_t n_bins, uint8_t *out) {
+#if HPCML_X86
+    if (level == 2) { apply_bins_avx512(x, n_rows, d, feature, upper, n_bins, out); return; }
+    if (level == 1) { apply_bins_avx2(x, n_rows, d, feature, upper, n_bins, out); return; }
+#endif
+    (void)level;
+    apply_bins_baseline(x, n_rows, d, feature, upper, n_bins, out);
+}
+
+#endif

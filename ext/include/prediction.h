@@ -1,0 +1,91 @@
+/* Rows through trees; hpcml/kernels/reference/prediction.py is the definition. */
+#ifndef HPCML_PREDICTION_H
+#define HPCML_PREDICTION_H
+
+#include "growth_types.h"
+
+#define ROWS_AT_ONCE 64
+
+/* A node as prediction reads it, children side by side: 16 bytes, four to a cache line. */
+typedef struct {
+    float threshold; /* the largest float32 at most the node's threshold: equal answers for float32 values */
+    int32_t left;    /* itself in a leaf */
+    uint16_t width;  /* 1: the right child follows the left; 0: a leaf */
+    uint16_t missing_left;
+    int32_t feature;
+} step_t;
+
+typedef struct {
+    int64_t n_trees, n_values;
+    const int64_t *offsets;
+    step_t *steps;
+    int32_t *numbers; /* of each step's node in its tree */
+    const double *values;
+} forest_t;
+
+static float round_down(double x) {
+    float f = (float)x;
+    return (double)f > x ? nextafterf(f, -INFINITY) : f;
+}
+
+/* Breadth-first copy of a tree, so that the first levels share cache lines. */
+static void lay_out(const node_t *nodes, int64_t n, step_t *steps, int32_t *numbers) {
+    int64_t end = 1;
+    numbers[0] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const node_t *node = nodes + numbers[i];
+        if (node->left == LEAF) {
+            steps[i] = (step_t){INFINITY, (int32_t)i, 0, 1, 0};
+            continue;
+        }
+        steps[i] = (step_t){round_down(node->threshold), (int32_t)end, 1, node->missing_go_to_left, node->feature};
+        numbers[end++] = node->left;
+        numbers[end++] = node->right;
+    }
+}
+
+#define VL 2
+#define SUFFIX baseline
+#include "prediction_body.h"
+#undef VL
+#undef SUFFIX
+#if HPCML_X86
+HPCML_TARGET_AVX2
+#define VL 4
+#define SUFFIX avx2
+#include "prediction_body.h"
+#undef VL
+#undef SUFFIX
+HPCML_TARGET_END
+HPCML_TARGET_AVX512
+#define VL 8
+#define SUFFIX avx512
+#include "prediction_body.h"
+#undef VL
+#undef SUFFIX
+HPCML_TARGET_END
+#endif
+
+#define BY_LEVEL(level, name, ...)                    \
+    do {                                              \
+        if (HPCML_X86 && (level) == 2) { AVX512(name)(__VA_ARGS__); } \
+        else if (HPCML_X86 && (level) == 1) { AVX2(name)(__VA_ARGS__); } \
+        else { name##_baseline(__VA_ARGS__); }        \
+    } while (0)
+#if HPCML_X86
+#define AVX512(name) name##_avx512
+#define AVX2(name) name##_avx2
+#else
+#define AVX512(name) name##_baseline
+#define AVX2(name) name##_baseline
+#endif
+
+static void leaves_of_rows(int level, const forest_t *f, const float *x, int64_t d, int64_t count, int32_t *out) {
+    BY_LEVEL(level, leaves_of_block, f, x, d, count, out);
+}
+
+static void values_of_rows(int level, const forest_t *f, const float *x, int64_t d, int64_t count, double *out) {
+    BY_LEVEL(level, values_of_block, f, x, d, count, out);
+}
+
+#endif

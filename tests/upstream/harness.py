@@ -15,7 +15,7 @@ _ROOT = _HERE.parent.parent
 
 @dataclass
 class UpstreamResult:
-    """Outcomes by test, such as ``{"test_pickle": "passed", "test_refit[0]": "failed"}``, and the tracebacks."""
+    """Outcomes by test (``{"test_pickle": "passed", "test_refit[0]": "failed"}``), tracebacks, output."""
 
     outcomes: dict[str, str] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
@@ -48,8 +48,8 @@ def run_upstream(
     replace : mapping of str to str
         Name that the module imports -> dotted name of what takes its place.
     expected_failures : mapping of str to str
-        Test -> reason. ``"test_x"`` stands for every parametrisation of it, ``"test_x[a]"`` for one. Every test that
-        an entry stands for must fail, and no other may.
+        Test -> reason. ``"test_x"`` stands for every parametrisation of it, ``"test_x[a]"`` for one. Every
+        test that an entry stands for must fail, and no other may.
     select : str, optional
         Expression for pytest's ``-k``; entries of `expected_failures` that it leaves out are not asserted.
     deselect : sequence of str

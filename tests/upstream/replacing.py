@@ -1,8 +1,9 @@
 """A pytest plugin: the test module named in the environment imports hpcml's classes for scikit-learn's.
 
-The names are replaced in the modules that the test module imports them from, and only while pytest imports it, so
-that lists in its decorators see them too. The module is imported once before, so that everything it needs is loaded
-and keeps scikit-learn's classes. Outcomes are written as JSON to the file named in the environment.
+The names are replaced in the modules that the test module imports them from, and only while pytest
+imports it, so that lists in its decorators see them too. The module is imported once before, so
+that everything it needs is loaded and keeps scikit-learn's classes. Outcomes are written as JSON to
+the file named in the environment.
 """
 
 import ast

@@ -1,0 +1,99 @@
+"""Which class of scikit-learn each estimator of hpcml stands for; for checks and comparisons.
+
+Names only: neither hpcml's estimators nor scikit-learn's are loaded before they are used.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from sklearn.base import clone
+
+__all__ = ["COUNTERPARTS", "counterpart", "counterpart_class"]
+
+#: Class of hpcml -> class of scikit-learn, by dotted names.
+COUNTERPARTS: Mapping[str, str] = {
+    "hpcml.ensemble.RandomForestClassifier": "sklearn.ensemble.RandomForestClassifier",
+    "hpcml.ensemble.RandomForestRegressor": "sklearn.ensemble.RandomForestRegressor",
+    "hpcml.tree.DecisionTreeClassifier": "sklearn.tree.DecisionTreeClassifier",
+    "hpcml.tree.DecisionTreeRegressor": "sklearn.tree.DecisionTreeRegressor",
+}
+
+
+def _load(dotted: str) -> Any:
+    module, _, name = dotted.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def counterpart_class(kind: type) -> type | None:
+    """Return the class of scikit-learn that `kind`, or what it is derived from, stands for.
+
+    Parameters
+    ----------
+    kind : type
+
+    Returns
+    -------
+    type or None
+        None if `kind` is not hpcml's.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from hpcml.counterparts import counterpart_class
+    >>> print(counterpart_class(Ridge))
+    None
+    """
+    for base in kind.__mro__:
+        package = base.__module__.partition(".")[0]
+        for ours, theirs in COUNTERPARTS.items():
+            module, _, name = ours.rpartition(".")
+            if base.__name__ == name and package == module.partition(".")[0] and base is _load(ours):
+                return _load(theirs)
+    return None
+
+
+def counterpart(value: Any) -> Any:
+    """Return `value` with every estimator of hpcml replaced by scikit-learn's of the same parameters.
+
+    Parameters
+    ----------
+    value : object
+        An estimator, also one that holds others such as a pipeline; lists, tuples and dicts of them;
+        anything else is returned as it is. Parameters that only hpcml has are dropped.
+
+    Returns
+    -------
+    object
+        Estimators in it are not fitted.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from hpcml.counterparts import counterpart
+    >>> counterpart(Ridge(alpha=2.0))
+    Ridge(alpha=2.0)
+    """
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)(counterpart(item) for item in value)
+    if type(value) is dict:
+        return {key: counterpart(item) for key, item in value.items()}
+    if isinstance(value, type) or not (hasattr(value, "get_params") and hasattr(value, "fit")):
+        return value
+    theirs = counterpart_class(type(value))
+    own = value.get_params(deep=False)
+    if theirs is None:
+        new = clone(value)
+        changed = {name: counterpart(item) for name, item in own.items() if _holds_estimator(item)}
+        return new.set_params(**changed) if changed else new
+    allowed = theirs().get_params(deep=False)
+    given = {name: counterpart(item) for name, item in own.items() if name in allowed}
+    return clone(theirs(**given))
+
+
+def _holds_estimator(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_holds_estimator(item) for item in value)
+    if isinstance(value, dict):
+        return any(_holds_estimator(item) for item in value.values())
+    return hasattr(value, "get_params") and hasattr(value, "fit") and not isinstance(value, type)

@@ -1,0 +1,136 @@
+"""What a search draws at random, and how a journal keeps it: splits, candidates, the shared seed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from hpcml.model_selection.journal import decode_splits, encode_splits
+from hpcml.model_selection.rows import as_rows
+
+__all__ = ["Drawn", "draw_seed", "draw_splits", "with_seed"]
+
+# What estimators draw as seeds themselves; fits scikit-learn's check on every platform.
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Splits, candidates and seed of a search.
+
+    Parameters
+    ----------
+    splits : list of (ndarray of int, ndarray of int)
+    candidates : list of dict
+    seed : int or None
+    """
+
+    splits: list[tuple[Any, Any]]
+    candidates: list[dict[str, Any]]
+    seed: int | None
+
+    def encoded(self, n: int, spaces: Any) -> dict[str, Any]:
+        """Return what a journal keeps; `spaces` are the lists and distributions that candidates came from."""
+        return {
+            "n_rows": n,
+            "splits": encode_splits(self.splits, n),
+            "candidates": [
+                {name: _encode(value, name, spaces) for name, value in parameters.items()}
+                for parameters in self.candidates
+            ],
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def decoded(cls, kept: Mapping[str, Any], spaces: Any) -> "Drawn":
+        """Return what a journal kept."""
+        candidates = [
+            {name: _decode(value, spaces) for name, value in parameters.items()}
+            for parameters in kept["candidates"]
+        ]
+        return cls(decode_splits(kept["splits"], kept["n_rows"]), candidates, kept["seed"])
+
+
+def draw_splits(cv: Any, X: Any, y: Any, params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Return the splits of `cv`.
+
+    Raises
+    ------
+    ValueError
+        If `cv` promises another number of them.
+    """
+    n_splits = cv.get_n_splits(X, y, **params)
+    splits = [(as_rows(train), as_rows(test)) for train, test in cv.split(X, y, **params)]
+    if len(splits) != n_splits:
+        raise ValueError(
+            "cv.split and cv.get_n_splits return inconsistent results. "
+            f"Expected {n_splits} splits, got {len(splits)}"
+        )
+    return splits
+
+
+def draw_seed(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> int | None:
+    """Draw the seed that candidates with ``random_state=None`` share; None if there are none such."""
+    own = estimator.get_params(deep=False)
+    if "random_state" not in own:
+        return None
+    if all(parameters.get("random_state", own["random_state"]) is not None for parameters in candidates):
+        return None
+    return int(check_random_state(None).randint(_MAX_SEED))
+
+
+def with_seed(parameters: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+    """Return parameters in which the seed stands for an explicit ``random_state=None``."""
+    if seed is not None and "random_state" in parameters and parameters["random_state"] is None:
+        return {**parameters, "random_state": seed}
+    return dict(parameters)
+
+
+def _as_list(spaces: Any) -> list[Mapping[str, Any]]:
+    return [spaces] if isinstance(spaces, Mapping) else list(spaces)
+
+
+def _encode(value: Any, name: str, spaces: Any) -> Any:
+    plain = _encode_plain(value)
+    if plain is not None:
+        return plain
+    for k, space in enumerate(_as_list(spaces)):
+        if name in space and not hasattr(space[name], "rvs"):
+            for i, item in enumerate(space[name]):
+                if item is value:
+                    return {"item": [k, name, i]}
+    raise TypeError(
+        f"parameter {name!r} cannot be kept in the journal: a distribution drew a {type(value).__name__}, and "
+        "only numbers, texts and tuples of them can be. Draw from a list, or give journal=None."
+    )
+
+
+def _encode_plain(value: Any) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return {"value": value}
+    if (
+        isinstance(value, np.generic)
+        and value.dtype.kind in "biufU"
+        and value.dtype.itemsize <= _widest(value)
+    ):
+        return {"value": value.item(), "dtype": value.dtype.str}
+    if type(value) in (tuple, list):
+        items = [_encode_plain(item) for item in value]
+        return None if any(item is None for item in items) else {type(value).__name__: items}
+    return None
+
+
+def _widest(value: Any) -> int:
+    return value.dtype.itemsize if value.dtype.kind == "U" else 8  # JSON has no longer floats than doubles
+
+
+def _decode(kept: Mapping[str, Any], spaces: Any) -> Any:
+    if "item" in kept:
+        k, name, i = kept["item"]
+        return list(_as_list(spaces)[k][name])[i]
+    for kind in (tuple, list):
+        if kind.__name__ in kept:
+            return kind(_decode(item, spaces) for item in kept[kind.__name__])
+    return np.dtype(kept["dtype"]).type(kept["value"]) if "dtype" in kept else kept["value"]

@@ -1,0 +1,92 @@
+"""Runs the tasks of a search through joblib and keeps journal and progress up to date."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from joblib import effective_n_jobs
+from sklearn.utils.parallel import Parallel, delayed
+
+from hpcml import config
+from hpcml.model_selection.fitting import BatchTask, Evaluation, Record, SingleTask
+from hpcml.model_selection.plan import Plan
+
+__all__ = ["run", "tasks_of"]
+
+Pair = tuple[int, int]
+
+
+def tasks_of(
+    plan: Plan,
+    estimator: Any,
+    X: Any,
+    y: Any,
+    candidates: list[dict[str, Any]],
+    splits: list[tuple[Any, Any]],
+    finished: Mapping[Pair, Record],
+    evaluation: Evaluation,
+) -> list[BatchTask | SingleTask]:
+    """Return what is left to do: batches, the dearest first, then single fits."""
+    tasks: list[BatchTask | SingleTask] = []
+    for batch in sorted(plan.batches, key=lambda batch: -batch.cost):
+        pairs = frozenset((i, j) for i in batch.candidates for j in batch.folds if (i, j) not in finished)
+        if pairs:
+            own = {i: candidates[i] for i in batch.candidates}
+            folds = {j: splits[j] for j in batch.folds}
+            tasks.append(BatchTask(estimator, X, y, batch, own, folds, pairs, evaluation))
+    for i in sorted(plan.separate):
+        for j, split in enumerate(splits):
+            if (i, j) not in finished:
+                tasks.append(SingleTask(estimator, X, y, i, j, candidates[i], split, evaluation))
+    return tasks
+
+
+def run(
+    tasks: list[BatchTask | SingleTask],
+    n_jobs: int | None,
+    pre_dispatch: int | str,
+    take: Callable[[list[Record]], None],
+) -> None:
+    """Run tasks on the active joblib backend and hand over the records of each as soon as they come.
+
+    Parameters
+    ----------
+    tasks : list
+        Each runs with its share of the thread budget: the budget over the tasks that run at a time.
+    n_jobs : int or None
+        joblib's workers.
+    pre_dispatch : int or str
+        As in joblib.
+    take : callable
+        Gets the records of one task.
+    """
+    workers = min(effective_n_jobs(n_jobs), len(tasks))
+    if workers > 1:
+        share = max(1, config.n_threads() // workers)
+        settings = {**config.snapshot(), "n_threads": share}
+        evaluation = replace(tasks[0].evaluation, settings=settings)
+        tasks = [replace(task, evaluation=evaluation) for task in tasks]
+    shared = any(isinstance(task, BatchTask) for task in tasks)
+    # joblib groups short tasks; batches are grouped as they should be
+    options = {"n_jobs": n_jobs, "pre_dispatch": pre_dispatch, "batch_size": 1 if shared else "auto"}
+    with contextlib.closing(_results(tasks, options)) as results:
+        for records in results:
+            take(records)
+
+
+def _results(tasks: list[BatchTask | SingleTask], options: dict[str, Any]) -> Iterator[list[Record]]:
+    try:
+        parallel = Parallel(return_as="generator_unordered", **options)
+    except ValueError:  # this backend hands everything back at the end
+        parallel = Parallel(**options)
+    results = parallel(delayed(_run_task)(task) for task in tasks)
+    try:
+        yield from results
+    finally:
+        if hasattr(results, "close"):
+            results.close()  # stops the workers after an error or an interrupt
+
+
+def _run_task(task: BatchTask | SingleTask) -> list[Record]:
+    return task()

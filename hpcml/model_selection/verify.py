@@ -1,0 +1,180 @@
+"""A search checked against scikit-learn's own: scores, winner and speed on this machine."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn import model_selection
+
+from hpcml.counterparts import counterpart
+
+__all__ = ["Evidence", "Verification", "verify"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a search keeps for `verify`: data, splits, and how long it took (None if resumed)."""
+
+    X: Any
+    y: Any
+    params: Mapping[str, Any]
+    splits: list[tuple[Any, Any]]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome of `verify`.
+
+    Parameters
+    ----------
+    candidates : list of int
+        Indices into ``cv_results_["params"]``.
+    params : list of dict
+    ours, theirs : dict of str to ndarray of shape (len(candidates), n_folds)
+        Test scores by metric, of hpcml and of scikit-learn.
+    winner_agrees : dict of str to bool
+        Whether both rank the same candidate first among those, by metric.
+    seconds, their_seconds : float or None
+        Of this whole search, without the refit, and of scikit-learn's; the latter is the time of the
+        candidates that were fitted times all candidates over those. None if this search was resumed from a
+        journal.
+    left_out : list of str
+        Parameters that scikit-learn's estimator does not have.
+    """
+
+    candidates: list[int]
+    params: list[dict[str, Any]]
+    ours: dict[str, Any]
+    theirs: dict[str, Any]
+    winner_agrees: dict[str, bool]
+    seconds: float | None
+    their_seconds: float
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times faster this search was, None if it was resumed from a journal."""
+        return None if self.seconds is None else self.their_seconds / self.seconds
+
+    @property
+    def differences(self) -> dict[str, Any]:
+        """Difference of the mean test scores (hpcml minus scikit-learn), by metric, one a candidate."""
+        return {name: (self.ours[name] - self.theirs[name]).mean(axis=1) for name in self.ours}
+
+    def lines(self) -> list[str]:
+        """Return what is said below the table."""
+        said = []
+        for name, agrees in self.winner_agrees.items():
+            prefix = "" if name == "score" else f"{name}: "
+            said.append(f"{prefix}the winner among these {'agrees' if agrees else 'DIFFERS'}")
+        if self.left_out:
+            said.append(f"scikit-learn has no {', '.join(self.left_out)}: left out there")
+        if self.seconds is None or self.speedup is None:
+            said.append("no speed-up: part of this search was read from its journal")
+        else:
+            said.append(
+                f"{self.seconds:.2f} s here, {self.their_seconds:.2f} s with scikit-learn "
+                f"(from {len(self.candidates)} candidates): {self.speedup:.1f} times faster"
+            )
+        return said
+
+
+def verify(search: Any, n: int) -> Verification:
+    """Fit `n` candidates of a fitted search again with scikit-learn, print and return the comparison."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"n must be an integer of at least 1. Got {n!r} instead.")
+    evidence: Evidence | None = vars(search).get("_evidence")
+    if evidence is None:
+        raise ValueError(
+            f"this {type(search).__name__} holds no data to verify with: it is not fitted, or was pickled or "
+            "copied since, or callbacks made scikit-learn's own search run. Call fit first."
+        )
+    params = search.cv_results_["params"]
+    chosen = _choose(len(params), min(int(n), len(params)), getattr(search, "best_index_", None))
+    theirs, left_out = _their_search(search, evidence, [params[i] for i in chosen])
+    start = time.perf_counter()
+    theirs.fit(evidence.X, evidence.y, **evidence.params)
+    seconds = (time.perf_counter() - start) * len(params) / len(chosen)
+    metrics = [key.removeprefix("mean_test_") for key in search.cv_results_ if key.startswith("mean_test_")]
+    ours_scores = {name: _scores(search, name)[chosen] for name in metrics}
+    their_scores = {name: _scores(theirs, name) for name in metrics}
+    agrees = {name: _first(ours_scores[name]) == _first(their_scores[name]) for name in metrics}
+    found = Verification(
+        chosen,
+        [params[i] for i in chosen],
+        ours_scores,
+        their_scores,
+        agrees,
+        evidence.seconds,
+        seconds,
+        left_out,
+    )
+    _show(found)
+    return found
+
+
+def _choose(total: int, n: int, best: int | None) -> list[int]:
+    """Draw n candidates, the best one among them; from fresh entropy, which leaves the user's seeds alone."""
+    rng = np.random.default_rng()
+    first = [] if best is None else [int(best)]
+    others = rng.permutation([i for i in range(total) if i not in first])
+    return sorted([*first, *(int(i) for i in others)][:n])
+
+
+def _their_search(search: Any, evidence: Evidence, params: list[dict[str, Any]]) -> tuple[Any, list[str]]:
+    seed = search.plan_.seed
+    estimator = counterpart(search.estimator)
+    known = set(estimator.get_params(deep=True))
+    if seed is not None and search.estimator.get_params(deep=False)["random_state"] is None:
+        estimator.set_params(random_state=seed)
+    left_out = sorted({name for parameters in params for name in parameters if name not in known})
+    grid = [
+        {name: [counterpart(value)] for name, value in parameters.items() if name in known}
+        for parameters in params
+    ]
+    theirs = model_selection.GridSearchCV(
+        estimator,
+        grid,
+        scoring=search.scoring,
+        n_jobs=search.n_jobs,
+        refit=False,
+        cv=evidence.splits,
+        pre_dispatch=search.pre_dispatch,
+        error_score=search.error_score,
+        return_train_score=False,
+    )
+    return theirs, left_out
+
+
+def _scores(search: Any, name: str) -> Any:
+    return np.column_stack([search.cv_results_[f"split{j}_test_{name}"] for j in range(search.n_splits_)])
+
+
+def _first(scores: Any) -> int:
+    means = scores.mean(axis=1)
+    return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
+
+
+def _show(found: Verification) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="hpcml beside scikit-learn, mean test scores")
+    table.add_column("candidate")
+    several = list(found.ours) != ["score"]
+    for name in found.ours:
+        for column in ("hpcml", "scikit-learn", "difference"):
+            table.add_column(f"{name} {column}" if several else column, justify="right")
+    for row, parameters in enumerate(found.params):
+        cells = [", ".join(f"{name}={value}" for name, value in parameters.items())]
+        for name in found.ours:
+            cells += [f"{scores[name][row].mean():.6g}" for scores in (found.ours, found.theirs)]
+            cells.append(f"{found.differences[name][row]:+.2e}")
+        table.add_row(*cells)
+    console = Console()
+    console.print(table)
+    for line in found.lines():
+        console.print(line, highlight=False, markup=False)

@@ -10,33 +10,22 @@ from hpcml.cli.failures import CommandError, one_line
 __all__ = ["kind_of", "make", "names"]
 
 
-def names() -> dict[str, type]:
-    """Return the classifiers and regressors of hpcml's public modules by their names on the command line.
+def names() -> dict[str, str]:
+    """Return the dotted paths of hpcml's estimators by their names on the command line.
 
     Returns
     -------
-    dict of str to class
+    dict of str to str
 
     Examples
     --------
     >>> from hpcml.cli import estimators
-    >>> estimators.names()["random-forest-regressor"].__name__
-    'RandomForestRegressor'
+    >>> estimators.names()["random-forest-regressor"]
+    'hpcml.ensemble.RandomForestRegressor'
     """
-    from sklearn.base import ClassifierMixin, RegressorMixin
+    from hpcml.counterparts import COUNTERPARTS
 
-    import hpcml
-
-    found: dict[str, type] = {}
-    for module_name in hpcml.__all__:
-        module = getattr(hpcml, module_name)
-        if not inspect.ismodule(module):
-            continue
-        for name in getattr(module, "__all__", ()):
-            each = getattr(module, name)
-            if inspect.isclass(each) and issubclass(each, (ClassifierMixin, RegressorMixin)):
-                found[_short_name(name)] = each
-    return found
+    return {_short_name(path.rpartition(".")[2]): path for path in COUNTERPARTS}
 
 
 def _short_name(name: str) -> str:
@@ -85,18 +74,15 @@ def make(name: str) -> Any:
     >>> estimators.make("sklearn.linear_model.Ridge")
     Ridge()
     """
-    if "." in name:
-        found = _class_at(name)
-    else:
-        known = names()
-        if name not in known:
-            from hpcml.data import near_misses
+    known = names()
+    if "." not in name and name not in known:
+        from hpcml.data import near_misses
 
-            raise CommandError(
-                f"--estimator {name!r} is unknown; {near_misses(name, known)} "
-                "(others by dotted path, such as sklearn.linear_model.Ridge)"
-            )
-        found = known[name]
+        raise CommandError(
+            f"--estimator {name!r} is unknown; {near_misses(name, known)} "
+            "(others by dotted path, such as sklearn.linear_model.Ridge)"
+        )
+    found = _class_at(known.get(name, name))
     if not inspect.isclass(found) or not all(
         hasattr(found, each) for each in ("fit", "predict", "get_params")
     ):

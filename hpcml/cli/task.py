@@ -48,6 +48,7 @@ class Task:
 
     @classmethod
     def read(cls, name: str, param: list[str], grid_: list[str], seed: int, verify: bool) -> "Task":
+        from hpcml.counterparts import counterpart_class
         from hpcml.data import near_misses
 
         fixed = grid.parse_assignments(param, "--param", single=True)
@@ -69,7 +70,7 @@ class Task:
             values = {each: usual[each] for each in usual if each in known and each not in fixed}
             if not values:
                 raise CommandError(f"there is no usual grid for {name}; name one: --grid NAME=VALUE,VALUE")
-        if verify and "." in name:
+        if verify and counterpart_class(type(made)) is None:
             raise CommandError(
                 f"--verify compares hpcml's own estimators with scikit-learn's, and {name} is none of them; "
                 "leave it out"

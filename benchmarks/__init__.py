@@ -1,0 +1,1 @@
+"""Benchmarks of hpcml beside its peers: ``python -m benchmarks``; see README.md in this folder."""

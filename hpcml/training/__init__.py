@@ -1,0 +1,1 @@
+"""Training methods: one published algorithm a file, over the kernels."""

@@ -1,0 +1,209 @@
+"""The search protocol of trees and forests; see `hpcml.protocol`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from hpcml.protocol import Batch
+from hpcml.training.forest import Growth
+from hpcml.training.forest_grid import Asked, means, plan
+from hpcml.training.trees import NO_LIMIT, StopRule
+from hpcml.tree.base import Cut, checked_weights, stop_rule
+from hpcml.tree.parameters import check
+
+__all__ = ["Prepared", "SharedGrid"]
+
+#: Parameters under which candidates share trees: the number of trees, pruning, and ...
+_ALWAYS = ("n_estimators", "ccp_alpha")
+_DEPTH_FIRST = ("max_depth", "min_samples_split", "min_impurity_decrease")  # ... these of depth-first growth,
+_BEST_FIRST = ("max_leaf_nodes",)  # ... this one of best-first growth
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass
+class Prepared:
+    """What a fit is made of: the growth, fitted attributes, and a function that draws seeds."""
+
+    growth: Growth
+    attributes: dict[str, Any]
+    draw: Callable[[int], NDArray[np.uint64]]
+
+
+class SharedGrid:
+    """Trees and forests grown once for many candidates."""
+
+    def plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
+        """Cut a grid into batches whose candidates share their trees; see `hpcml.protocol.GridSharing`.
+
+        Parameters
+        ----------
+        candidates : list of dict
+            Settings of parameters.
+        n_folds : int
+            Number of folds.
+
+        Returns
+        -------
+        list of Batch
+            One for each fold and each group of candidates that differ in nothing but the number of trees, pruning,
+            and how early nodes stop.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a candidate has a parameter that is not allowed, or one under which trees cannot be shared.
+        """
+        return plan([_asked(params) for params in self._merged(candidates)], n_folds)
+
+    def fit_grid(
+        self,
+        X: Any,
+        y: Any,
+        candidates: dict[int, dict[str, Any]],
+        folds: dict[int, tuple[Any, Any]],
+        *,
+        responses: Sequence[str],
+        fit_params: Mapping[str, Any],
+    ) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
+        """Fit candidates on folds, growing shared trees once; see `hpcml.protocol.GridSharing`.
+
+        Parameters
+        ----------
+        X, y : array-like
+            The whole table and target.
+        candidates : dict of int to dict
+            Settings by index of the candidate.
+        folds : dict of int to (train, test)
+            Row indices by index of the fold.
+        responses : sequence of str
+            Which of ``"predict"`` and ``"predict_proba"`` to compute on the test rows.
+        fit_params : mapping
+            ``sample_weight`` of all rows, or nothing.
+
+        Yields
+        ------
+        (i_candidate, i_fold, fitted, values) : tuple
+            `fitted` equals the separate fit; `values` maps each response to its values on the test rows.
+        """
+        fit_params = dict(fit_params)
+        weights = fit_params.pop("sample_weight", None)
+        fit_params.pop("check_input", None)
+        if fit_params:
+            raise TypeError(f"fit takes sample_weight. Got {', '.join(sorted(fit_params))} instead.")
+        missing = [name for name in responses if not hasattr(self, name)]
+        if missing:
+            raise AttributeError(f"{type(self).__name__} has no {', '.join(missing)}.")
+        params = dict(zip(candidates, self._merged(list(candidates.values())), strict=True))
+        groups: dict[Any, list[int]] = {}
+        for i, merged in params.items():
+            groups.setdefault(_asked(merged).key, []).append(i)
+        table = clone(self)
+        X, y = _whole_table(table, X, y)
+        weights = checked_weights(weights, X.shape[0])
+        names = {key: vars(table)[key] for key in ("n_features_in_", "feature_names_in_") if key in vars(table)}
+        for members in groups.values():
+            group = {i: params[i] for i in members}
+            for j, (train, test) in folds.items():
+                fold = _Fold(X, y, weights, np.asarray(train), np.asarray(test), names)
+                for i, fitted, values in _fit_group(type(self), group, fold, responses):
+                    yield i, j, fitted, values
+
+    def _merged(self, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return all parameters of every candidate, or raise."""
+        base = self.get_params(deep=False)  # type: ignore[attr-defined]
+        merged = []
+        for settings in candidates:
+            unknown = sorted(set(settings) - set(base))
+            if unknown:
+                raise ValueError(
+                    f"Parameters of {type(self).__name__} must be among {', '.join(base)}. "
+                    f"Got {', '.join(unknown)} instead."
+                )
+            params = type(self)(**{**base, **settings}).get_params(deep=False)  # type: ignore[attr-defined]
+            check(type(self).__name__, params, self._allowed)  # type: ignore[attr-defined]
+            merged.append(params)
+        return merged
+
+
+@dataclass
+class _Fold:
+    """The whole table, the rows of one fold, and the names of the features."""
+
+    X: Any
+    y: Any
+    weights: NDArray[np.float64] | None
+    train: NDArray[Any]
+    test: NDArray[Any]
+    names: dict[str, Any]
+
+
+def _asked(params: dict[str, Any]) -> Asked:
+    """Return what a candidate asks for."""
+    for name, reason in (
+        ("oob_score", "it scores the training rows of each forest"),
+        ("warm_start", "it keeps the trees of earlier fits"),
+    ):
+        if params.get(name):
+            raise ValueError(f"{name} must be False for candidates that share trees, because {reason}.")
+    best_first = params["max_leaf_nodes"] is not None
+    free = _ALWAYS + (_BEST_FIRST if best_first else _DEPTH_FIRST)
+    key = tuple((name, _hashable(value)) for name, value in params.items() if name not in free)
+    max_depth = NO_LIMIT if best_first else params["max_depth"] or NO_LIMIT
+    return Asked((best_first, key), int(params.get("n_estimators", 1)), max_depth)
+
+
+def _hashable(value: Any) -> Any:
+    """Return something that is equal for equal values of the same type."""
+    if value is None or isinstance(value, (str, int, float, np.generic)):
+        return type(value).__name__, value
+    return joblib.hash(value)
+
+
+def _whole_table(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
+    """Check the whole table as `fit` does; a numeric array is not copied to float32."""
+    if not (isinstance(X, np.ndarray) and X.dtype.kind in "fiu" and X.dtype != np.float32):
+        return estimator._validated(X, y, None)[:2]
+    X, y, _ = estimator._validated(X, y, None, dtype=X.dtype)
+    if X.dtype.kind == "f" and X.dtype.itemsize > 4:
+        largest = max(abs(float(np.fmax.reduce(X, axis=None))), abs(float(np.fmin.reduce(X, axis=None))))
+        if largest > FLOAT32_MAX:
+            raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
+    return X, y
+
+
+def _fit_group(
+    kind: Any, group: dict[int, dict[str, Any]], fold: _Fold, responses: Sequence[str]
+) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    """Grow the trees of candidates that share them on one fold, and read every candidate from them."""
+    rules = {i: stop_rule(params, len(fold.train)) for i, params in group.items()}
+    counts = {i: int(params.get("n_estimators", 1)) for i, params in group.items()}
+    first = next(iter(group.values()))
+    # a separate fit gets a copy of the generator, as scikit-learn's clone makes it
+    leader = kind(**{**first, "random_state": copy.deepcopy(first["random_state"])})
+    weights = None if fold.weights is None else fold.weights[fold.train]
+    prepared = leader._prepared(fold.X, fold.y[fold.train], weights, fold.train)
+    loosest = replace(prepared.growth.split, rule=StopRule.loosest(rules.values()))
+    seeds = prepared.draw(max(counts.values()))
+    n_threads = leader._n_threads()
+    trees = leader._grow(replace(prepared.growth, split=loosest), seeds)
+    numbers = list(group)
+    wanted = [(rules[i], counts[i]) for i in numbers]
+    read: Iterator[tuple[int, Any]] = ((at, None) for at in range(len(wanted)))
+    if responses:
+        read = means(trees, fold.X, fold.test, wanted, n_threads)
+    for at, mean in read:
+        i = numbers[at]
+        fitted = kind(**group[i])
+        vars(fitted).update(fold.names)
+        vars(fitted).update(prepared.attributes)
+        fitted._set_grown(Cut(trees, counts[i], rules[i]), seeds[: counts[i]])
+        yield i, fitted, {name: fitted._response(name, mean) for name in responses}

@@ -54,9 +54,10 @@ def check_refit_metric(refit: Any, scores: Iterable[str]) -> None:
     if refit is False or callable(refit) or (isinstance(refit, str) and refit in scores):
         return
     raise ValueError(
-        "For multi-metric scoring, the parameter refit must be set to a scorer key or a callable to refit an "
-        "estimator with the best parameter setting on the whole data and make the best_* attributes available "
-        f"for that metric. If this is not needed, refit should be set to False explicitly. {refit!r} was passed."
+        "For multi-metric scoring, the parameter refit must be set to a scorer key or a callable to refit "
+        "an estimator with the best parameter setting on the whole data and make the best_* attributes "
+        "available for that metric. If this is not needed, refit should be set to False explicitly. "
+        f"{refit!r} was passed."
     )
 
 

@@ -102,8 +102,8 @@ def _encode(value: Any, name: str, spaces: Any) -> Any:
                 if item is value:
                     return {"item": [k, name, i]}
     raise TypeError(
-        f"parameter {name!r} cannot be kept in the journal: a distribution drew a {type(value).__name__}, and "
-        "only numbers, texts and tuples of them can be. Draw from a list, or give journal=None."
+        f"parameter {name!r} cannot be kept in the journal: a distribution drew a {type(value).__name__}, "
+        "and only numbers, texts and tuples of them can be. Draw from a list, or give journal=None."
     )
 
 

@@ -1,7 +1,7 @@
 """Runs the tasks of a search through joblib and keeps journal and progress up to date."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,10 @@ from hpcml.model_selection.fitting import BatchTask, Evaluation, Record, SingleT
 from hpcml.model_selection.plan import Plan
 
 __all__ = ["run", "tasks_of"]
+
+# Tasks per worker between two looks at a backend that hands back results only all together: what a journal
+# may lose against the time in which workers wait for the last of a round.
+_ROUND = 4
 
 Pair = tuple[int, int]
 
@@ -47,6 +51,7 @@ def run(
     n_jobs: int | None,
     pre_dispatch: int | str,
     take: Callable[[list[Record]], None],
+    in_rounds: bool,
 ) -> None:
     """Run tasks on the active joblib backend and hand over the records of each as soon as they come.
 
@@ -60,6 +65,8 @@ def run(
         As in joblib.
     take : callable
         Gets the records of one task.
+    in_rounds : bool
+        Whether records must come now and then, also from a backend that hands them back only all together.
     """
     workers = min(effective_n_jobs(n_jobs), len(tasks))
     if workers > 1:
@@ -70,22 +77,33 @@ def run(
     shared = any(isinstance(task, BatchTask) for task in tasks)
     # joblib groups short tasks; batches are grouped as they should be
     options = {"n_jobs": n_jobs, "pre_dispatch": pre_dispatch, "batch_size": 1 if shared else "auto"}
-    with contextlib.closing(_results(tasks, options)) as results:
+    with contextlib.closing(_results(tasks, options, in_rounds)) as results:
         for records in results:
             take(records)
 
 
-def _results(tasks: list[BatchTask | SingleTask], options: dict[str, Any]) -> Iterator[list[Record]]:
+def _results(
+    tasks: list[BatchTask | SingleTask], options: dict[str, Any], in_rounds: bool
+) -> Generator[list[Record], None, None]:
     try:
         parallel = Parallel(return_as="generator_unordered", **options)
     except ValueError:  # this backend hands everything back at the end
-        parallel = Parallel(**options)
+        yield from _results_at_the_end(tasks, options, in_rounds)
+        return
     results = parallel(delayed(_run_task)(task) for task in tasks)
     try:
         yield from results
     finally:
-        if hasattr(results, "close"):
-            results.close()  # stops the workers after an error or an interrupt
+        results.close()  # stops the workers after an error or an interrupt
+
+
+def _results_at_the_end(
+    tasks: list[BatchTask | SingleTask], options: dict[str, Any], in_rounds: bool
+) -> Generator[list[Record], None, None]:
+    step = _ROUND * effective_n_jobs(options["n_jobs"]) if in_rounds else len(tasks)
+    with Parallel(**options) as parallel:
+        for start in range(0, len(tasks), step):
+            yield from parallel(delayed(_run_task)(task) for task in tasks[start : start + step])
 
 
 def _run_task(task: BatchTask | SingleTask) -> list[Record]:

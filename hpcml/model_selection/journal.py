@@ -161,13 +161,13 @@ class Journal:
 
     def begin(self, drawn: Mapping[str, Any]) -> None:
         """Write the header of a new file."""
+        self.drawn = dict(drawn)
         header = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "identity": self._identity,
-            "drawn": dict(drawn),
+            "drawn": self.drawn,
         }
-        self.drawn = header["drawn"]
         self._append([header])
 
     def add(self, records: Iterable[Record]) -> None:

@@ -108,7 +108,7 @@ class StoredResponses:
         return self.fitted.__sklearn_tags__()
 
 
-def _scoring_mixin(estimator: Any) -> type | None:
+def _scoring_mixin(estimator: Any) -> Any:
     """Return scikit-learn's mixin if the estimator's `score` is the mixin's own, which only predicts."""
     score = getattr(type(estimator), "score", None)
     return next((mixin for mixin in (ClassifierMixin, RegressorMixin) if score is mixin.score), None)

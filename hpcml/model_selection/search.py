@@ -37,6 +37,18 @@ class SharingSearch:
     # what the candidates come from; all of it enters the fingerprint of a journal
     _space: tuple[str, ...] = ()
 
+    # set by scikit-learn's classes
+    estimator: Any
+    scoring: Any
+    n_jobs: int | None
+    refit: Any
+    cv: Any
+    verbose: int
+    pre_dispatch: int | str
+    error_score: Any
+    return_train_score: bool
+    journal: str | PathLike[str] | None
+
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Evaluate all candidates by cross-validation, and refit the best one.
 
@@ -109,7 +121,8 @@ class SharingSearch:
 
     def __getstate__(self) -> Any:
         # the training table is the caller's, not a part of the result
-        state = dict(super().__getstate__())  # type: ignore[misc]
+        inherited: Any = super().__getstate__()
+        state = dict(inherited)
         state.pop("_evidence", None)
         return state
 
@@ -184,7 +197,7 @@ class SharingSearch:
                 progress.advance(len(records))
 
             if tasks:
-                run(tasks, self.n_jobs, self.pre_dispatch, take)
+                run(tasks, self.n_jobs, self.pre_dispatch, take, in_rounds=journal is not None)
         self.plan_ = plan
         self.n_splits_ = n_folds
         return drawn, [finished[i, j] for i in range(n_candidates) for j in range(n_folds)]
@@ -244,7 +257,7 @@ def _best_index(refit: Any, metric: Any, results: Mapping[str, Any]) -> Any:
     index = refit(results)
     if not isinstance(index, numbers.Integral):
         raise TypeError("best_index_ returned is not an integer")
-    if not 0 <= index < len(results["params"]):
+    if not 0 <= int(index) < len(results["params"]):
         raise IndexError("best_index_ index out of range")
     return index
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn import model_selection
 
+from hpcml import config
 from hpcml.counterparts import counterpart
 
 __all__ = ["Evidence", "Verification", "verify"]
@@ -41,6 +43,8 @@ class Verification:
         Of this whole search, without the refit, and of scikit-learn's; the latter is the time of the
         candidates that were fitted times all candidates over those. None if this search was resumed from a
         journal.
+    n_jobs : int
+        Processes that scikit-learn used: as many as hpcml had threads or workers.
     left_out : list of str
         Parameters that scikit-learn's estimator does not have.
     """
@@ -52,6 +56,7 @@ class Verification:
     winner_agrees: dict[str, bool]
     seconds: float | None
     their_seconds: float
+    n_jobs: int = 1
     left_out: list[str] = field(default_factory=list)
 
     @property
@@ -77,7 +82,8 @@ class Verification:
         else:
             said.append(
                 f"{self.seconds:.2f} s here, {self.their_seconds:.2f} s with scikit-learn "
-                f"(from {len(self.candidates)} candidates): {self.speedup:.1f} times faster"
+                f"on {self.n_jobs} processes (from {len(self.candidates)} candidates): "
+                f"{self.speedup:.1f} times faster"
             )
         return said
 
@@ -103,14 +109,15 @@ def verify(search: Any, n: int) -> Verification:
     their_scores = {name: _scores(theirs, name) for name in metrics}
     agrees = {name: _first(ours_scores[name]) == _first(their_scores[name]) for name in metrics}
     found = Verification(
-        chosen,
-        [params[i] for i in chosen],
-        ours_scores,
-        their_scores,
-        agrees,
-        evidence.seconds,
-        seconds,
-        left_out,
+        candidates=chosen,
+        params=[params[i] for i in chosen],
+        ours=ours_scores,
+        theirs=their_scores,
+        winner_agrees=agrees,
+        seconds=evidence.seconds,
+        their_seconds=seconds,
+        n_jobs=theirs.n_jobs,
+        left_out=left_out,
     )
     _show(found)
     return found
@@ -135,11 +142,13 @@ def _their_search(search: Any, evidence: Evidence, params: list[dict[str, Any]])
         {name: [counterpart(value)] for name, value in parameters.items() if name in known}
         for parameters in params
     ]
+    # as many processes as hpcml used threads or workers, so that both had the same cores
+    n_jobs = max(effective_n_jobs(search.n_jobs), config.n_threads())
     theirs = model_selection.GridSearchCV(
         estimator,
         grid,
         scoring=search.scoring,
-        n_jobs=search.n_jobs,
+        n_jobs=n_jobs,
         refit=False,
         cv=evidence.splits,
         pre_dispatch=search.pre_dispatch,
@@ -163,18 +172,19 @@ def _show(found: Verification) -> None:
     from rich.table import Table
 
     table = Table(title="hpcml beside scikit-learn, mean test scores")
-    table.add_column("candidate")
+    table.add_column("candidate", overflow="fold")
     several = list(found.ours) != ["score"]
-    for name in found.ours:
-        for column in ("hpcml", "scikit-learn", "difference"):
-            table.add_column(f"{name} {column}" if several else column, justify="right")
+    if several:
+        table.add_column("metric")
+    for column in ("hpcml", "scikit-learn", "difference"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row, parameters in enumerate(found.params):
-        cells = [", ".join(f"{name}={value}" for name, value in parameters.items())]
-        for name in found.ours:
+        candidate = ", ".join(f"{name}={value}" for name, value in parameters.items())
+        for name, difference in found.differences.items():
+            cells = [candidate, name] if several else [candidate]
             cells += [f"{scores[name][row].mean():.6g}" for scores in (found.ours, found.theirs)]
-            cells.append(f"{found.differences[name][row]:+.2e}")
-        table.add_row(*cells)
+            table.add_row(*cells, f"{difference[row]:+.2e}")
     console = Console()
     console.print(table)
     for line in found.lines():
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

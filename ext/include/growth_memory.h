@@ -16,7 +16,7 @@ static void free_tree(tree_t *t) {
         free(t->target[b]);
         free(t->row[b]);
     }
-    void *all[] = {t->w_of_row, t->s_of_row, t->w,           t->draws,  t->go_left, t->order, t->swaps, t->histogram,
+    void *all[] = {t->w_of_row, t->s_of_row, t->w,           t->draws,  t->go_left, t->order, t->swaps, t->ranks, t->histogram,
                    t->keys,     t->plane_left, t->plane_total, t->nodes, t->places,  t->values, t->sums,  t->queue};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     memset(t, 0, sizeof *t);
@@ -35,6 +35,7 @@ static int allocate_tree(tree_t *t, const problem_t *p) {
     t->go_left = allocate(n, 1);
     t->order = allocate(d, 8);
     t->swaps = allocate(d, 8);
+    t->ranks = allocate(2 * d, 8);
     const int64_t together = d < RECORD_FEATURES ? d : RECORD_FEATURES;
     const int64_t words = together * (MAX_CODES + 8), of_planes = MAX_CODES * (planes + 1);
     t->histogram = allocate(words > of_planes ? words : of_planes, 8);
@@ -47,10 +48,10 @@ static int allocate_tree(tree_t *t, const problem_t *p) {
     t->values = allocate(t->capacity * width_of_values(p), 8);
     t->sums = allocate(t->capacity * planes, 8);
     t->queue = allocate(t->capacity, 8);
-    if (!t->go_left || !t->order || !t->swaps || !t->histogram || !t->keys || !t->plane_left || !t->plane_total ||
+    if (!t->go_left || !t->order || !t->swaps || !t->ranks || !t->histogram || !t->keys || !t->plane_left || !t->plane_total ||
         (p->n_draws && !t->draws) || !t->nodes || !t->places || !t->values || !t->sums || !t->queue)
         return -1;
-    for (int64_t f = 0; f < d; f++) t->order[f] = f;
+    for (int64_t f = 0; f < d; f++) t->order[f] = t->ranks[f] = t->ranks[d + f] = f;
     return 0;
 }
 

@@ -26,8 +26,33 @@ static void ISA(draw_rows)(const problem_t *p, uint64_t seed, uint32_t *draws) {
     }
 }
 
+INLINE uint8_t *ISA(copy_in_bag)(uint8_t *to, const uint8_t *from, int64_t step, const uint8_t *in, int64_t n,
+                               const size_t stride) {
+    for (int64_t i = 0; i < n; i++, from += step) {
+        memcpy(to, from, stride);
+        to += stride * in[i];
+    }
+    return to;
+}
+
+/* Copy the bins of the rows in the bag; whole words, so the last rows, which have no room for one, go apart. */
+static void ISA(copy_bins)(tree_t *t, const uint8_t *in) {
+    const problem_t *p = t->p;
+    const int64_t apart = p->n < 8 ? p->n : 8, n = p->n - apart;
+    uint8_t *to = t->bins[0];
+    switch (t->stride) {
+#define STRIDE(s) case s: to = ISA(copy_in_bag)(to, p->binned, p->d, in, n, s); break;
+        STRIDE(8) STRIDE(16) STRIDE(24) STRIDE(32) STRIDE(40) STRIDE(48) STRIDE(56) STRIDE(64)
+#undef STRIDE
+    }
+    for (int64_t i = n; i < p->n; i++) {
+        memcpy(to, p->binned + i * p->d, (size_t)p->d);
+        to += t->stride * in[i];
+    }
+}
+
 /* Choose the fixed point and whether (count, weight, target) share one 64-bit word; fill the streams of the root. */
-static int ISA(start_tree)(tree_t *t, uint64_t seed) {
+static __attribute__((noinline)) int ISA(start_tree)(tree_t *t, uint64_t seed) {
     const problem_t *p = t->p;
     const int64_t n = p->n;
     const double *weights = p->weights ? p->weights + t->i_weights * n : NULL;
@@ -84,16 +109,22 @@ static int ISA(start_tree)(tree_t *t, uint64_t seed) {
     t->n_nodes = 0;
     if (need_streams(t) < 0) return -1;
     if (!t->packed && !p->n_classes && need((void **)&t->w, n, 8) < 0) return -1;
+    uint8_t *in = t->go_left;
+    for (int64_t i = 0; i < n; i++) in[i] = WEIGHT(i) > 0;
+    if (!p->columns) ISA(copy_bins)(t, in);
     int64_t at = 0;
     for (int64_t i = 0; i < n; i++) { /* without a branch: a row out of the bag is overwritten by the next */
-        const double w = WEIGHT(i), y = p->y[i];
-        const int in = w > 0;
-        double scaled = floor(w * w_scale + 0.5);
-        const uint64_t w_int = (uint64_t)(int64_t)(scaled < 1.0 ? 1.0 : scaled);
-        uint64_t s_int;
-        if (p->n_classes == 0) s_int = in ? (uint64_t)(int64_t)floor(w * ((y - low) * s_scale) + 0.5) : 0;
-        else s_int = y == 1.0 ? w_int : 0;
-        if (!p->columns) memcpy(t->bins[0] + at * t->stride, p->binned + i * p->d, (size_t)p->d);
+        const double y = p->y[i];
+        uint64_t w_int, s_int;
+        double w = 1.0;
+        if (!weights && p->n_classes) w_int = draws ? draws[i] : 1;
+        else {
+            w = WEIGHT(i);
+            const double scaled = floor(w * w_scale + 0.5);
+            w_int = (uint64_t)(int64_t)(scaled < 1.0 ? 1.0 : scaled);
+        }
+        if (p->n_classes) s_int = w_int * (y == 1.0);
+        else s_int = in[i] ? (uint64_t)(int64_t)floor(w * ((y - low) * s_scale) + 0.5) : 0;
         if (t->packed)
             t->pack[0][at] = s_int | w_int << t->weight_shift | (counts_rows ? 1ull << t->count_shift : 0);
         else {
@@ -103,7 +134,7 @@ static int ISA(start_tree)(tree_t *t, uint64_t seed) {
         }
         if (t->target[0]) t->target[0][at] = y;
         if (t->row[0]) t->row[0][at] = (uint32_t)i;
-        at += in;
+        at += in[i];
     }
 #undef WEIGHT
     return 0;

@@ -27,10 +27,10 @@ INLINE void ISA(compare_exchange)(uint16_t *a, uint16_t *b, int64_t n) {
 INLINE void ISA(sort_rows)(uint16_t *keys, int64_t n, int64_t width) {
     for (int64_t p = 1; p < n; p *= 2)
         for (int64_t k = p; k >= 1; k /= 2)
-            for (int64_t j = k % p; j + k < n; j += 2 * k)
-                for (int64_t i = 0; i < k && i + j + k < n; i++)
-                    if ((i + j) / (2 * p) == (i + j + k) / (2 * p))
-                        ISA(compare_exchange)(keys + (i + j) * width, keys + (i + j + k) * width, width);
+            for (int64_t j = k & (p - 1); j + k < n; j += 2 * k)
+                for (int64_t i = j; i < j + k && i + k < n; i++)
+                    if ((i & -(2 * p)) == ((i + k) & -(2 * p)))
+                        ISA(compare_exchange)(keys + i * width, keys + (i + k) * width, width);
 }
 
 /* Gather the words of VL sorted rows. */
@@ -59,7 +59,7 @@ INLINE VU ISA(widen_keys)(const uint16_t *keys) {
 }
 
 /* Search VL features at once; the best score and position of each go to scores and positions. */
-static void ISA(scan_sorted)(const tree_t *t, const uint16_t *keys, int64_t width, const uint64_t *pack, int64_t n,
+static __attribute__((noinline)) void ISA(scan_sorted)(const tree_t *t, const uint16_t *keys, int64_t width, const uint64_t *pack, int64_t n,
                              const uint64_t *sums, double *scores, int64_t *positions) {
     const int w_shift = t->weight_shift;
     const uint64_t w_mask = t->weight_mask, s_mask = t->sum_mask;
@@ -113,18 +113,23 @@ static void ISA(scan_sorted_planes)(const tree_t *t, const uint16_t *keys, int64
     }
 }
 
-static void ISA(search_sorted)(const tree_t *t, const place_t *place, int64_t n, const uint64_t *sums,
-                               const int64_t *features, int64_t n_features, split_t *best, int64_t *varying) {
+static __attribute__((noinline)) void ISA(search_sorted)(const tree_t *t, const place_t *place, int64_t n, const uint64_t *sums,
+                               const int64_t *features, const int64_t *ranks, int64_t n_features, split_t *best,
+                               int64_t *varying) {
     const int64_t width = (n_features + KEYS - 1) / KEYS * KEYS;
     uint16_t *keys = t->keys;
     const uint8_t *bins = t->p->columns ? NULL : t->bins[place->buffer] + place->at * t->stride;
     const uint32_t *row = t->row[place->buffer] ? t->row[place->buffer] + place->at : NULL;
     for (int64_t i = 0; i < n; i++) {
-        if (bins)
-            for (int64_t j = 0; j < n_features; j++) keys[i * width + j] = bins[i * t->stride + features[j]] << 8 | i;
+        uint16_t *key = keys + i * width;
+        const uint8_t *bin = bins + i * t->stride;
+        if (!bins)
+            for (int64_t j = 0; j < n_features; j++) key[j] = t->p->columns[features[j] * t->p->n + row[i]] << 8 | i;
+        else if (n_features == t->p->d) /* all, in their order */
+            for (int64_t j = 0; j < n_features; j++) key[j] = bin[j] << 8 | i;
         else
-            for (int64_t j = 0; j < n_features; j++) keys[i * width + j] = t->p->columns[features[j] * t->p->n + row[i]] << 8 | i;
-        for (int64_t j = n_features; j < width; j++) keys[i * width + j] = i;
+            for (int64_t j = 0; j < n_features; j++) key[j] = bin[features[j]] << 8 | i;
+        for (int64_t j = n_features; j < width; j++) key[j] = i;
     }
     ISA(sort_rows)(keys, n, width);
     double scores[8];
@@ -136,14 +141,14 @@ static void ISA(search_sorted)(const tree_t *t, const place_t *place, int64_t n,
         const int64_t first = key[0] >> 8, last = key[(n - 1) * width] >> 8, missing = t->p->n_bins[features[j]];
         if (first == last) continue;
         if (last == missing) { /* missing values ask for a second direction: rare, so by histogram */
-            ISA(search_histogram)(t, place, n, sums, features + j, 1, best, varying);
+            ISA(search_histogram)(t, place, n, sums, features + j, ranks + j, 1, best, varying);
             continue;
         }
         *varying += 1;
         if (!t->packed) ISA(scan_sorted_planes)(t, key, width, row, n, sums, scores + j % VL, positions + j % VL);
-        if (scores[j % VL] > best->score) {
-            const int64_t at = positions[j % VL];
-            *best = (split_t){scores[j % VL], features[j], key[at * width] >> 8, key[(at + 1) * width] >> 8, 0, 0};
-        }
+        if (scores[j % VL] == -INFINITY) continue;
+        const int64_t at = positions[j % VL];
+        const split_t found = {scores[j % VL], features[j], ranks[j], key[at * width] >> 8, key[(at + 1) * width] >> 8, 0, 0};
+        keep_better(best, &found);
     }
 }

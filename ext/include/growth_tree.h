@@ -10,20 +10,41 @@
             *l_ = x_;                                        \
             *r_ = x_;                                        \
             l_ += (go)[i_];                                  \
-            r_ += !(go)[i_];                                 \
+            r_ += 1 - (go)[i_];                              \
         }                                                    \
     } while (0)
 
-INLINE void ISA(compact_bins)(uint8_t *left, uint8_t *right, const uint8_t *source, const uint8_t *go, int64_t n,
-                              const size_t stride) {
+/* 64-bit elements; AVX-512 has an instruction for it. */
+static void ISA(compact_words)(uint64_t *left, uint64_t *right, const uint64_t *source, const uint8_t *go, int64_t n) {
+    int64_t i = 0;
+#if VL == 8
+    for (; i + 8 <= n; i += 8) {
+        const __m512i x = _mm512_loadu_si512(source + i);
+        const __mmask8 mask = (__mmask8)_mm_test_epi8_mask(_mm_loadl_epi64((const __m128i *)(go + i)), _mm_set1_epi8(1));
+        const int to_left = __builtin_popcount(mask);
+        _mm512_storeu_si512(left, _mm512_maskz_compress_epi64(mask, x));
+        _mm512_storeu_si512(right, _mm512_maskz_compress_epi64((__mmask8)~mask, x));
+        left += to_left;
+        right += 8 - to_left;
+    }
+#endif
+    COMPACT(uint64_t, left, right, source + i, go + i, n - i);
+}
+
+/* Decide where each row goes and, where `move` says so, send its bins there. */
+INLINE int64_t ISA(send_bins)(uint8_t *left, uint8_t *right, const uint8_t *source, int64_t feature, const uint8_t *side,
+                              uint8_t *go, int64_t n, const size_t stride) {
+    const uint8_t *const start = left;
     uint8_t row[RECORD_FEATURES];
     for (int64_t i = 0; i < n; i++, source += stride) {
+        const size_t to_left = go[i] = side[source[feature]];
         memcpy(row, source, stride);
         memcpy(left, row, stride);
         memcpy(right, row, stride);
-        left += go[i] ? stride : 0;
-        right += go[i] ? 0 : stride;
+        left += stride * to_left; /* a product, for compilers turn a choice into a branch */
+        right += stride * (1 - to_left);
     }
+    return (left - start) / (int64_t)stride;
 }
 
 /* Separate the rows of a node; returns the number that goes left. See growth_types.h for where they go. */
@@ -39,20 +60,21 @@ static int64_t ISA(partition)(tree_t *t, const place_t *place, int64_t n, const 
         const uint32_t *row = t->row[from] + at;
         for (int64_t i = 0; i < n; i++) n_left += go[i] = side[column[row[i]]];
     } else {
-        const uint8_t *bins = t->bins[from] + at * t->stride + split->feature;
-        for (int64_t i = 0; i < n; i++) n_left += go[i] = side[bins[i * t->stride]];
-    }
-    if (t->row[0]) COMPACT(uint32_t, t->row[from] + at, t->row[to] + scratch, t->row[from] + at, go, n);
-    if (t->pack[0]) COMPACT(uint64_t, t->pack[from] + at, t->pack[to] + scratch, t->pack[from] + at, go, n);
-    if (t->target[0]) COMPACT(double, t->target[from] + at, t->target[to] + scratch, t->target[from] + at, go, n);
-    if (!t->p->columns && children_split) {
         uint8_t *bins = t->bins[from] + at * t->stride, *right = t->bins[to] + scratch * t->stride;
-        switch (t->stride) {
-#define STRIDE(s) case s: ISA(compact_bins)(bins, right, bins, go, n, s); break;
+        switch (children_split ? t->stride : 0) {
+            case 0:
+                for (int64_t i = 0; i < n; i++) n_left += go[i] = side[bins[i * t->stride + split->feature]];
+                break;
+#define STRIDE(s) case s: n_left = ISA(send_bins)(bins, right, bins, split->feature, side, go, n, s); break;
             STRIDE(8) STRIDE(16) STRIDE(24) STRIDE(32) STRIDE(40) STRIDE(48) STRIDE(56) STRIDE(64)
 #undef STRIDE
         }
     }
+    if (t->row[0]) COMPACT(uint32_t, t->row[from] + at, t->row[to] + scratch, t->row[from] + at, go, n);
+    if (t->pack[0]) ISA(compact_words)(t->pack[from] + at, t->pack[to] + scratch, t->pack[from] + at, go, n);
+    if (t->target[0])
+        ISA(compact_words)((uint64_t *)(t->target[from] + at), (uint64_t *)(t->target[to] + scratch),
+                           (uint64_t *)(t->target[from] + at), go, n);
     return n_left;
 }
 
@@ -174,7 +196,8 @@ static int64_t ISA(add_node)(tree_t *t, const place_t *place, int64_t n, const u
 static split_t ISA(find_split)(tree_t *t, const place_t *place, int64_t n, const uint64_t *sums) {
     const int64_t d = t->p->d;
     int64_t *order = t->order, drawn = 0, varying = 0;
-    split_t best = {-INFINITY, -1, 0, 0, 0, 0};
+    const int all = d <= RECORD_FEATURES && t->p->max_features >= d;
+    split_t best = {-INFINITY, -1, 0, 0, 0, 0, 0};
     while (drawn < d && (drawn < t->p->max_features || !varying)) {
         int64_t start = drawn, end = drawn < t->p->max_features ? t->p->max_features : drawn + 1;
         if (end - start > RECORD_FEATURES) end = start + RECORD_FEATURES;
@@ -184,8 +207,14 @@ static split_t ISA(find_split)(tree_t *t, const place_t *place, int64_t n, const
             order[j] = f;
             t->swaps[drawn] = j;
         }
-        if (n <= SMALL_NODE) ISA(search_sorted)(t, place, n, sums, order + start, end - start, &best, &varying);
-        else ISA(search_histogram)(t, place, n, sums, order + start, end - start, &best, &varying);
+        const int64_t *features = order + start, *ranks = t->ranks + start; /* drawn ones: 0, 1, 2 ... */
+        if (all) { /* in the order of the table, each with its place in the permutation */
+            features = t->ranks;
+            ranks = t->ranks + d;
+            for (int64_t j = 0; j < d; j++) t->ranks[d + order[j]] = j;
+        }
+        if (n <= (end - start <= FEW_FEATURES ? SMALL_NODE_OF_FEW : SMALL_NODE)) ISA(search_sorted)(t, place, n, sums, features, ranks, end - start, &best, &varying);
+        else ISA(search_histogram)(t, place, n, sums, features, ranks, end - start, &best, &varying);
     }
     while (drawn-- > 0) {
         const int64_t f = order[drawn];
@@ -227,9 +256,9 @@ static int ISA(expand)(tree_t *t, int64_t i) {
     node_t *parent = t->nodes + i;
     parent->improvement = improvement;
     parent->feature = (int32_t)split.feature;
-    parent->threshold = split.threshold_code == p->n_bins[split.feature]
+    parent->threshold = split.next_code == p->n_bins[split.feature]
                             ? INFINITY
-                            : (double)p->upper[row + split.code] / 2.0 + (double)p->lower[row + split.threshold_code] / 2.0;
+                            : (double)p->upper[row + split.code] / 2.0 + (double)p->lower[row + split.next_code] / 2.0;
     parent->missing_go_to_left = (uint8_t)(split.has_missing ? split.missing_left : n_left > n_right);
     t->places[i].left = (int32_t)l;
     t->places[i].right = (int32_t)r;

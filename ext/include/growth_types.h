@@ -15,8 +15,13 @@
 #include "random.h"
 
 #define MAX_CODES 256
-#define SMALL_NODE 96  /* rows up to which sorting beats a histogram; at most 256, the row is a byte of the key */
+/* Rows up to which sorting beats a histogram: fewer where a vector of keys is mostly empty. At most 256: the row is
+ * a byte of the key. */
+#define SMALL_NODE 96
+#define SMALL_NODE_OF_FEW 40
+#define FEW_FEATURES 8
 #define RECORD_FEATURES 64 /* features up to which a row's bins travel with the row */
+#define FILL_TOGETHER 6   /* features whose places in a histogram stay in registers */
 #define EXACT_BITS 51
 #define WORD_BITS 64
 #define MAX_EXPONENT 1000
@@ -63,9 +68,13 @@ typedef struct {
 
 typedef struct { /* the best split of a node, or of one feature in it */
     double score;
-    int64_t feature, code, threshold_code;
+    int64_t feature, rank, code, next_code; /* rank: position in the node's order of features, which decides ties */
     int missing_left, has_missing;
 } split_t;
+
+static inline void keep_better(split_t *best, const split_t *found) {
+    if (found->score > best->score || (found->score == best->score && found->rank < best->rank)) *best = *found;
+}
 
 typedef struct {
     const problem_t *p;
@@ -87,7 +96,7 @@ typedef struct {
     uint32_t *draws;
     uint8_t *go_left;
     /* split search */
-    int64_t *order, *swaps; /* d: the permutation of the features, undone after each node */
+    int64_t *order, *swaps, *ranks; /* d: the permutation of the features, undone after each node */
     uint64_t *histogram;
     uint16_t *keys;     /* SMALL_NODE x slots */
     uint64_t *plane_left, *plane_total;

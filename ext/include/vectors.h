@@ -29,6 +29,16 @@ INLINE VU ISA(prefix_sum)(VU x) {
     return x;
 }
 
+INLINE VU ISA(splat_last)(VU x) {
+#if VL == 8
+    return __builtin_shufflevector(x, x, 7, 7, 7, 7, 7, 7, 7, 7);
+#elif VL == 4
+    return __builtin_shufflevector(x, x, 3, 3, 3, 3);
+#else
+    return __builtin_shufflevector(x, x, 1, 1);
+#endif
+}
+
 INLINE VI ISA(lanes)(void) {
     VI x;
     for (int i = 0; i < VL; i++) x[i] = i;

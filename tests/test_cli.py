@@ -109,6 +109,7 @@ def test_module_is_the_command():
         (["search", "--gird", "a=1"], "No such option: --gird.*'hpcml search --help' shows all options"),
         (["search", "--cv", "few"], "--cv.*integer"),
         (["search", "--cv", "1"], "--cv.*2"),
+        (["search", "--n-jobs", "0"], "--n-jobs 0 means nothing; give the number"),
         (["search", "-e", "random-forest-regresor"], "is unknown; did you mean random-forest-regressor"),
         (["search", "-e", "sklearn.linear_model.Rigde"], "has no Rigde; did you mean Ridge"),
         (["search", "-e", "no_such_library.Model"], "no_such_library cannot be imported.*check its name"),

@@ -199,6 +199,8 @@ def search(
 
     The exit status is 0, 2 if what was asked for is impossible (one line says why), or 130 after Ctrl-C.
     """
+    if n_jobs == 0:
+        raise CommandError("--n-jobs 0 means nothing; give the number of workers, or -1 for all usable cores")
     paths = Paths(table, journal, output, save_model)
     paths.check()
     task = Task.read(estimator, param or [], grid_ or [], seed, verify)

@@ -33,7 +33,7 @@ FEW_DRAWS = 10
 class Forest(SharedGrid, TreeModel):
     """Base of the random forests."""
 
-    _tree_class: type
+    _tree_class: Any
     _seeds: NDArray[np.uint64]
     _sampling: Sampling
     n_estimators: int
@@ -218,9 +218,9 @@ class Forest(SharedGrid, TreeModel):
         self._set_grown(Trees.concatenate([tree._trees for tree in trees]), seeds)
 
     def _read_trees(self) -> list[Any]:
-        names = self._tree_class().get_params(deep=False)
-        own = self.get_params(deep=False)
-        params = {name: own[name] for name in names if name in own and name not in ("class_weight", "random_state")}
+        # the weights of the classes are in the values of the nodes already
+        names = set(self._allowed) & set(self._tree_class._allowed) - {"class_weight", "random_state"}
+        params = {name: getattr(self, name) for name in names}
         trees, attributes = self._trees, {"n_features_in_": self.n_features_in_, "n_outputs_": 1}
         attributes["max_features_"] = self._split(1, self.n_features_in_, 0).max_features
         if is_classifier(self):

@@ -148,17 +148,24 @@ def _means_of(
     most = max(n for _, n in results)
     grown = trees.prefix(most)
     # value of the node at which each rule stops, for every node
-    tables = {rule: trees.values[trees.stopping_nodes(rule)] for rule in part}
+    tables = {rule: _values_under(trees, rule) for rule in part}
     kernel = lookup("predict_leaves")
     for at, block in dense_blocks(X, rows, width=(8 + 4) * most):
         leaves = kernel(block, grown.nodes, grown.offsets, n_threads)
-        nodes = np.ascontiguousarray((leaves + grown.offsets[:-1]).T)
+        nodes = leaves.T.astype(np.int64, order="C")
+        nodes += grown.offsets[:-1, np.newaxis]
         for rule, counts in part.items():
             _running_means(tables[rule], nodes, {n: results[rule, n][at] for n in counts})
     for rule, counts in part.items():
         for n, members in counts.items():
             for i in members:
                 yield i, results[rule, n]
+
+
+def _values_under(trees: Trees, rule: StopRule) -> NDArray[np.float64]:
+    """Return for every node the value of the node at which `rule` stops on the way to it."""
+    beyond = trees.beyond(rule)
+    return trees.values[trees.tops(beyond)] if beyond.any() else trees.values
 
 
 def _running_means(

@@ -69,8 +69,11 @@ class TreeModel(BaseEstimator):
 
     # -- validation ------------------------------------------------------------------------------------------
 
+    def _parameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._allowed}
+
     def _check_parameters(self) -> None:
-        check(type(self).__name__, self.get_params(deep=False), self._allowed)
+        check(type(self).__name__, self._parameters(), self._allowed)
 
     def _validated(
         self, X: Any, y: Any, sample_weight: Any, dtype: Any = np.float32
@@ -104,13 +107,12 @@ class TreeModel(BaseEstimator):
 
     def _split(self, n_samples: int, n_features: int, n_classes: int) -> Split:
         """Resolve the parameters of nodes for a training table."""
-        params = self.get_params(deep=False)
-        leaf = _number_of_rows(params["min_samples_leaf"], n_samples)
+        params = self._parameters()
         return Split(
             criterion=params["criterion"],
             n_classes=n_classes,
             max_features=_number_of_features(params["max_features"], n_features),
-            min_samples_leaf=leaf,
+            min_samples_leaf=_number_of_rows(params["min_samples_leaf"], n_samples),
             min_weight_fraction_leaf=float(params["min_weight_fraction_leaf"]),
             rule=stop_rule(params, n_samples),
         )

@@ -128,7 +128,8 @@ class SharedGrid:
                     f"Parameters of {type(self).__name__} must be among {', '.join(base)}. "
                     f"Got {', '.join(unknown)} instead."
                 )
-            params = type(self)(**{**base, **settings}).get_params(deep=False)  # type: ignore[attr-defined]
+            estimator = type(self)(**{**base, **settings})
+            params = {name: getattr(estimator, name) for name in base}
             check(type(self).__name__, params, self._allowed)  # type: ignore[attr-defined]
             merged.append(params)
         return merged

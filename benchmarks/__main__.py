@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only",
         metavar="NAME",
         action="append",
-        help="run this case, or those it begins (memory); repeat for more",
+        help="run this case, or a family of cases (memory, accuracy); repeat for more",
     )
     parser.add_argument("--rounds", type=int, default=5, help="samples of each contestant (default: 5)")
     parser.add_argument(
@@ -60,7 +60,7 @@ def _chosen(only: list[str] | None) -> list[str]:
         return list(CASES)
     chosen: list[str] = []
     for name in only:
-        found = [name] if name in CASES else [each for each in CASES if each.startswith(name)]
+        found = [each for each in CASES if each == name or each.startswith(f"{name}-")]
         if not found:
             raise ValueError(f"--only {name}: there is no such case; --list shows them")
         chosen += [each for each in found if each not in chosen]

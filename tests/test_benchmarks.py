@@ -167,6 +167,11 @@ def test_wrong_command_lines(capsys, arguments, says):
     assert says in capsys.readouterr().err
 
 
+def test_a_family_of_cases_is_chosen_by_its_name():
+    assert runner._chosen(["memory", "memory-airbnb", "rows"]) == ["memory", "memory-airbnb", "rows"]
+    assert runner._chosen(["predict"]) == ["predict-classes", "predict-numbers"]
+
+
 def test_the_list_names_every_case(capsys):
     assert runner.main(["--list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(CASES)

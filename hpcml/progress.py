@@ -59,8 +59,9 @@ class Progress:
 
     def skip(self, n: int) -> None:
         """Count `n` as done before the start; they do not enter the estimate of the time that is left."""
-        self._first += n
-        self.advance(n)
+        if n:
+            self._first += n
+            self.advance(n)
 
     def advance(self, n: int = 1) -> None:
         """Count `n` more as done."""

@@ -1,8 +1,20 @@
 /* The best split of each feature from a histogram of its bins: the search for large nodes. */
 
+/* The lane of the highest score, then of the lowest code; -1 unless it is above *highest, which it replaces. */
+INLINE int64_t ISA(best_lane)(VF scores, VI codes, double *highest) {
+    int64_t at = -1;
+    for (int i = 0; i < VL; i++) {
+        if (scores[i] > *highest || (scores[i] == *highest && codes[i] < at)) {
+            *highest = scores[i];
+            at = codes[i];
+        }
+    }
+    return at;
+}
+
 /* Packed words: search all bins of one histogram; `init` is on the left from the start. */
 static void ISA(scan_packed)(const tree_t *t, const uint64_t *h, int64_t n_words, uint64_t init, uint64_t node,
-                             uint64_t more_than, split_t *best, int64_t feature, int missing_left) {
+                             uint64_t more_than, split_t *found, int missing_left) {
     const problem_t *p = t->p;
     const int w_shift = t->weight_shift, n_shift = t->count_shift;
     const uint64_t w_mask = t->weight_mask, s_mask = t->sum_mask;
@@ -32,19 +44,13 @@ static void ISA(scan_packed)(const tree_t *t, const uint64_t *h, int64_t n_words
         score_of_lane = ISA(select)(better, score, score_of_lane);
         code_of_lane = ISA(select_i)(better, code, code_of_lane);
     }
-    double highest = -INFINITY;
-    int64_t at = -1;
-    for (int i = 0; i < VL; i++) {
-        if (score_of_lane[i] > highest || (score_of_lane[i] == highest && at >= 0 && code_of_lane[i] < at)) {
-            highest = score_of_lane[i];
-            at = code_of_lane[i];
-        }
-    }
-    if (at < 0 || !(highest > best->score)) return;
+    const int64_t at = ISA(best_lane)(score_of_lane, code_of_lane, &found->score);
+    if (at < 0) return;
     int64_t next = at + 1;
-    const int64_t missing = p->n_bins[feature];
-    while (next < missing && h[next] == 0) next++;
-    *best = (split_t){highest, feature, best->rank, at, next, missing_left, best->has_missing};
+    while (next < p->n_bins[found->feature] && h[next] == 0) next++;
+    found->code = at;
+    found->next_code = next;
+    found->missing_left = missing_left;
 }
 
 /* Both directions of the missing values; returns whether the feature varies in the node. */
@@ -55,61 +61,103 @@ static int ISA(search_packed)(const tree_t *t, uint64_t *h, uint64_t node, int64
     for (int64_t b = 0; b < n_words; b += VL) constant |= (VI)(*(const VU *)(h + b) == node);
     for (int i = 0; i < VL; i++)
         if (constant[i]) return 0;
-    split_t found = {-INFINITY, -1, rank, 0, 0, 0, h[missing] != 0};
-    ISA(scan_packed)(t, h, n_words, 0, node, 0, &found, feature, 0);
+    split_t found = {-INFINITY, feature, rank, 0, 0, 0, h[missing] != 0};
+    ISA(scan_packed)(t, h, n_words, 0, node, 0, &found, 0);
     if (h[missing]) {
-        uint64_t word = h[missing];
+        const uint64_t word = h[missing];
         h[missing] = 0;
-        ISA(scan_packed)(t, h, n_words, word, node, word >> t->weight_shift & t->weight_mask, &found, feature, 1);
+        ISA(scan_packed)(t, h, n_words, word, node, word >> t->weight_shift & t->weight_mask, &found, 1);
         h[missing] = word;
     }
-    if (found.feature >= 0) keep_better(best, &found);
+    keep_better(best, &found);
     return 1;
 }
 
-/* One plane a class, or (weight, target), and a count of rows where min_samples_leaf asks for it. */
-static int ISA(search_planes)(const tree_t *t, const uint64_t *h, const uint64_t *total, int64_t n, int64_t feature,
-                              int64_t rank, split_t *best) {
+/* Planes: word b of plane k is the sum of class k (or of weight, then target; last, of rows) over the rows of bin b.
+ * Returns whether any candidate separates rows. */
+static int ISA(scan_planes)(const tree_t *t, const uint64_t *h, int64_t n_words, const uint64_t *total, int64_t n,
+                            int64_t missing, split_t *found, int missing_left) {
     const problem_t *p = t->p;
-    const int64_t missing = p->n_bins[feature], n_planes = t->n_planes, size = n_planes + 1;
-    const int regression = p->n_classes == 0;
-    const int64_t n_weights = regression ? 1 : n_planes;
-    split_t found = {-INFINITY, -1, rank, 0, 0, 0, h[missing * size + n_planes] != 0};
-    int occupied = 0;
-    for (int64_t b = 0; b <= missing; b++) occupied += h[b * size + n_planes] != 0;
-    if (occupied < 2) return 0;
-    uint64_t w = 0, squares = 0;
-    for (int64_t k = 0; k < n_weights; k++) {
-        w += total[k];
-        squares += total[k] * total[k];
-    }
-    for (int missing_left = 0; missing_left <= found.has_missing; missing_left++) {
-        ISA(planes_t) a = {t->plane_left, (uint64_t *)total, 0, w, 0, 0, squares};
-        memset(a.left, 0, (size_t)n_planes * sizeof *a.left);
-        int64_t previous = -1;
-        for (int64_t i = missing_left ? -1 : 0; i < missing; i++) {
-            const int64_t b = i < 0 ? missing : i;
-            const uint64_t *bin = h + b * size, n_bin = bin[n_planes];
-            if (n_bin == 0) continue;
-            if (previous >= 0 && found.code == previous && found.next_code < 0) found.next_code = b;
-            if (regression) ISA(move_left)(t, &a, 0, bin[0], bin[1], n_bin);
-            else {
-                for (int64_t k = 0; k < n_planes; k++)
-                    if (bin[k]) ISA(move_left)(t, &a, k, bin[k], 0, 0);
-                a.n_left += n_bin;
-            }
-            if (i < 0) continue;
-            previous = b;
-            const int64_t n_right = n - (int64_t)a.n_left;
-            if (n_right < p->min_samples_leaf || (int64_t)a.n_left < p->min_samples_leaf || n_right == 0) continue;
-            if (a.w_left < t->min_w_int || w - a.w_left < t->min_w_int) continue;
-            const double score = ISA(score_planes)(t, &a);
-            if (score > found.score) found = (split_t){score, feature, rank, b, -1, missing_left, found.has_missing};
+    const int64_t n_planes = t->n_planes, classes = p->n_classes;
+    VU *carry = (VU *)t->carry;
+    double init = 0.0, node = 0.0;
+    for (int64_t k = 0; k < n_planes + t->counts_rows; k++) {
+        const uint64_t word = missing_left ? h[k * n_words + missing] : 0;
+        carry[k] = ISA(splat_u)(word);
+        if (k < n_planes && (classes || k == 0)) {
+            init += (double)(int64_t)word;
+            node += (double)(int64_t)total[k];
         }
-        if (found.feature >= 0 && found.next_code < 0) found.next_code = missing;
     }
-    if (found.feature >= 0) keep_better(best, &found);
-    return 1;
+    const double min_w = (double)(int64_t)t->min_w_int;
+    const VF w = ISA(splat)(node), least_right = ISA(splat)(min_w), worst = ISA(splat)(-INFINITY);
+    const VF least_left = ISA(splat)(min_w > init ? min_w : init + 1.0), n_node = ISA(splat)((double)n);
+    const VF least_n = ISA(splat)((double)p->min_samples_leaf), zero = {0};
+    VF score_of_lane = worst;
+    VI code_of_lane = {0}, code = ISA(lanes)(), separates = {0};
+    for (int64_t b = 0; b < n_words; b += VL, code += VL) {
+        VF w_left = zero, s_left = zero, left = zero, right = zero;
+        VI valid = (VI)(code < missing), enough_rows = ~(VI)zero;
+        for (int64_t k = 0; k < n_planes + t->counts_rows; k++) {
+            VU x = ISA(prefix_sum)(*(const VU *)(h + k * n_words + b));
+            const VU sum = ISA(splat_last)(x);
+            x += carry[k];
+            carry[k] += sum;
+            const VF l = ISA(to_double)(x);
+            if (k == n_planes) enough_rows = (VI)(l >= least_n) & (VI)(n_node - l >= least_n);
+            else if (classes > 2) {
+                const VF r = (double)(int64_t)total[k] - l;
+                w_left += l;
+                if (p->entropy) {
+                    left += ISA(x_log_x)(l);
+                    right += ISA(x_log_x)(r);
+                } else {
+                    left += l * l;
+                    right += r * r;
+                }
+            } else {
+                if (classes || k == 0) w_left += l;
+                s_left = l;
+            }
+        }
+        const VF w_right = w - w_left;
+        separates |= valid & (VI)(w_left > 0.0) & (VI)(w_right > 0.0);
+        valid &= enough_rows & (VI)(w_left >= least_left) & (VI)(w_right >= least_right);
+        VF score;
+        if (classes <= 2) score = ISA(score_packed)(p->entropy, w_left, s_left, w, ISA(splat)((double)(int64_t)total[1]));
+        else if (p->entropy) score = (left - ISA(x_log_x)(w_left)) + (right - ISA(x_log_x)(w_right));
+        else score = left / w_left + right / w_right;
+        const VI better = valid & (VI)(score > score_of_lane);
+        score_of_lane = ISA(select)(better, score, score_of_lane);
+        code_of_lane = ISA(select_i)(better, code, code_of_lane);
+    }
+    const int64_t at = ISA(best_lane)(score_of_lane, code_of_lane, &found->score);
+    if (at >= 0) {
+        found->code = at;
+        found->missing_left = missing_left;
+    }
+    for (int i = 0; i < VL; i++)
+        if (separates[i]) return 1;
+    return 0;
+}
+
+/* Both directions of the missing values; h has n_words words a plane, those of missing rows at `missing`. */
+static int ISA(search_planes)(const tree_t *t, const uint64_t *h, int64_t n_words, const uint64_t *total, int64_t n,
+                              int64_t missing, split_t *found) {
+    const int64_t n_weights = t->p->n_classes ? t->n_planes : 1;
+    uint64_t w_missing = 0;
+    for (int64_t k = 0; k < n_weights; k++) w_missing += h[k * n_words + missing];
+    found->has_missing = w_missing != 0;
+    const int varies = ISA(scan_planes)(t, h, n_words, total, n, missing, found, 0);
+    if (w_missing) ISA(scan_planes)(t, h, n_words, total, n, missing, found, 1);
+    int64_t next = found->code + 1;
+    for (; next < missing; next++) {
+        uint64_t w = 0;
+        for (int64_t k = 0; k < n_weights; k++) w += h[k * n_words + next];
+        if (w) break;
+    }
+    found->next_code = next;
+    return varies;
 }
 
 /* Add rows to the histograms of k features: with k known, the places of all k stay in registers. */
@@ -151,19 +199,43 @@ static void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, cons
     }
 }
 
-static void ISA(fill_planes)(const tree_t *t, const place_t *at, int64_t n, int64_t feature, uint64_t *h) {
-    const int64_t size = t->n_planes + 1, stride = t->stride;
+/* Add row r of the table to bin b of a histogram of planes. */
+INLINE void ISA(add_to_planes)(const tree_t *t, uint64_t *h, int64_t n_words, int64_t b, uint32_t r) {
+    if (t->p->n_classes == 0) {
+        h[b] += t->w_of_row[r];
+        h[n_words + b] += t->s_of_row[r];
+    } else h[(int64_t)t->s_of_row[r] * n_words + b] += t->w_of_row[r]; /* s_of_row: the class */
+    if (t->counts_rows) h[t->n_planes * n_words + b] += 1;
+}
+
+static void ISA(search_histogram_of_planes)(const tree_t *t, const place_t *at, int64_t n, const uint64_t *sums,
+                                            const int64_t *features, const int64_t *ranks, int64_t n_features,
+                                            split_t *best, int64_t *varying) {
+    const int64_t n_planes = t->n_planes + t->counts_rows;
     const uint32_t *row = t->row[at->buffer] + at->at;
-    const uint8_t *column = t->p->columns ? t->p->columns + feature * t->p->n : NULL;
-    const uint8_t *bins = column ? NULL : t->bins[at->buffer] + at->at * stride + feature;
-    for (int64_t i = 0; i < n; i++) {
-        const uint32_t r = row[i];
-        uint64_t *bin = h + (column ? column[r] : bins[i * stride]) * size;
-        if (t->p->n_classes == 0) {
-            bin[0] += t->w_of_row[r];
-            bin[1] += t->s_of_row[r];
-        } else bin[t->s_of_row[r]] += t->w_of_row[r]; /* s_of_row: the class */
-        bin[size - 1] += 1;
+    const uint8_t *bins = t->p->columns ? NULL : t->bins[at->buffer] + at->at * t->stride;
+    for (int64_t j = 0; j < n_features; j += FILL_TOGETHER) {
+        const int64_t group = n_features - j < FILL_TOGETHER ? n_features - j : FILL_TOGETHER;
+        uint64_t *h[FILL_TOGETHER + 1] = {t->histogram};
+        int64_t words[FILL_TOGETHER];
+        for (int64_t g = 0; g < group; g++) {
+            words[g] = (t->p->n_bins[features[j + g]] + 8) & ~7;
+            h[g + 1] = h[g] + words[g] * n_planes;
+        }
+        memset(h[0], 0, (size_t)(h[group] - h[0]) * sizeof *h[0]);
+        if (bins)
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t g = 0; g < group; g++)
+                    ISA(add_to_planes)(t, h[g], words[g], bins[i * t->stride + features[j + g]], row[i]);
+        else
+            for (int64_t g = 0; g < group; g++)
+                for (int64_t i = 0; i < n; i++)
+                    ISA(add_to_planes)(t, h[g], words[g], t->p->columns[features[j + g] * t->p->n + row[i]], row[i]);
+        for (int64_t g = 0; g < group; g++) {
+            split_t found = {-INFINITY, features[j + g], ranks[j + g], 0, 0, 0, 0};
+            *varying += ISA(search_planes)(t, h[g], words[g], sums, n, t->p->n_bins[features[j + g]], &found);
+            keep_better(best, &found);
+        }
     }
 }
 
@@ -174,11 +246,7 @@ static void ISA(search_histogram)(const tree_t *t, const place_t *at, int64_t n,
     const int32_t *n_bins = t->p->n_bins;
     uint64_t *h = t->histogram;
     if (!t->packed) {
-        for (int64_t j = 0; j < n_features; j++) {
-            memset(h, 0, (size_t)((n_bins[features[j]] + 1) * (t->n_planes + 1)) * sizeof *h);
-            ISA(fill_planes)(t, at, n, features[j], h);
-            *varying += ISA(search_planes)(t, h, sums, n, features[j], ranks[j], best);
-        }
+        ISA(search_histogram_of_planes)(t, at, n, sums, features, ranks, n_features, best, varying);
         return;
     }
     const int64_t together = t->p->columns ? 1 : RECORD_FEATURES;

@@ -17,7 +17,7 @@ static void free_tree(tree_t *t) {
         free(t->row[b]);
     }
     void *all[] = {t->w_of_row, t->s_of_row, t->w,           t->draws,  t->go_left, t->order, t->swaps, t->ranks, t->histogram,
-                   t->keys,     t->plane_left, t->plane_total, t->nodes, t->places,  t->values, t->sums,  t->queue};
+                   t->keys,     t->carry, t->plane_left, t->plane_total, t->nodes, t->places,  t->values, t->sums,  t->queue};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     memset(t, 0, sizeof *t);
 }
@@ -37,9 +37,10 @@ static int allocate_tree(tree_t *t, const problem_t *p) {
     t->swaps = allocate(d, 8);
     t->ranks = allocate(2 * d, 8);
     const int64_t together = d < RECORD_FEATURES ? d : RECORD_FEATURES;
-    const int64_t words = together * (MAX_CODES + 8), of_planes = MAX_CODES * (planes + 1);
+    const int64_t words = together * (MAX_CODES + 8), of_planes = FILL_TOGETHER * (MAX_CODES + 8) * (planes + 1);
     t->histogram = allocate(words > of_planes ? words : of_planes, 8);
     t->keys = allocate(SMALL_NODE * (RECORD_FEATURES + 32), 2);
+    t->carry = allocate((planes + 1) * 8, 8);
     t->plane_left = allocate(planes, 8);
     t->plane_total = allocate(planes, 8);
     t->draws = p->n_draws ? allocate(n, 4) : NULL;
@@ -48,7 +49,7 @@ static int allocate_tree(tree_t *t, const problem_t *p) {
     t->values = allocate(t->capacity * width_of_values(p), 8);
     t->sums = allocate(t->capacity * planes, 8);
     t->queue = allocate(t->capacity, 8);
-    if (!t->go_left || !t->order || !t->swaps || !t->ranks || !t->histogram || !t->keys || !t->plane_left || !t->plane_total ||
+    if (!t->go_left || !t->order || !t->swaps || !t->ranks || !t->histogram || !t->keys || !t->carry || !t->plane_left || !t->plane_total ||
         (p->n_draws && !t->draws) || !t->nodes || !t->places || !t->values || !t->sums || !t->queue)
         return -1;
     for (int64_t f = 0; f < d; f++) t->order[f] = t->ranks[f] = t->ranks[d + f] = f;

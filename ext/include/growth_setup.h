@@ -100,12 +100,11 @@ static __attribute__((noinline)) int ISA(start_tree)(tree_t *t, uint64_t seed) {
     t->sum_mask = (1ull << bits) - 1;
     t->weight_mask = counts_rows ? (1ull << w_bits) - 1 : ~0ull;
     t->n_planes = t->packed ? 2 : most_planes(p);
-    t->small_sums = whole && total < 0x1p26;
     const double least = p->min_weight_leaf * w_scale;
     t->min_w_int = (uint64_t)(whole ? ceil(least) : floor(least + 0.5));
     if (t->min_w_int < 1) t->min_w_int = 1;
     /* where every weight is 1, rows are counted by their weight */
-    if (t->packed && !counts_rows && t->min_w_int < (uint64_t)p->min_samples_leaf) t->min_w_int = (uint64_t)p->min_samples_leaf;
+    if (!counts_rows && t->min_w_int < (uint64_t)p->min_samples_leaf) t->min_w_int = (uint64_t)p->min_samples_leaf;
     t->n_nodes = 0;
     if (need_streams(t) < 0) return -1;
     if (!t->packed && !p->n_classes && need((void **)&t->w, n, 8) < 0) return -1;

@@ -87,30 +87,25 @@ static __attribute__((noinline)) void ISA(scan_sorted)(const tree_t *t, const ui
     *(VI *)positions = position;
 }
 
-/* One feature where sums are a word a plane. */
-static void ISA(scan_sorted_planes)(const tree_t *t, const uint16_t *keys, int64_t width, const uint32_t *row,
-                                    int64_t n, const uint64_t *total, double *score, int64_t *position) {
-    const problem_t *p = t->p;
-    const int regression = p->n_classes == 0;
-    uint64_t w = 0, squares = 0;
-    for (int64_t k = 0; k < (regression ? 1 : t->n_planes); k++) {
-        w += total[k];
-        squares += total[k] * total[k];
+/* One feature where sums are a word a plane: the codes that occur are the bins of a short histogram. */
+static int ISA(search_sorted_planes)(const tree_t *t, const uint16_t *keys, int64_t width, const uint32_t *row, int64_t n,
+                                     const uint64_t *sums, split_t *found) {
+    const int64_t n_words = (n + 8) & ~7, missing = t->p->n_bins[found->feature];
+    uint8_t codes[SMALL_NODE + 1];
+    uint64_t *h = t->histogram;
+    int64_t bin = -1;
+    memset(h, 0, (size_t)((t->n_planes + t->counts_rows) * n_words) * sizeof *h);
+    for (int64_t i = 0; i < n; i++) {
+        const uint16_t key = keys[i * width];
+        if (bin < 0 || codes[bin] != key >> 8) codes[++bin] = (uint8_t)(key >> 8);
+        ISA(add_to_planes)(t, h, n_words, bin, row[key & 255]);
     }
-    ISA(planes_t) a = {t->plane_left, (uint64_t *)total, 0, w, 0, 0, squares};
-    memset(a.left, 0, (size_t)t->n_planes * sizeof *a.left);
-    *score = -INFINITY;
-    for (int64_t i = 0; i + p->min_samples_leaf < n; i++) {
-        const uint32_t r = row[keys[i * width] & 255];
-        ISA(move_left)(t, &a, regression ? 0 : (int64_t)t->s_of_row[r], t->w_of_row[r], t->s_of_row[r], 1);
-        if (i + 1 < p->min_samples_leaf || keys[i * width] >> 8 == keys[(i + 1) * width] >> 8) continue;
-        if (a.w_left < t->min_w_int || w - a.w_left < t->min_w_int) continue;
-        const double found = ISA(score_planes)(t, &a);
-        if (found > *score) {
-            *score = found;
-            *position = i;
-        }
-    }
+    const int has_missing = codes[bin] == missing;
+    if (!has_missing) codes[bin + 1] = (uint8_t)missing;
+    const int varies = ISA(search_planes)(t, h, n_words, sums, n, has_missing ? bin : bin + 1, found);
+    found->code = codes[found->code];
+    found->next_code = codes[found->next_code];
+    return varies;
 }
 
 static __attribute__((noinline)) void ISA(search_sorted)(const tree_t *t, const place_t *place, int64_t n, const uint64_t *sums,
@@ -138,6 +133,12 @@ static __attribute__((noinline)) void ISA(search_sorted)(const tree_t *t, const 
         if (t->packed && j % VL == 0)
             ISA(scan_sorted)(t, keys + j, width, t->pack[place->buffer] + place->at, n, sums, scores, positions);
         const uint16_t *key = keys + j;
+        if (!t->packed) {
+            split_t found = {-INFINITY, features[j], ranks[j], 0, 0, 0, 0};
+            *varying += ISA(search_sorted_planes)(t, key, width, row, n, sums, &found);
+            keep_better(best, &found);
+            continue;
+        }
         const int64_t first = key[0] >> 8, last = key[(n - 1) * width] >> 8, missing = t->p->n_bins[features[j]];
         if (first == last) continue;
         if (last == missing) { /* missing values ask for a second direction: rare, so by histogram */
@@ -145,7 +146,6 @@ static __attribute__((noinline)) void ISA(search_sorted)(const tree_t *t, const 
             continue;
         }
         *varying += 1;
-        if (!t->packed) ISA(scan_sorted_planes)(t, key, width, row, n, sums, scores + j % VL, positions + j % VL);
         if (scores[j % VL] == -INFINITY) continue;
         const int64_t at = positions[j % VL];
         const split_t found = {scores[j % VL], features[j], ranks[j], key[at * width] >> 8, key[(at + 1) * width] >> 8, 0, 0};

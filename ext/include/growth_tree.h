@@ -213,7 +213,8 @@ static split_t ISA(find_split)(tree_t *t, const place_t *place, int64_t n, const
             ranks = t->ranks + d;
             for (int64_t j = 0; j < d; j++) t->ranks[d + order[j]] = j;
         }
-        if (n <= (end - start <= FEW_FEATURES ? SMALL_NODE_OF_FEW : SMALL_NODE)) ISA(search_sorted)(t, place, n, sums, features, ranks, end - start, &best, &varying);
+        const int few = t->packed && end - start <= FEW_FEATURES;
+        if (n <= (few ? SMALL_NODE_OF_FEW : SMALL_NODE)) ISA(search_sorted)(t, place, n, sums, features, ranks, end - start, &best, &varying);
         else ISA(search_histogram)(t, place, n, sums, features, ranks, end - start, &best, &varying);
     }
     while (drawn-- > 0) {

@@ -73,6 +73,7 @@ typedef struct { /* the best split of a node, or of one feature in it */
 } split_t;
 
 static inline void keep_better(split_t *best, const split_t *found) {
+    if (found->score == -INFINITY) return;
     if (found->score > best->score || (found->score == best->score && found->rank < best->rank)) *best = *found;
 }
 
@@ -84,7 +85,6 @@ typedef struct {
     uint64_t sum_mask, weight_mask, min_w_int;
     double weight_unit, total_weight;
     int64_t n_planes; /* sums of a node: (w, s), or one a class */
-    int small_sums;   /* squares of class weights are exact in 53 bits */
     /* rows in the bag */
     int64_t m, stride, i_weights;
     uint8_t *bins[2];
@@ -99,7 +99,7 @@ typedef struct {
     int64_t *order, *swaps, *ranks; /* d: the permutation of the features, undone after each node */
     uint64_t *histogram;
     uint16_t *keys;     /* SMALL_NODE x slots */
-    uint64_t *plane_left, *plane_total;
+    uint64_t *carry, *plane_left, *plane_total;
     /* the tree, numbered as created */
     node_t *nodes;
     place_t *places;

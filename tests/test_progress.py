@@ -118,7 +118,8 @@ def test_searches_say_what_they_do_on_stdout_and_progress_on_stderr(monkeypatch,
 
 
 def test_rich_is_loaded_for_a_terminal_only():
-    code = "import sys, hpcml.progress as p\nwith p.Progress(1, 'x') as b: b.advance()\nprint('rich' in sys.modules)"
+    code = "import sys, hpcml.progress as p\nwith p.Progress(1, 'x') as b:\n    b.advance()\n"
+    code += "print('rich' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

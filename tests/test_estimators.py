@@ -6,10 +6,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from hpcml.ensemble import RandomForestClassifier, RandomForestRegressor
 from hpcml.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-#: As scikit-learn declares for its own class: the bootstrap of a weighted table draws other rows than that of a
-#: table with repeated rows, because its size follows the number of rows.
+#: As scikit-learn declares for its own class: the bootstrap of a weighted table draws other rows than that of
+#: a table with repeated rows, because its size follows the number of rows.
 WEIGHTS_ARE_DRAWN = {
-    f"check_sample_weight_equivalence_on_{kind}_data": "sample_weight is not equivalent to removing/repeating samples."
+    f"check_sample_weight_equivalence_on_{kind}_data": "sample_weight is not equivalent to "
+    "removing/repeating samples."
     for kind in ("dense", "sparse")
 }
 EXPECTED = {"RandomForestClassifier": WEIGHTS_ARE_DRAWN, "RandomForestRegressor": WEIGHTS_ARE_DRAWN}

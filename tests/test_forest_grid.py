@@ -55,7 +55,9 @@ def run_grid(estimator, X, y, candidates, folds, responses, fit_params=None):
     for b in batches:
         part = {i: candidates[i] for i in b.candidates}
         cut = {j: folds[j] for j in b.folds}
-        yield from clone(estimator).fit_grid(X, y, part, cut, responses=responses, fit_params=fit_params or {})
+        yield from clone(estimator).fit_grid(
+            X, y, part, cut, responses=responses, fit_params=fit_params or {}
+        )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -113,7 +115,9 @@ def test_what_is_not_shared_lies_in_other_batches():
     assert {b.candidates for b in batches} == {(0,), (1, 6), (2,), (3, 4), (5,)}
 
 
-@pytest.mark.parametrize("settings_", [{"oob_score": True}, {"warm_start": True}, {"max_depth": 0}, {"nonsense": 1}])
+@pytest.mark.parametrize(
+    "settings_", [{"oob_score": True}, {"warm_start": True}, {"max_depth": 0}, {"nonsense": 1}]
+)
 def test_what_cannot_be_shared_is_refused_by_name(settings_):
     with pytest.raises(ValueError, match=next(iter(settings_))):
         RandomForestRegressor().plan_grid([{}, settings_], 2)
@@ -126,9 +130,13 @@ def test_generators_are_copied_and_none_is_drawn_once():
     forest = RandomForestRegressor(n_estimators=3, random_state=generator)
     for _, j, fitted, _ in run_grid(forest, X, y, [{"max_depth": 2}, {"max_depth": 4}], folds, ()):
         train, _ = folds[j]
-        assert same_trees(fitted, clone(forest).set_params(max_depth=fitted.max_depth).fit(X[train], y[train]))
+        assert same_trees(
+            fitted, clone(forest).set_params(max_depth=fitted.max_depth).fit(X[train], y[train])
+        )
     drawn = {}
-    for _, j, fitted, _ in run_grid(RandomForestRegressor(n_estimators=3), X, y, [{}, {"max_depth": 2}], folds, ()):
+    for _, j, fitted, _ in run_grid(
+        RandomForestRegressor(n_estimators=3), X, y, [{}, {"max_depth": 2}], folds, ()
+    ):
         drawn.setdefault(j, []).append([tree.random_state for tree in fitted.estimators_])
     assert all(first == second for first, second in drawn.values())
 
@@ -145,7 +153,12 @@ def test_every_kind_of_table(form):
     train, test = np.arange(60), np.arange(60, N)
     grid = [{"max_depth": 2}, {"max_depth": 4}]
     for i, _, fitted, values in run_grid(
-        RandomForestRegressor(n_estimators=5, random_state=0), table, y, grid, {0: (train, test)}, ("predict",)
+        RandomForestRegressor(n_estimators=5, random_state=0),
+        table,
+        y,
+        grid,
+        {0: (train, test)},
+        ("predict",),
     ):
         alone = RandomForestRegressor(n_estimators=5, random_state=0, **grid[i]).fit(X[train], y[train])
         np.testing.assert_array_equal(values["predict"], alone.predict(X[test]))

@@ -9,10 +9,9 @@
 /* A node as prediction reads it, children side by side: 16 bytes, four to a cache line. */
 typedef struct {
     float threshold; /* the largest float32 at most the node's threshold: equal answers for float32 values */
-    int32_t left;    /* itself in a leaf */
-    uint16_t width;  /* 1: the right child follows the left; 0: a leaf */
-    uint16_t missing_left;
+    uint32_t left;   /* the right child follows; in a leaf: itself, and no value is above the threshold */
     int32_t feature;
+    uint32_t missing_left;
 } step_t;
 
 typedef struct {
@@ -35,10 +34,10 @@ static void lay_out(const node_t *nodes, int64_t n, step_t *steps, int32_t *numb
     for (int64_t i = 0; i < n; i++) {
         const node_t *node = nodes + numbers[i];
         if (node->left == LEAF) {
-            steps[i] = (step_t){INFINITY, (int32_t)i, 0, 1, 0};
+            steps[i] = (step_t){INFINITY, (uint32_t)i, 0, 1};
             continue;
         }
-        steps[i] = (step_t){round_down(node->threshold), (int32_t)end, 1, node->missing_go_to_left, node->feature};
+        steps[i] = (step_t){round_down(node->threshold), (uint32_t)end, node->feature, node->missing_go_to_left};
         numbers[end++] = node->left;
         numbers[end++] = node->right;
     }

@@ -63,7 +63,8 @@ class Forest(SharedGrid, TreeModel):
         y : array-like of shape (n_samples,)
             Target.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows, not negative; the bootstrap draws rows by them. Rows of weight 0 have no influence.
+            Weights of the rows, not negative; the bootstrap draws rows by them. Rows of weight 0 have no
+            influence.
 
         Returns
         -------
@@ -94,12 +95,15 @@ class Forest(SharedGrid, TreeModel):
         n_classes = prepared.growth.split.n_classes
         if kept is not None and n_classes != kept.n_classes:
             raise ValueError(
-                f"y must have {kept.n_classes} classes, as in the fits before, under warm_start=True. Got {n_classes}."
+                f"y must have {kept.n_classes} classes, as in the fits before, under warm_start=True. Got "
+                f"{n_classes}."
             )
-        vars(self).update(prepared.attributes)
+        self.__dict__.update(prepared.attributes)
         if self.n_estimators == n_kept:
             warnings.warn(
-                "Warm-start fitting without increasing n_estimators does not fit new trees.", UserWarning, stacklevel=2
+                "Warm-start fitting without increasing n_estimators does not fit new trees.",
+                UserWarning,
+                stacklevel=2,
             )
         else:
             seeds = prepared.draw(self.n_estimators)
@@ -122,7 +126,7 @@ class Forest(SharedGrid, TreeModel):
 
     def _set_grown(self, grown: Trees | Cut, seeds: NDArray[np.uint64]) -> None:
         self._grown, self._seeds = grown, seeds
-        vars(self).pop("_read", None)
+        self.__dict__.pop("_read", None)
 
     def _prepared(
         self, X: Any, y: Any, weight: NDArray[np.float64] | None, rows: NDArray[Any] | None = None
@@ -159,8 +163,10 @@ class Forest(SharedGrid, TreeModel):
         if n_draws < max(FEW_DRAWS, math.cbrt(n_samples)):
             words = "number of samples" if weights is None else "total sum of sample weights"
             warnings.warn(
-                f"Using the fractional value max_samples={self.max_samples} when the {words} is {total} results in a "
-                f"low number ({n_draws}) of bootstrap samples. We recommend passing `max_samples` as an integer "
+                f"Using the fractional value max_samples={self.max_samples} when the {words} is {total} "
+                "results in a "
+                f"low number ({n_draws}) of bootstrap samples. We recommend passing `max_samples` as an "
+                "integer "
                 "instead.",
                 UserWarning,
                 stacklevel=4,
@@ -185,7 +191,8 @@ class Forest(SharedGrid, TreeModel):
         sums, counts = out_of_bag(self._trees, X, self._seeds, self._sampling, self._n_threads())
         if not counts.all():
             warnings.warn(
-                "Some inputs do not have OOB scores. This probably means too few trees were used to compute any "
+                "Some inputs do not have OOB scores. This probably means too few trees were used to compute "
+                "any "
                 "reliable OOB estimates.",
                 UserWarning,
                 stacklevel=4,
@@ -199,7 +206,7 @@ class Forest(SharedGrid, TreeModel):
         cumulative = self._sampling.cumulative()
         return [self._sampling.drawn(seed, cumulative) for seed in self._seeds]
 
-    # -- the trees ---------------------------------------------------------------------------------------------
+    # -- the trees -------------------------------------------------------------------------------------------
 
     @property
     def estimators_(self) -> list[Any]:
@@ -221,11 +228,15 @@ class Forest(SharedGrid, TreeModel):
         # the weights of the classes are in the values of the nodes already
         names = set(self._allowed) & set(self._tree_class._allowed) - {"class_weight", "random_state"}
         params = {name: getattr(self, name) for name in names}
-        trees, attributes = self._trees, {"n_features_in_": self.n_features_in_, "n_outputs_": 1}
+        trees = self._trees
+        attributes: dict[str, Any] = {"n_features_in_": self.n_features_in_, "n_outputs_": 1}
         attributes["max_features_"] = self._split(1, self.n_features_in_, 0).max_features
         if is_classifier(self):
             # as in scikit-learn, a tree knows the classes by their numbers
-            attributes |= {"classes_": np.arange(trees.n_classes, dtype=np.float64), "n_classes_": trees.n_classes}
+            attributes |= {
+                "classes_": np.arange(trees.n_classes, dtype=np.float64),
+                "n_classes_": trees.n_classes,
+            }
         read = []
         for t, seed in enumerate(self._seeds):
             tree = self._tree_class(**params, random_state=int(seed))
@@ -254,7 +265,7 @@ class Forest(SharedGrid, TreeModel):
     def __iter__(self) -> Iterator[Any]:
         return iter(self.estimators_)
 
-    # -- reading rows ------------------------------------------------------------------------------------------
+    # -- reading rows ----------------------------------------------------------------------------------------
 
     def apply(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the leaf of every row in every tree.
@@ -294,8 +305,8 @@ class Forest(SharedGrid, TreeModel):
         Returns
         -------
         sklearn.ensemble.RandomForestClassifier or sklearn.ensemble.RandomForestRegressor
-            With ``n_jobs=None``, so that it adds the trees in their order; it has no ``estimators_samples_``, because
-            scikit-learn would draw other rows.
+            With ``n_jobs=None``, so that it adds the trees in their order; it has no ``estimators_samples_``,
+            because scikit-learn would draw other rows.
         """
         check_is_fitted(self)
         return forest_to_sklearn(self)

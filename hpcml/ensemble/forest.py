@@ -34,9 +34,9 @@ _ATTRIBUTES = (
 class RandomForestClassifier(ClassifierMixin, ClassifierPart, Forest):
     """A random forest for classes, on binned features.
 
-    A drop-in for scikit-learn's class of the same name. Features are binned once (`max_bins`); trees are the same to
-    the bit for every `n_jobs`, and those of a smaller forest, or one that stops earlier, are part of a larger one,
-    which lets `hpcml.model_selection.GridSearchCV` grow the trees of a whole grid once.
+    A drop-in for scikit-learn's class of the same name. Features are binned once (`max_bins`); trees are the
+    same to the bit for every `n_jobs`, and those of a smaller forest, or one that stops earlier, are part of
+    a larger one, which lets `hpcml.model_selection.GridSearchCV` grow the trees of a whole grid once.
 
     {parameters}
 
@@ -110,7 +110,8 @@ class RandomForestClassifier(ClassifierMixin, ClassifierPart, Forest):
     def _class_weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         if isinstance(self.class_weight, str) and self.warm_start:
             warnings.warn(
-                f'class_weight="{self.class_weight}" is not recommended for warm_start if the fitted data differs '
+                f'class_weight="{self.class_weight}" is not recommended for warm_start if the fitted data '
+                "differs "
                 "from the full data set: pass the weights of the classes of the full data set as a dict, as "
                 "sklearn.utils.class_weight.compute_class_weight computes them.",
                 UserWarning,
@@ -136,9 +137,9 @@ class RandomForestClassifier(ClassifierMixin, ClassifierPart, Forest):
 class RandomForestRegressor(RegressorMixin, RegressorPart, Forest):
     """A random forest for numbers, on binned features.
 
-    A drop-in for scikit-learn's class of the same name. Features are binned once (`max_bins`); trees are the same to
-    the bit for every `n_jobs`, and those of a smaller forest, or one that stops earlier, are part of a larger one,
-    which lets `hpcml.model_selection.GridSearchCV` grow the trees of a whole grid once.
+    A drop-in for scikit-learn's class of the same name. Features are binned once (`max_bins`); trees are the
+    same to the bit for every `n_jobs`, and those of a smaller forest, or one that stops earlier, are part of
+    a larger one, which lets `hpcml.model_selection.GridSearchCV` grow the trees of a whole grid once.
 
     {parameters}
 

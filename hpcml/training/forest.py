@@ -22,7 +22,8 @@ from hpcml.training.trees import StopRule, Trees
 
 __all__ = ["Growth", "Sampling", "Split", "out_of_bag", "prepare"]
 
-#: Fixed-point targets keep so many bits below the mean deviation of the target: gains within 1e-6 of the best.
+#: Fixed-point targets keep so many bits below the mean deviation of the target: gains within 1e-6 of the
+#: best.
 TARGET_BITS = 18
 MOST_TARGET_BITS = 51  # sums of 2^51 are exact in float64
 #: Work of one call of the kernel, in rows x features x levels: about a second, so that an interrupt is heard.
@@ -207,7 +208,9 @@ class Growth:
             of_class = np.bincount(classes, counts, minlength=self.split.n_classes)
             present = of_class > 0
             # n / (k n_c), of the k classes that were drawn
-            share = np.divide(self.n_draws, present.sum() * of_class, out=np.zeros(len(present)), where=present)
+            share = np.divide(
+                self.n_draws, present.sum() * of_class, out=np.zeros(len(present)), where=present
+            )
             weights[t] = counts * share[classes]
         return weights
 

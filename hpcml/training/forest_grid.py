@@ -1,7 +1,7 @@
-"""A grid of forests as one computation: grow once at the loosest rule, read every stricter one from the same trees.
+"""A grid of forests as one computation: grow at the loosest rule, read all stricter ones from the same trees.
 
-The keys of the random numbers belong to nodes, so a tree that stops earlier is the upper part of one that stops
-later, and a smaller forest is the beginning of a larger one.
+The keys of the random numbers belong to nodes, so a tree that stops earlier is the upper part of one that
+stops later, and a smaller forest is the beginning of a larger one.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def plan(asked: Sequence[Asked], n_folds: int) -> list[Batch]:
         shared = "nothing: no other candidate has trees in common with it"
         if len(members) > 1:
             shared = (
-                f"{n_trees} tree{'s' if n_trees > 1 else ''} grown at the loosest rule; {len(members)} candidates "
+                f"{n_trees} tree{'s' if n_trees > 1 else ''} grown at the loosest rule; {len(members)} "
+                "candidates "
                 "take the first of them, cut by their own rule"
             )
         for fold in range(n_folds):

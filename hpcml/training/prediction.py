@@ -47,7 +47,7 @@ def dense_blocks(
 
 
 def leaves(trees: Trees, X: Any, n_threads: int = 1) -> NDArray[np.int32]:
-    """Return the leaf of every row in every tree, shape (n_samples, n_trees), counted from the tree's root."""
+    """Return the leaf of every row in every tree, (n_samples, n_trees), counted from the tree's root."""
     kernel = lookup("predict_leaves")
     blocks = [kernel(block, trees.nodes, trees.offsets, n_threads) for _, block in dense_blocks(X)]
     return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
@@ -62,10 +62,8 @@ def values(trees: Trees, X: Any, n_threads: int = 1) -> NDArray[np.float64]:
     return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
 
 
-def decision_path(
-    trees: Trees, X: Any, n_threads: int = 1
-) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
-    """Return which nodes of all trees every row passes, and the first node of every tree (then their number)."""
+def decision_path(trees: Trees, X: Any, n_threads: int = 1) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
+    """Return which nodes of all trees every row passes, and the trees' first nodes, then their number."""
     at = leaves(trees, X, n_threads) + trees.offsets[:-1]
     counts = trees.depth[at] + 1  # nodes from the root to the leaf
     indptr = np.concatenate([[0], np.cumsum(counts.sum(axis=1))])

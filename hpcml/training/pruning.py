@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["pruned", "pruning_path"]
 
-#: A branch is pruned at its own strength, which `pruning_path` reports: two sums that are equal but for rounding.
-#: They hold at most some 2^20 terms; the unit is the impurity of the root.
+#: A branch is pruned at its own strength, which `pruning_path` reports: two sums that are equal but for
+#: rounding. They hold at most some 2^20 terms; the unit is the impurity of the root.
 ROUNDING = 2.0**-40
 
 
@@ -72,7 +72,11 @@ def pruning_path(tree: Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         The first alpha is 0, the whole tree; the last leaves the root alone.
     """
     cost = _node_costs(tree).tolist()
-    left, right, parent = tree.children("left").tolist(), tree.children("right").tolist(), tree.parent.tolist()
+    left, right, parent = (
+        tree.children("left").tolist(),
+        tree.children("right").tolist(),
+        tree.parent.tolist(),
+    )
     branch, leaves = list(cost), [1] * len(cost)
     splits = np.concatenate([level[tree.inner[level]] for level in tree.levels]).tolist()
     for t in reversed(splits):

@@ -17,8 +17,8 @@ __all__ = ["Tree"]
 class Tree:
     """The structure of one tree.
 
-    Node 0 is the root. Of a leaf, both children are -1, ``feature`` and ``threshold`` -2. A row goes left where its
-    value of the feature is at most the threshold, or is missing and ``missing_go_to_left`` is 1.
+    Node 0 is the root. Of a leaf, both children are -1, ``feature`` and ``threshold`` -2. A row goes left
+    where its value of the feature is at most the threshold, or is missing and ``missing_go_to_left`` is 1.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Tree:
         return type(self), (self._trees,)
 
     def apply(self, X: Any) -> NDArray[np.int64]:
-        """Return the leaf of every row of `X`, a float32 array or CSR matrix of shape (n_samples, n_features)."""
+        """Return the leaf of every row of `X`, a float32 array or CSR matrix."""
         return leaves(self._trees, _float32(X))[:, 0].astype(np.intp)
 
     def predict(self, X: Any) -> NDArray[np.float64]:

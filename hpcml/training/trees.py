@@ -40,8 +40,8 @@ class StopRule:
     Examples
     --------
     >>> from hpcml.training.trees import StopRule
-    >>> StopRule.loosest([StopRule(max_depth=3, min_samples_split=9), StopRule(max_depth=5, min_samples_split=20)])
-    StopRule(max_depth=5, min_samples_split=9, min_impurity_decrease=0.0, max_leaf_nodes=0, ccp_alpha=0.0)
+    >>> StopRule.loosest([StopRule(max_depth=3, min_samples_split=9), StopRule(max_depth=5)])
+    StopRule(max_depth=5, min_samples_split=2, min_impurity_decrease=0.0, max_leaf_nodes=0, ccp_alpha=0.0)
     """
 
     max_depth: int = NO_LIMIT
@@ -129,7 +129,8 @@ class Trees:
         found = state.pop("format", None)
         if found != FORMAT:
             raise ValueError(
-                f"The format of pickled trees must be {FORMAT}. Got {found!r} instead: the pickle is of another "
+                f"The format of pickled trees must be {FORMAT}. Got {found!r} instead: the pickle is of "
+                "another "
                 "version of hpcml; fit again, or load it with that version."
             )
         vars(self).update(state)
@@ -283,7 +284,7 @@ class Trees:
         return self._like(nodes, self.values[kept], offsets)
 
     def in_preorder(self) -> Trees:
-        """Return the same trees numbered in preorder; they remember in which order their nodes were created."""
+        """Return the same trees numbered in preorder; they remember the order of creation."""
         if not self.best_first:
             return self
         left, right = self.children("left"), self.children("right")
@@ -311,7 +312,9 @@ class Trees:
         """Return the impurity decrease that each feature brings in each tree, shape (n_trees, n_features)."""
         splits = np.flatnonzero(self.inner)
         cell = self.tree_of_node[splits] * self.n_features + self.nodes["feature"][splits]
-        sums = np.bincount(cell, self.nodes["improvement"][splits], len(self) * self.n_features)
+        sums: NDArray[np.float64] = np.bincount(
+            cell, self.nodes["improvement"][splits], len(self) * self.n_features
+        )
         sums = sums.reshape(len(self), self.n_features)
         if normalize:
             total = sums.sum(axis=1, keepdims=True)
@@ -319,7 +322,7 @@ class Trees:
         return sums
 
     def mean_importances(self) -> NDArray[np.float64]:
-        """Return the importances of the features, averaged over the trees that have a split; they sum to 1."""
+        """Return the importances averaged over the trees that have a split; they sum to 1."""
         grown = np.diff(self.offsets) > 1
         if not grown.any():
             return np.zeros(self.n_features)

@@ -91,7 +91,7 @@ class TreeModel(BaseEstimator):
         check_is_fitted(self)
         return validate_data(self, X, reset=False, **_table(X))
 
-    # -- what growth needs -------------------------------------------------------------------------------------
+    # -- what growth needs -----------------------------------------------------------------------------------
 
     _numeric_target: ClassVar[bool]
 
@@ -99,9 +99,7 @@ class TreeModel(BaseEstimator):
         """Return the target as growth takes it, and the fitted attributes that describe it."""
         raise NotImplementedError
 
-    def _class_weights(
-        self, y: Any, sample_weight: NDArray[np.float64] | None
-    ) -> NDArray[np.float64] | None:
+    def _class_weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         """Return the weights of the rows by class, None if there are none."""
         return None
 
@@ -117,7 +115,7 @@ class TreeModel(BaseEstimator):
             rule=stop_rule(params, n_samples),
         )
 
-    # -- prediction --------------------------------------------------------------------------------------------
+    # -- prediction ------------------------------------------------------------------------------------------
 
     def _n_threads(self) -> int:
         raise NotImplementedError
@@ -150,9 +148,7 @@ class ClassifierPart:
         classes, codes = np.unique(y, return_inverse=True)
         return codes.astype(np.float64), {"classes_": classes, "n_classes_": len(classes), "n_outputs_": 1}
 
-    def _class_weights(
-        self, y: Any, sample_weight: NDArray[np.float64] | None
-    ) -> NDArray[np.float64] | None:
+    def _class_weights(self, y: Any, sample_weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         if self.class_weight is None:
             return None
         if isinstance(self.class_weight, dict):
@@ -238,7 +234,7 @@ class RegressorPart:
         return self._response("predict", self._mean_values(self._validated_rows(X)))  # type: ignore[attr-defined]
 
 
-# -- resolving parameters --------------------------------------------------------------------------------------
+# -- resolving parameters ------------------------------------------------------------------------------------
 
 
 def stop_rule(params: dict[str, Any], n_samples: int) -> StopRule:
@@ -270,9 +266,7 @@ def _number_of_features(value: Any, n_features: int) -> int:
     return max(1, int(value * n_features))
 
 
-def combined(
-    a: NDArray[np.float64] | None, b: NDArray[np.float64] | None
-) -> NDArray[np.float64] | None:
+def combined(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
     """Return the product of two weights of rows, either of which may be missing."""
     return b if a is None else a if b is None else a * b
 
@@ -280,11 +274,13 @@ def combined(
 def sampling(n_samples: int, n_draws: int, weights: NDArray[np.float64] | None, balanced: bool) -> Sampling:
     """Return how rows are drawn, or raise if no row has a weight."""
     if weights is not None and not weights.any():
-        raise ValueError("sample_weight times class_weight must be positive for at least one row. Got only zeros.")
+        raise ValueError(
+            "sample_weight times class_weight must be positive for at least one row. Got only zeros."
+        )
     return Sampling(n_samples, n_draws, weights, balanced)
 
 
-# -- checking data -----------------------------------------------------------------------------------------------
+# -- checking data -------------------------------------------------------------------------------------------
 
 
 def _table(X: Any, dtype: Any = np.float32) -> dict[str, Any]:
@@ -298,7 +294,8 @@ def _check_one_output(y: Any) -> None:
     shape = () if y is None else np.asarray(y).shape
     if len(shape) == 2 and shape[1] > 1:
         raise UnsupportedError(
-            f"y must have one column, or be a 1d array. Got an array of shape {shape} instead: hpcml does not "
+            f"y must have one column, or be a 1d array. Got an array of shape {shape} instead: hpcml does "
+            "not "
             "support several outputs; fit an estimator for each, or use scikit-learn's."
         )
 
@@ -309,7 +306,9 @@ def checked_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] |
         return None
     if isinstance(sample_weight, numbers.Real):
         sample_weight = np.full(n_samples, sample_weight, dtype=np.float64)
-    weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, order="C", input_name="sample_weight")
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, order="C", input_name="sample_weight"
+    )
     if weights.ndim != 1:
         raise ValueError(f"Sample weights must be 1D array or scalar. Got an array of shape {weights.shape}.")
     if len(weights) != n_samples:

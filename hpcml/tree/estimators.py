@@ -42,7 +42,9 @@ class DecisionTree(SharedGrid, TreeModel):
     def _n_threads(self) -> int:
         return config.n_threads()
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, check_input: bool = True) -> Any:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, check_input: bool = True
+    ) -> Any:
         """Grow the tree.
 
         Parameters
@@ -68,7 +70,7 @@ class DecisionTree(SharedGrid, TreeModel):
         self._check_parameters()
         X, y, weight = self._validated(X, y, sample_weight)
         prepared = self._prepared(X, y, weight)
-        vars(self).update(prepared.attributes)
+        self.__dict__.update(prepared.attributes)
         seeds = prepared.draw(1)
         self._set_grown(self._grow(prepared.growth, seeds).cut(prepared.growth.split.rule), seeds)
         return self
@@ -78,7 +80,7 @@ class DecisionTree(SharedGrid, TreeModel):
 
     def _set_grown(self, grown: Trees | Cut, seeds: NDArray[np.uint64]) -> None:
         self._grown = grown
-        vars(self).pop("_read", None)
+        self.__dict__.pop("_read", None)
 
     def _prepared(
         self, X: Any, y: Any, weight: NDArray[np.float64] | None, rows: NDArray[Any] | None = None
@@ -95,7 +97,9 @@ class DecisionTree(SharedGrid, TreeModel):
             rows=rows,
             n_threads=self._n_threads(),
         )
-        return Prepared(growth, {**attributes, "max_features_": split.max_features}, _seed_of(self.random_state))
+        return Prepared(
+            growth, {**attributes, "max_features_": split.max_features}, _seed_of(self.random_state)
+        )
 
     @property
     def tree_(self) -> Tree:
@@ -160,7 +164,8 @@ class DecisionTree(SharedGrid, TreeModel):
         Returns
         -------
         Bunch
-            ``ccp_alphas`` and ``impurities``, arrays of the prices and of the impurity of the leaves that remain.
+            ``ccp_alphas`` and ``impurities``, arrays of the prices and of the impurity of the leaves that
+            remain.
         """
         whole = clone(self).set_params(ccp_alpha=0.0).fit(X, y, sample_weight=sample_weight)
         alphas, impurities = pruning_path(whole._trees)
@@ -189,7 +194,8 @@ def replace_deprecated(criterion: Any) -> Any:
     """Return scikit-learn's present name of a criterion; warn if it was its former one."""
     if isinstance(criterion, str) and criterion == "friedman_mse":
         warnings.warn(
-            "criterion='friedman_mse' is deprecated, as in scikit-learn, which drops it in 1.11: it is the same as "
+            "criterion='friedman_mse' is deprecated, as in scikit-learn, which drops it in 1.11: it is the "
+            "same as "
             "'squared_error'.",
             FutureWarning,
             stacklevel=3,
@@ -200,8 +206,16 @@ def replace_deprecated(criterion: Any) -> Any:
 
 @documented(
     "classifier",
-    attributes=("classes_", "n_classes_", "max_features_", "tree_", "feature_importances_", "n_features_in_",
-                "feature_names_in_", "n_outputs_"),
+    attributes=(
+        "classes_",
+        "n_classes_",
+        "max_features_",
+        "tree_",
+        "feature_importances_",
+        "n_features_in_",
+        "feature_names_in_",
+        "n_outputs_",
+    ),
 )
 class DecisionTreeClassifier(ClassifierMixin, ClassifierPart, DecisionTree):
     """A decision tree for classes, on binned features.
@@ -284,7 +298,14 @@ class DecisionTreeClassifier(ClassifierMixin, ClassifierPart, DecisionTree):
 
 @documented(
     "regressor",
-    attributes=("max_features_", "tree_", "feature_importances_", "n_features_in_", "feature_names_in_", "n_outputs_"),
+    attributes=(
+        "max_features_",
+        "tree_",
+        "feature_importances_",
+        "n_features_in_",
+        "feature_names_in_",
+        "n_outputs_",
+    ),
 )
 class DecisionTreeRegressor(RegressorMixin, RegressorPart, DecisionTree):
     """A decision tree for numbers, on binned features.

@@ -54,8 +54,8 @@ class SharedGrid:
         Returns
         -------
         list of Batch
-            One for each fold and each group of candidates that differ in nothing but the number of trees, pruning,
-            and how early nodes stop.
+            One for each fold and each group of candidates that differ in nothing but the number of trees,
+            pruning, and how early nodes stop.
 
         Raises
         ------
@@ -109,7 +109,9 @@ class SharedGrid:
         table = clone(self)
         X, y = _whole_table(table, X, y)
         weights = checked_weights(weights, X.shape[0])
-        names = {key: vars(table)[key] for key in ("n_features_in_", "feature_names_in_") if key in vars(table)}
+        names = {
+            key: vars(table)[key] for key in ("n_features_in_", "feature_names_in_") if key in vars(table)
+        }
         for members in groups.values():
             group = {i: params[i] for i in members}
             for j, (train, test) in folds.items():

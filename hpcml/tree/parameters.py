@@ -41,16 +41,22 @@ _CLASSES = Parameter(
     "{'gini', 'entropy', 'log_loss'}",
     "What a split improves: Gini impurity, or information gain under its two names.",
 )
-_REGRESSION = Parameter((one_of("squared_error"),), "{'squared_error'}", "What a split improves: the variance.")
+_REGRESSION = Parameter(
+    (one_of("squared_error"),), "{'squared_error'}", "What a split improves: the variance."
+)
 
 #: By name; a name may be prefixed with "classifier:", "regressor:" or "forest:" where these differ.
 PARAMETERS: dict[str, Parameter] = {
     "n_estimators": Parameter((integer(1),), "int", "Number of trees."),
     "classifier:criterion": _CLASSES,
     "regressor:criterion": _REGRESSION,
-    "splitter": Parameter((one_of("best"),), "{'best'}", "How a split is chosen; random splits are not supported."),
+    "splitter": Parameter(
+        (one_of("best"),), "{'best'}", "How a split is chosen; random splits are not supported."
+    ),
     "max_depth": Parameter(
-        (integer(1), NONE), "int or None", "Greatest depth of a tree. None grows until a leaf is pure or too small."
+        (integer(1), NONE),
+        "int or None",
+        "Greatest depth of a tree. None grows until a leaf is pure or too small.",
     ),
     "min_samples_split": Parameter(
         (integer(2), real(0.0, 1.0, closed="right", integers=False)),
@@ -63,12 +69,15 @@ PARAMETERS: dict[str, Parameter] = {
         "Fewest rows of a leaf; a float is a fraction of the rows, rounded up.",
     ),
     "min_weight_fraction_leaf": Parameter(
-        (real(0.0, 0.5, closed="both"),), "float", "Least weight of a leaf, as a fraction of the weight of its tree."
+        (real(0.0, 0.5, closed="both"),),
+        "float",
+        "Least weight of a leaf, as a fraction of the weight of its tree.",
     ),
     "max_features": Parameter(
         (integer(1), real(0.0, 1.0, closed="right", integers=False), one_of("sqrt", "log2"), NONE),
         "int, float, {'sqrt', 'log2'} or None",
-        "Features that a node looks at, drawn at random: their number, a fraction of all, the root or the logarithm "
+        "Features that a node looks at, drawn at random: their number, a fraction of all, the root or the "
+        "logarithm "
         "of their number, or all. A node looks further until one of them varies in it.",
     ),
     "max_leaf_nodes": Parameter(
@@ -88,12 +97,14 @@ PARAMETERS: dict[str, Parameter] = {
     "oob_score": Parameter(
         (BOOLEAN, CALLABLE),
         "bool or callable",
-        "Whether to score every row by the trees that were not grown on it; a callable is ``metric(y_true, y_pred)``.",
+        "Whether to score every row by the trees that were not grown on it; a callable is ``metric(y_true, "
+        "y_pred)``.",
     ),
     "n_jobs": Parameter(
         (integer(), NONE),
         "int or None",
-        "Threads; -1 is all cores. None is the thread budget of `hpcml.config_context`. Results do not depend on it.",
+        "Threads; -1 is all cores. None is the thread budget of `hpcml.config_context`. Results do not "
+        "depend on it.",
     ),
     "random_state": Parameter(
         (RANDOM_STATE,),
@@ -102,7 +113,9 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "verbose": Parameter((VERBOSE,), "int", "Above 0, growth tells on stderr how many trees it has grown."),
     "warm_start": Parameter(
-        (BOOLEAN,), "bool", "Whether a further `fit` keeps the trees and adds what `n_estimators` asks for beyond them."
+        (BOOLEAN,),
+        "bool",
+        "Whether a further `fit` keeps the trees and adds what `n_estimators` asks for beyond them.",
     ),
     "classifier:class_weight": Parameter(
         (instance(dict), one_of("balanced"), NONE),
@@ -112,7 +125,8 @@ PARAMETERS: dict[str, Parameter] = {
     "forest:class_weight": Parameter(
         (one_of("balanced", "balanced_subsample"), instance(dict), NONE),
         "dict, {'balanced', 'balanced_subsample'} or None",
-        "Weights of the classes by label; 'balanced' gives all classes the same weight, 'balanced_subsample' in the "
+        "Weights of the classes by label; 'balanced' gives all classes the same weight, 'balanced_subsample' "
+        "in the "
         "bootstrap of each tree.",
     ),
     "ccp_alpha": Parameter(
@@ -121,7 +135,8 @@ PARAMETERS: dict[str, Parameter] = {
     "max_samples": Parameter(
         (NONE, real(0.0, closed="neither", integers=False), integer(1)),
         "int, float or None",
-        "Rows that the bootstrap draws: their number, a fraction of the weight of all rows, or as many as there are.",
+        "Rows that the bootstrap draws: their number, a fraction of the weight of all rows, or as many as "
+        "there are.",
     ),
     "monotonic_cst": Parameter((NONE,), "None", "Monotonic constraints are not supported."),
     "max_bins": Parameter(
@@ -141,7 +156,10 @@ ATTRIBUTES: dict[str, tuple[str, str]] = {
         "ndarray of shape (n_features_in_,)",
         "Impurity decrease that each feature brings; they sum to 1 unless no node was split.",
     ),
-    "estimators_samples_": ("list of ndarray", "Rows that each tree was grown on, drawn anew at every access."),
+    "estimators_samples_": (
+        "list of ndarray",
+        "Rows that each tree was grown on, drawn anew at every access.",
+    ),
     "oob_score_": ("float", "Score of the rows by trees that were not grown on them; with `oob_score` only."),
     "oob_decision_function_": (
         "ndarray of shape (n_samples, n_classes)",
@@ -156,8 +174,8 @@ ATTRIBUTES: dict[str, tuple[str, str]] = {
     "n_outputs_": ("int", "Always 1."),
 }
 
-#: What scikit-learn can do under these parameters, and hpcml cannot: parameter -> (values, or None for any but
-#: None; what is allowed instead).
+#: What scikit-learn can do under these parameters, and hpcml cannot: parameter -> (values, or None for any
+#: but None; what is allowed instead).
 _UNSUPPORTED = {
     "criterion": (("absolute_error", "poisson"), "'squared_error'"),
     "splitter": (("random",), "'best'"),
@@ -171,7 +189,8 @@ def check(owner: str, values: dict[str, Any], allowed: dict[str, tuple[Allowed, 
         value = values.get(name)
         if value is not None and (known is None or (isinstance(value, str) and value in known)):
             raise UnsupportedError(
-                f"The {name!r} parameter of {owner} must be {instead}. Got {value!r} instead, which hpcml does not "
+                f"The {name!r} parameter of {owner} must be {instead}. Got {value!r} instead, which hpcml "
+                "does not "
                 "support; scikit-learn's estimator of the same name does."
             )
     check_parameters(owner, values, allowed)

@@ -75,9 +75,11 @@ def tree_to_sklearn(ours: Any) -> Any:
 
 
 def forest_to_sklearn(ours: Any) -> Any:
-    """Return the forest as scikit-learn's; with ``n_jobs=None``, which adds the trees in their order as ours does."""
+    """Return the forest as scikit-learn's, with ``n_jobs=None``, which adds the trees in their order."""
     kind = (
-        sklearn.ensemble.RandomForestClassifier if is_classifier(ours) else sklearn.ensemble.RandomForestRegressor
+        sklearn.ensemble.RandomForestClassifier
+        if is_classifier(ours)
+        else sklearn.ensemble.RandomForestRegressor
     )
     theirs = _unfitted(ours, kind).set_params(n_jobs=None)
     _copy(ours, theirs, _ATTRIBUTES + _OOB)

@@ -312,9 +312,8 @@ class Trees:
         """Return the impurity decrease that each feature brings in each tree, shape (n_trees, n_features)."""
         splits = np.flatnonzero(self.inner)
         cell = self.tree_of_node[splits] * self.n_features + self.nodes["feature"][splits]
-        sums: NDArray[np.float64] = np.bincount(
-            cell, self.nodes["improvement"][splits], len(self) * self.n_features
-        )
+        improvement = self.nodes["improvement"][splits]
+        sums = np.bincount(cell, improvement, len(self) * self.n_features).astype(np.float64)
         sums = sums.reshape(len(self), self.n_features)
         if normalize:
             total = sums.sum(axis=1, keepdims=True)

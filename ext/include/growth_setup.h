@@ -62,17 +62,29 @@ static __attribute__((noinline)) int ISA(start_tree)(tree_t *t, uint64_t seed) {
     double total = 0.0, low = INFINITY, high = -INFINITY;
     int whole = 1, unit = 1;
     int64_t m = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const double w = WEIGHT(i);
-        total += w;
-        whole &= w == floor(w);
-        unit &= (w == 1.0) | (w == 0.0);
-        m += w > 0;
-        if (!p->n_classes && w > 0) {
-            low = p->y[i] < low ? p->y[i] : low;
-            high = p->y[i] > high ? p->y[i] : high;
+    uint8_t *in = t->go_left;
+    if (weights)
+        for (int64_t i = 0; i < n; i++) {
+            const double w = WEIGHT(i);
+            total += w;
+            whole &= w == floor(w);
+            unit &= (w == 1.0) | (w == 0.0);
+            in[i] = w > 0;
+        }
+    else {
+        total = (double)(draws ? p->n_draws : n);
+        for (int64_t i = 0; i < n; i++) {
+            in[i] = draws ? draws[i] > 0 : 1;
+            unit &= !draws || draws[i] <= 1;
         }
     }
+    for (int64_t i = 0; i < n; i++) m += in[i];
+    if (!p->n_classes)
+        for (int64_t i = 0; i < n; i++) {
+            const double y = p->y[i];
+            low = in[i] && y < low ? y : low;
+            high = in[i] && y > high ? y : high;
+        }
     whole &= total < 0x1p51;
     int e_w = whole ? 0 : EXACT_BITS - exponent_of(total);
     if (e_w > MAX_EXPONENT) e_w = MAX_EXPONENT;
@@ -108,8 +120,6 @@ static __attribute__((noinline)) int ISA(start_tree)(tree_t *t, uint64_t seed) {
     t->n_nodes = 0;
     if (need_streams(t) < 0) return -1;
     if (!t->packed && !p->n_classes && need((void **)&t->w, n, 8) < 0) return -1;
-    uint8_t *in = t->go_left;
-    for (int64_t i = 0; i < n; i++) in[i] = WEIGHT(i) > 0;
     if (!p->columns) ISA(copy_bins)(t, in);
     int64_t at = 0;
     for (int64_t i = 0; i < n; i++) { /* without a branch: a row out of the bag is overwritten by the next */

@@ -11,7 +11,7 @@ import sklearn
 from sklearn import model_selection
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
-from sklearn.utils import indexable
+from sklearn.utils import get_tags, indexable
 
 import hpcml
 from hpcml import config
@@ -118,6 +118,12 @@ class SharingSearch:
             since.
         """
         return verify(self, n)
+
+    def __sklearn_tags__(self) -> Any:
+        inherited: Any = super()
+        tags = inherited.__sklearn_tags__()
+        tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
+        return tags
 
     def __getstate__(self) -> Any:
         # the training table is the caller's, not a part of the result

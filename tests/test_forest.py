@@ -4,6 +4,7 @@ import io
 import pickle
 from contextlib import redirect_stderr
 
+import joblib
 import numpy as np
 import pytest
 import sklearn.ensemble
@@ -290,3 +291,25 @@ def test_unfitted_and_unweighted_forests_say_so():
         RandomForestClassifier(max_samples=1e-4).fit(X, y)
     with pytest.warns(UserWarning, match="Some inputs do not have OOB scores"):
         RandomForestClassifier(n_estimators=1, oob_score=True).fit(X, y)
+
+
+class CountingBackend(joblib.parallel.BACKENDS["threading"]):
+    """A backend of another package: it counts the batches that it gets."""
+
+    batches = 0
+
+    def submit(self, func, callback=None):
+        type(self).batches += 1
+        return super().submit(func, callback)
+
+
+def test_a_backend_of_another_package_gets_the_batches():
+    X, y = table(RandomForestRegressor)
+    forest = RandomForestRegressor(n_estimators=7, random_state=0, n_jobs=2)
+    alone = clone(forest).fit(X, y)
+    joblib.register_parallel_backend("counting", CountingBackend)
+    with joblib.parallel_config("counting"):
+        assert same_trees(forest.fit(X, y), alone)
+        grown = CountingBackend.batches
+        forest.predict(X)
+    assert grown == CountingBackend.batches == 2

@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml import config
 from hpcml.kernels import lookup
 from hpcml.kernels.reference import random
 from hpcml.training.bins import Bins, bin_table
@@ -135,11 +136,13 @@ class Growth:
         -------
         Trees
         """
-        if _foreign_backend():
+        if len(seeds) > 1 and _foreign_backend():
             n_parts = min(len(seeds), joblib.effective_n_jobs(n_jobs))
+            here = config.snapshot()
             parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
-            parts = parallel(joblib.delayed(self._batch)(s, 1) for s in np.array_split(seeds, n_parts))
-            return Trees.concatenate(list(parts))
+            return Trees.concatenate(
+                parallel(joblib.delayed(_batch_there)(self, s, here) for s in np.array_split(seeds, n_parts))
+            )
         size = self._batch_size(n_threads)
         parts = []
         for start in range(0, len(seeds), size):
@@ -280,6 +283,12 @@ def _target_bits(y: NDArray[np.float64]) -> int:
     if not span or not deviation:
         return TARGET_BITS
     return min(MOST_TARGET_BITS, math.ceil(math.log2(span / deviation)) + TARGET_BITS)
+
+
+def _batch_there(growth: Growth, seeds: NDArray[np.uint64], settings: dict[str, Any]) -> Trees:
+    """Grow a batch in a worker of joblib, under the settings of the caller."""
+    with config.restored(settings):
+        return growth._batch(seeds, 1)
 
 
 def _foreign_backend() -> bool:

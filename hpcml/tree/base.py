@@ -76,13 +76,13 @@ class TreeModel(BaseEstimator):
         check(type(self).__name__, self._parameters(), self._allowed)
 
     def _validated(
-        self, X: Any, y: Any, sample_weight: Any, dtype: Any = np.float32
+        self, X: Any, y: Any, sample_weight: Any, **reading: Any
     ) -> tuple[Any, Any, NDArray[np.float64] | None]:
         """Return the training table as float32 C-order array or CSR, a 1-D target, and the weights."""
         if sparse.issparse(y):
             raise UnsupportedError("sparse multilabel-indicator for y is not supported.")
         _check_one_output(y)
-        X, y = validate_data(self, X, y, y_numeric=self._numeric_target, **_table(X, dtype))
+        X, y = validate_data(self, X, y, y_numeric=self._numeric_target, **{**_table(X), **reading})
         if not self._numeric_target:
             check_classification_targets(y)
         return X, y, checked_weights(sample_weight, X.shape[0])
@@ -283,11 +283,10 @@ def sampling(n_samples: int, n_draws: int, weights: NDArray[np.float64] | None, 
 # -- checking data -------------------------------------------------------------------------------------------
 
 
-def _table(X: Any, dtype: Any = np.float32) -> dict[str, Any]:
+def _table(X: Any) -> dict[str, Any]:
     """Return how `validate_data` is to read a table."""
     finite = True if sparse.issparse(X) else "allow-nan"
-    order = "C" if dtype == np.float32 else None
-    return {"accept_sparse": "csr", "dtype": dtype, "order": order, "ensure_all_finite": finite}
+    return {"accept_sparse": "csr", "dtype": np.float32, "order": "C", "ensure_all_finite": finite}
 
 
 def _check_one_output(y: Any) -> None:

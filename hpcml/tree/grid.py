@@ -172,10 +172,11 @@ def _hashable(value: Any) -> Any:
 
 
 def _whole_table(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
-    """Check the whole table as `fit` does; a numeric array is not copied to float32."""
-    if not (isinstance(X, np.ndarray) and X.dtype.kind in "fiu" and X.dtype != np.float32):
-        return estimator._validated(X, y, None)[:2]
-    X, y, _ = estimator._validated(X, y, None, dtype=X.dtype)
+    """Check the whole table as `fit` does; a numeric array stays as it is, and is read by blocks."""
+    if not (isinstance(X, np.ndarray) and X.dtype.kind in "fiu"):
+        X, y, _ = estimator._validated(X, y, None)
+        return X, y
+    X, y, _ = estimator._validated(X, y, None, dtype=X.dtype, order=None)
     if X.dtype.kind == "f" and X.dtype.itemsize > 4:
         largest = max(abs(float(np.fmax.reduce(X, axis=None))), abs(float(np.fmin.reduce(X, axis=None))))
         if largest > FLOAT32_MAX:

@@ -1,4 +1,4 @@
-"""The sharing protocol in the search: equal scores, what is shared, and what is done where it cannot serve."""
+"""The sharing protocol in the search: equal scores, what is shared, what is done where it cannot serve."""
 
 import os
 import signal

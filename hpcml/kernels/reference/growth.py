@@ -186,7 +186,7 @@ class _Tree:
         return scores
 
     def _score(self, w_left, w_right, s_left, w_total, s_total):
-        """Return what the best split maximises; equal to the impurity decrease up to a constant and a factor."""
+        """Return what the best split maximises: the impurity decrease up to a constant and a factor."""
         entropy = self.criterion in ("entropy", "log_loss")
         if self.n_classes <= 2 and not entropy:
             # (W s_L - w_L S)^2 / (w_L w_R)

@@ -185,3 +185,10 @@ def test_small_blocks_and_few_held_values_change_nothing(monkeypatch):
     monkeypatch.setattr(prediction, "BLOCK_BYTES", 500)
     for i, _, _, values in run_grid(forest, X, y, grid, folds, ("predict",)):
         np.testing.assert_array_equal(values["predict"], whole[i])
+
+
+def test_a_bad_value_that_every_candidate_overrides_does_no_harm():
+    forest = RandomForestRegressor(max_depth=0)
+    assert len(forest.plan_grid([{"max_depth": 1}, {"max_depth": 2}], 2)) == 2
+    with pytest.raises(ValueError, match="'max_depth'"):
+        forest.plan_grid([{"max_depth": 1}, {}], 2)

@@ -144,7 +144,7 @@ class Growth:
                 parallel(joblib.delayed(_batch_there)(self, s, here) for s in np.array_split(seeds, n_parts))
             )
         size = self._batch_size(n_threads)
-        parts = []
+        parts: list[Trees] = []
         for start in range(0, len(seeds), size):
             if parts and progress is not None:
                 progress(start)

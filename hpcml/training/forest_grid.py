@@ -165,8 +165,11 @@ def _means_of(
 
 def _values_under(trees: Trees, rule: StopRule) -> NDArray[np.float64]:
     """Return for every node the value of the node at which `rule` stops on the way to it."""
-    beyond = trees.beyond(rule)
-    return trees.values[trees.tops(beyond)] if beyond.any() else trees.values
+    kept = np.flatnonzero(~trees.beyond(rule))
+    if len(kept) == len(trees.nodes):
+        return trees.values
+    # in preorder, the nodes below a leaf follow it
+    return np.repeat(trees.values[kept], np.diff(kept, append=len(trees.nodes)), axis=0)
 
 
 def _running_means(

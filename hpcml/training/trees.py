@@ -239,12 +239,6 @@ class Trees:
         below[1:] = furthest[:-1] > np.arange(1, len(nodes))
         return below
 
-    @staticmethod
-    def tops(beyond: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return for every node the node itself, or the leaf that it lies below; for trees in preorder."""
-        # the last node that is kept before a dropped one is the top of its run
-        return np.maximum.accumulate(np.where(beyond, 0, np.arange(len(beyond))))
-
     def cut(self, rule: StopRule) -> Trees:
         """Return the trees that growth under `rule` makes, which is at least as strict as that of growth."""
         if not self.best_first:

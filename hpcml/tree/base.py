@@ -72,8 +72,8 @@ class TreeModel(BaseEstimator):
     def _parameters(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._allowed}
 
-    def _check_parameters(self) -> None:
-        check(type(self).__name__, self._parameters(), self._allowed)
+    def _check_parameters(self, values: dict[str, Any] | None = None) -> None:
+        check(type(self).__name__, self._parameters() if values is None else values, self._allowed)
 
     def _validated(
         self, X: Any, y: Any, sample_weight: Any, **reading: Any

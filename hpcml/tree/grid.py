@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from hpcml.protocol import Batch
 from hpcml.training.forest import Growth
 from hpcml.training.forest_grid import Asked, means, plan
 from hpcml.training.trees import NO_LIMIT, StopRule
 from hpcml.tree.base import Cut, checked_weights, stop_rule
-from hpcml.tree.parameters import check
 
 __all__ = ["Prepared", "SharedGrid"]
 
@@ -25,6 +23,9 @@ __all__ = ["Prepared", "SharedGrid"]
 _ALWAYS = ("n_estimators", "ccp_alpha")
 _DEPTH_FIRST = ("max_depth", "min_samples_split", "min_impurity_decrease")  # ... these of depth-first growth,
 _BEST_FIRST = ("max_leaf_nodes",)  # ... this one of best-first growth
+
+#: What the whole table tells every fit of it.
+_NAMES: tuple[str, ...] = ("n_features_in_", "feature_names_in_")
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -62,7 +63,7 @@ class SharedGrid:
         ValueError, TypeError
             If a candidate has a parameter that is not allowed, or one under which trees cannot be shared.
         """
-        return plan([_asked(params) for params in self._merged(candidates)], n_folds)
+        return plan(_asked(self._merged(candidates), _varied(candidates)), n_folds)
 
     def fit_grid(
         self,
@@ -102,18 +103,17 @@ class SharedGrid:
         missing = [name for name in responses if not hasattr(self, name)]
         if missing:
             raise AttributeError(f"{type(self).__name__} has no {', '.join(missing)}.")
-        params = dict(zip(candidates, self._merged(list(candidates.values())), strict=True))
-        groups: dict[Any, list[int]] = {}
-        for i, merged in params.items():
-            groups.setdefault(_asked(merged).key, []).append(i)
-        table = clone(self)
+        merged = self._merged(list(candidates.values()))
+        groups: dict[Any, dict[int, dict[str, Any]]] = {}
+        for i, params, asked in zip(
+            candidates, merged, _asked(merged, _varied(candidates.values())), strict=True
+        ):
+            groups.setdefault(asked.key, {})[i] = params
+        table = type(self)(**next(iter(merged), {}))
         X, y = _whole_table(table, X, y)
         weights = checked_weights(weights, X.shape[0])
-        names = {
-            key: vars(table)[key] for key in ("n_features_in_", "feature_names_in_") if key in vars(table)
-        }
-        for members in groups.values():
-            group = {i: params[i] for i in members}
+        names = {name: vars(table)[name] for name in _NAMES if name in vars(table)}
+        for group in groups.values():
             for j, (train, test) in folds.items():
                 fold = _Fold(X, y, weights, np.asarray(train), np.asarray(test), names)
                 for i, fitted, values in _fit_group(type(self), group, fold, responses):
@@ -122,6 +122,9 @@ class SharedGrid:
     def _merged(self, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return all parameters of every candidate, or raise."""
         base = self.get_params(deep=False)  # type: ignore[attr-defined]
+        overridden = set(candidates[0]).intersection(*candidates) if candidates else set()
+        kept = {name: value for name, value in base.items() if name not in overridden}
+        self._check_parameters(kept)  # type: ignore[attr-defined]
         merged = []
         for settings in candidates:
             unknown = sorted(set(settings) - set(base))
@@ -131,9 +134,9 @@ class SharedGrid:
                     f"Got {', '.join(unknown)} instead."
                 )
             estimator = type(self)(**{**base, **settings})
-            params = {name: getattr(estimator, name) for name in base}
-            check(type(self).__name__, params, self._allowed)  # type: ignore[attr-defined]
-            merged.append(params)
+            changed = {name: getattr(estimator, name) for name in settings}
+            self._check_parameters(changed)  # type: ignore[attr-defined]
+            merged.append({**base, **changed})
         return merged
 
 
@@ -149,19 +152,27 @@ class _Fold:
     names: dict[str, Any]
 
 
-def _asked(params: dict[str, Any]) -> Asked:
-    """Return what a candidate asks for."""
-    for name, reason in (
-        ("oob_score", "it scores the training rows of each forest"),
-        ("warm_start", "it keeps the trees of earlier fits"),
-    ):
-        if params.get(name):
-            raise ValueError(f"{name} must be False for candidates that share trees, because {reason}.")
-    best_first = params["max_leaf_nodes"] is not None
-    free = _ALWAYS + (_BEST_FIRST if best_first else _DEPTH_FIRST)
-    key = tuple((name, _hashable(value)) for name, value in params.items() if name not in free)
-    max_depth = NO_LIMIT if best_first else params["max_depth"] or NO_LIMIT
-    return Asked((best_first, key), int(params.get("n_estimators", 1)), max_depth)
+def _varied(candidates: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the parameters that candidates may differ in."""
+    return sorted(set().union(*candidates))
+
+
+def _asked(candidates: list[dict[str, Any]], varied: list[str]) -> list[Asked]:
+    """Return what candidates ask for."""
+    asked = []
+    for params in candidates:
+        for name, reason in (
+            ("oob_score", "it scores the training rows of each forest"),
+            ("warm_start", "it keeps the trees of earlier fits"),
+        ):
+            if params.get(name):
+                raise ValueError(f"{name} must be False for candidates that share trees, because {reason}.")
+        best_first = params["max_leaf_nodes"] is not None
+        free = _ALWAYS + (_BEST_FIRST if best_first else _DEPTH_FIRST)
+        key = tuple(_hashable(params[name]) if name not in free else None for name in varied)
+        max_depth = NO_LIMIT if best_first else params["max_depth"] or NO_LIMIT
+        asked.append(Asked((best_first, key), int(params.get("n_estimators", 1)), max_depth))
+    return asked
 
 
 def _hashable(value: Any) -> Any:

@@ -46,28 +46,61 @@ static void ISA(scan_packed)(const tree_t *t, const uint64_t *h, int64_t n_words
     }
     const int64_t at = ISA(best_lane)(score_of_lane, code_of_lane, &found->score);
     if (at < 0) return;
-    int64_t next = at + 1;
-    while (next < p->n_bins[found->feature] && h[next] == 0) next++;
     found->code = at;
-    found->next_code = next;
     found->missing_left = missing_left;
 }
 
+#if VL == 8
+/* Bring the words of the bins that occur together, and their codes; returns how many. */
+INLINE int64_t ISA(occupied_bins)(const uint64_t *h, int64_t n_words, uint64_t *words, uint64_t *codes) {
+    int64_t n = 0;
+    __m512i code = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+    for (int64_t b = 0; b < n_words; b += 8, code = _mm512_add_epi64(code, _mm512_set1_epi64(8))) {
+        const __m512i x = _mm512_loadu_si512(h + b);
+        const __mmask8 mask = _mm512_test_epi64_mask(x, x);
+        _mm512_storeu_si512(words + n, _mm512_maskz_compress_epi64(mask, x));
+        _mm512_storeu_si512(codes + n, _mm512_maskz_compress_epi64(mask, code));
+        n += __builtin_popcount(mask);
+    }
+    _mm512_storeu_si512(words + n, _mm512_setzero_si512());
+    return n;
+}
+#endif
+
 /* Both directions of the missing values; returns whether the feature varies in the node. */
-static int ISA(search_packed)(const tree_t *t, uint64_t *h, uint64_t node, int64_t feature, int64_t rank,
+static int ISA(search_packed)(const tree_t *t, uint64_t *h, uint64_t node, int64_t n, int64_t feature, int64_t rank,
                               split_t *best) {
-    const int64_t missing = t->p->n_bins[feature], n_words = missing + 1;
+    int64_t missing = t->p->n_bins[feature], n_words = missing + 1;
+    split_t found = {-INFINITY, feature, rank, 0, 0, 0, h[missing] != 0};
+#if VL == 8
+    uint64_t words[MAX_CODES + 16], codes[MAX_CODES + 16];
+    const int sparse = n < SPARSE_NODE;
+    if (sparse) {
+        codes[n_words = ISA(occupied_bins)(h, n_words, words, codes)] = missing;
+        missing = found.has_missing ? n_words - 1 : n_words;
+        h = words;
+    }
+#else
+    const int sparse = 0;
+    const uint64_t codes[1] = {0};
+    (void)n;
+#endif
     VI constant = {0};
     for (int64_t b = 0; b < n_words; b += VL) constant |= (VI)(*(const VU *)(h + b) == node);
     for (int i = 0; i < VL; i++)
         if (constant[i]) return 0;
-    split_t found = {-INFINITY, feature, rank, 0, 0, 0, h[missing] != 0};
     ISA(scan_packed)(t, h, n_words, 0, node, 0, &found, 0);
-    if (h[missing]) {
+    if (found.has_missing) {
         const uint64_t word = h[missing];
         h[missing] = 0;
         ISA(scan_packed)(t, h, n_words, word, node, word >> t->weight_shift & t->weight_mask, &found, 1);
         h[missing] = word;
+    }
+    found.next_code = found.code + 1;
+    while (found.next_code < missing && h[found.next_code] == 0) found.next_code++;
+    if (sparse) {
+        found.code = (int64_t)codes[found.code];
+        found.next_code = (int64_t)codes[found.next_code];
     }
     keep_better(best, &found);
     return 1;
@@ -160,41 +193,36 @@ static int ISA(search_planes)(const tree_t *t, const uint64_t *h, int64_t n_word
     return varies;
 }
 
-/* Add rows to the histograms of k features: with k known, the places of all k stay in registers. */
+/* Add rows to the histograms of k features: with k known, their places stay in registers. */
 INLINE void ISA(fill_group)(const uint8_t *bins, int64_t stride, const uint64_t *pack, int64_t n, uint64_t *h,
-                            const int64_t *features, const int64_t *words, const int k) {
-    const uint8_t *column[FILL_TOGETHER];
-    uint64_t *start[FILL_TOGETHER];
-    for (int j = 0; j < k; j++) {
-        column[j] = bins + features[j];
-        start[j] = h + words[j];
-    }
-    for (int64_t i = 0, at = 0; i < n; i++, at += stride) {
+                            const int64_t *features, const int k) {
+    int64_t feature[FILL_TOGETHER];
+    for (int j = 0; j < k; j++) feature[j] = features[j];
+    for (int64_t i = 0; i < n; i++, bins += stride) {
         const uint64_t word = pack[i];
-        for (int j = 0; j < k; j++) start[j][column[j][at]] += word;
+        for (int j = 0; j < k; j++) h[j * HISTOGRAM_WORDS + bins[feature[j]]] += word;
     }
 }
 
-/* Add the rows of a node to the histograms of the features; h holds zeros, words[j] is where feature j starts. */
-static void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const int64_t *features,
-                             int64_t n_features, const int64_t *words) {
+/* Add the rows of a node to the histograms of the features, which hold zeros. */
+static void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const int64_t *features, int64_t n_features) {
     const uint64_t *pack = t->pack[at->buffer] + at->at;
     uint64_t *h = t->histogram;
     if (t->p->columns) {
         const uint32_t *row = t->row[at->buffer] + at->at;
-        for (int64_t j = 0; j < n_features; j++) {
+        for (int64_t j = 0; j < n_features; j++, h += HISTOGRAM_WORDS) {
             const uint8_t *column = t->p->columns + features[j] * t->p->n;
-            for (int64_t i = 0; i < n; i++) h[words[j] + column[row[i]]] += pack[i];
+            for (int64_t i = 0; i < n; i++) h[column[row[i]]] += pack[i];
         }
         return;
     }
     const uint8_t *bins = t->bins[at->buffer] + at->at * t->stride;
-    for (int64_t j = 0; j < n_features; j += FILL_TOGETHER) {
+    for (int64_t j = 0; j < n_features; j += FILL_TOGETHER, h += FILL_TOGETHER * HISTOGRAM_WORDS) {
         switch (n_features - j) {
-#define GROUP(k) case k: ISA(fill_group)(bins, t->stride, pack, n, h, features + j, words + j, k); break;
-            GROUP(1) GROUP(2) GROUP(3) GROUP(4) GROUP(5)
+#define GROUP(k) case k: ISA(fill_group)(bins, t->stride, pack, n, h, features + j, k); break;
+            GROUP(1) GROUP(2) GROUP(3) GROUP(4) GROUP(5) GROUP(6) GROUP(7)
 #undef GROUP
-            default: ISA(fill_group)(bins, t->stride, pack, n, h, features + j, words + j, FILL_TOGETHER);
+            default: ISA(fill_group)(bins, t->stride, pack, n, h, features + j, FILL_TOGETHER);
         }
     }
 }
@@ -253,11 +281,10 @@ static void ISA(search_histogram)(const tree_t *t, const place_t *at, int64_t n,
     const uint64_t node = (t->counts_rows ? (uint64_t)n << t->count_shift : 0) | sums[0] << t->weight_shift | sums[1];
     for (int64_t start = 0; start < n_features; start += together) {
         const int64_t end = start + together < n_features ? start + together : n_features;
-        int64_t words[RECORD_FEATURES + 1] = {0};
-        for (int64_t j = start; j < end; j++) words[j - start + 1] = words[j - start] + ((n_bins[features[j]] + 8) & ~7);
-        memset(h, 0, (size_t)words[end - start] * sizeof *h);
-        ISA(fill_packed)(t, at, n, features + start, end - start, words);
         for (int64_t j = start; j < end; j++)
-            *varying += ISA(search_packed)(t, h + words[j - start], node, features[j], ranks[j], best);
+            memset(h + (j - start) * HISTOGRAM_WORDS, 0, (size_t)((n_bins[features[j]] + 8) & ~7) * sizeof *h);
+        ISA(fill_packed)(t, at, n, features + start, end - start);
+        for (int64_t j = start; j < end; j++)
+            *varying += ISA(search_packed)(t, h + (j - start) * HISTOGRAM_WORDS, node, n, features[j], ranks[j], best);
     }
 }

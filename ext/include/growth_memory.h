@@ -37,7 +37,7 @@ static int allocate_tree(tree_t *t, const problem_t *p) {
     t->swaps = allocate(d, 8);
     t->ranks = allocate(2 * d, 8);
     const int64_t together = d < RECORD_FEATURES ? d : RECORD_FEATURES;
-    const int64_t words = together * (MAX_CODES + 8), of_planes = FILL_TOGETHER * (MAX_CODES + 8) * (planes + 1);
+    const int64_t words = together * HISTOGRAM_WORDS, of_planes = FILL_TOGETHER * HISTOGRAM_WORDS * (planes + 1);
     t->histogram = allocate(words > of_planes ? words : of_planes, 8);
     t->keys = allocate(SMALL_NODE * (RECORD_FEATURES + 32), 2);
     t->carry = allocate((planes + 1) * 8, 8);

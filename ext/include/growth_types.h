@@ -20,8 +20,10 @@
 #define SMALL_NODE 96
 #define SMALL_NODE_OF_FEW 40
 #define FEW_FEATURES 8
+#define SPARSE_NODE 320 /* rows up to which a histogram is mostly empty, so that its bins are first brought together */
 #define RECORD_FEATURES 64 /* features up to which a row's bins travel with the row */
-#define FILL_TOGETHER 6   /* features whose places in a histogram stay in registers */
+#define FILL_TOGETHER 8   /* features whose places in a histogram stay in registers */
+#define HISTOGRAM_WORDS (MAX_CODES + 8)
 #define EXACT_BITS 51
 #define WORD_BITS 64
 #define MAX_EXPONENT 1000

@@ -17,10 +17,10 @@
 #define MAX_CODES 256
 /* Rows up to which sorting beats a histogram: fewer where a vector of keys is mostly empty. At most 256: the row is
  * a byte of the key. */
-#define SMALL_NODE 96
+#define SMALL_NODE 128
 #define SMALL_NODE_OF_FEW 40
 #define FEW_FEATURES 8
-#define SPARSE_NODE 320 /* rows up to which a histogram is mostly empty, so that its bins are first brought together */
+#define SPARSE_NODE 400 /* rows up to which a histogram is mostly empty, so that its bins are first brought together */
 #define RECORD_FEATURES 64 /* features up to which a row's bins travel with the row */
 #define FILL_TOGETHER 8   /* features whose places in a histogram stay in registers */
 #define HISTOGRAM_WORDS (MAX_CODES + 8)

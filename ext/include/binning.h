@@ -86,6 +86,7 @@ static int find_bins_of(const float *x, int64_t n_rows, int64_t d, int64_t n_fea
 #define SUFFIX baseline
 #include "binning_body.h"
 #undef VL
+#undef VM_ALL
 #undef SUFFIX
 #if HPCML_X86
 HPCML_TARGET_AVX2
@@ -93,6 +94,7 @@ HPCML_TARGET_AVX2
 #define SUFFIX avx2
 #include "binning_body.h"
 #undef VL
+#undef VM_ALL
 #undef SUFFIX
 HPCML_TARGET_END
 HPCML_TARGET_AVX512
@@ -100,6 +102,7 @@ HPCML_TARGET_AVX512
 #define SUFFIX avx512
 #include "binning_body.h"
 #undef VL
+#undef VM_ALL
 #undef SUFFIX
 HPCML_TARGET_END
 #endif

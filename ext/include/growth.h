@@ -20,6 +20,8 @@ static int exponent_of(double x) {
 #define SUFFIX baseline
 #include "growth_body.h"
 #undef VL
+#undef VM_ALL
+#undef KEYS
 #undef SUFFIX
 
 #if HPCML_X86
@@ -28,6 +30,8 @@ HPCML_TARGET_AVX2
 #define SUFFIX avx2
 #include "growth_body.h"
 #undef VL
+#undef VM_ALL
+#undef KEYS
 #undef SUFFIX
 HPCML_TARGET_END
 
@@ -36,6 +40,8 @@ HPCML_TARGET_AVX512
 #define SUFFIX avx512
 #include "growth_body.h"
 #undef VL
+#undef VM_ALL
+#undef KEYS
 #undef SUFFIX
 HPCML_TARGET_END
 #endif

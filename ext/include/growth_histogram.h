@@ -13,8 +13,9 @@ INLINE int64_t ISA(best_lane)(VF scores, VI codes, double *highest) {
 }
 
 /* Packed words: search all bins of one histogram; `init` is on the left from the start. */
-static void ISA(scan_packed)(const tree_t *t, const uint64_t *h, int64_t n_words, uint64_t init, uint64_t node,
-                             uint64_t more_than, split_t *found, int missing_left) {
+INLINE void ISA(scan_packed_for)(const tree_t *t, const uint64_t *h, int64_t n_words, uint64_t init, uint64_t node,
+                                 uint64_t more_than, split_t *found, int missing_left, const int entropy,
+                                 const int counts_rows) {
     const problem_t *p = t->p;
     const int w_shift = t->weight_shift, n_shift = t->count_shift;
     const uint64_t w_mask = t->weight_mask, s_mask = t->sum_mask;
@@ -23,7 +24,7 @@ static void ISA(scan_packed)(const tree_t *t, const uint64_t *h, int64_t n_words
     const VF w = ISA(splat)((double)(int64_t)w_node), s = ISA(splat)((double)(int64_t)(node & s_mask));
     const VF least_left = ISA(splat)((double)(int64_t)least), least_right = ISA(splat)((double)(int64_t)t->min_w_int);
     const int64_t min_rows = p->min_samples_leaf;
-    const VF n_node = ISA(splat)((double)(int64_t)(t->counts_rows ? node >> n_shift : 0));
+    const VF n_node = ISA(splat)((double)(int64_t)(counts_rows ? node >> n_shift : 0));
     const VF least_n = ISA(splat)((double)min_rows), worst = ISA(splat)(-INFINITY);
     VF score_of_lane = worst;
     VI code_of_lane = {0}, code = ISA(lanes)();
@@ -34,13 +35,13 @@ static void ISA(scan_packed)(const tree_t *t, const uint64_t *h, int64_t n_words
         x += carry;
         carry += sum;
         VF w_left = ISA(to_double)(x >> w_shift & w_mask), s_left = ISA(to_double)(x & s_mask);
-        VI valid = (VI)(w_left >= least_left) & (VI)(w - w_left >= least_right);
-        if (t->counts_rows) {
+        VM valid = ISA(at_least)(w_left, least_left) & ISA(at_least)(w - w_left, least_right);
+        if (counts_rows) {
             VF n_left = ISA(to_double)(x >> n_shift);
-            valid &= (VI)(n_left >= least_n) & (VI)(n_node - n_left >= least_n);
+            valid &= ISA(at_least)(n_left, least_n) & ISA(at_least)(n_node - n_left, least_n);
         }
-        VF score = ISA(score_packed)(p->entropy, w_left, s_left, w, s);
-        VI better = valid & (VI)(score > score_of_lane);
+        VF score = ISA(score_packed)(entropy, w_left, s_left, w, s);
+        VM better = valid & ISA(above)(score, score_of_lane);
         score_of_lane = ISA(select)(better, score, score_of_lane);
         code_of_lane = ISA(select_i)(better, code, code_of_lane);
     }
@@ -48,6 +49,14 @@ static void ISA(scan_packed)(const tree_t *t, const uint64_t *h, int64_t n_words
     if (at < 0) return;
     found->code = at;
     found->missing_left = missing_left;
+}
+
+/* One loop for each criterion, so that none carries the constants of the others. */
+HOT void ISA(scan_packed)(const tree_t *t, const uint64_t *h, int64_t n_words, uint64_t init, uint64_t node,
+                             uint64_t more_than, split_t *found, int missing_left) {
+    if (t->p->entropy) ISA(scan_packed_for)(t, h, n_words, init, node, more_than, found, missing_left, 1, t->counts_rows);
+    else if (t->counts_rows) ISA(scan_packed_for)(t, h, n_words, init, node, more_than, found, missing_left, 0, 1);
+    else ISA(scan_packed_for)(t, h, n_words, init, node, more_than, found, missing_left, 0, 0);
 }
 
 #if VL == 8
@@ -68,7 +77,7 @@ INLINE int64_t ISA(occupied_bins)(const uint64_t *h, int64_t n_words, uint64_t *
 #endif
 
 /* Both directions of the missing values; returns whether the feature varies in the node. */
-static int ISA(search_packed)(const tree_t *t, uint64_t *h, uint64_t node, int64_t n, int64_t feature, int64_t rank,
+HOT int ISA(search_packed)(const tree_t *t, uint64_t *h, uint64_t node, int64_t n, int64_t feature, int64_t rank,
                               split_t *best) {
     int64_t missing = t->p->n_bins[feature], n_words = missing + 1;
     split_t found = {-INFINITY, feature, rank, 0, 0, 0, h[missing] != 0};
@@ -85,10 +94,9 @@ static int ISA(search_packed)(const tree_t *t, uint64_t *h, uint64_t node, int64
     const uint64_t codes[1] = {0};
     (void)n;
 #endif
-    VI constant = {0};
-    for (int64_t b = 0; b < n_words; b += VL) constant |= (VI)(*(const VU *)(h + b) == node);
-    for (int i = 0; i < VL; i++)
-        if (constant[i]) return 0;
+    VM elsewhere = VM_ALL;
+    for (int64_t b = 0; b < n_words; b += VL) elsewhere &= ISA(differ)(*(const VU *)(h + b), ISA(splat_u)(node));
+    if (ISA(any)(~elsewhere & VM_ALL)) return 0;
     ISA(scan_packed)(t, h, n_words, 0, node, 0, &found, 0);
     if (found.has_missing) {
         const uint64_t word = h[missing];
@@ -108,7 +116,7 @@ static int ISA(search_packed)(const tree_t *t, uint64_t *h, uint64_t node, int64
 
 /* Planes: word b of plane k is the sum of class k (or of weight, then target; last, of rows) over the rows of bin b.
  * Returns whether any candidate separates rows. */
-static int ISA(scan_planes)(const tree_t *t, const uint64_t *h, int64_t n_words, const uint64_t *total, int64_t n,
+HOT int ISA(scan_planes)(const tree_t *t, const uint64_t *h, int64_t n_words, const uint64_t *total, int64_t n,
                             int64_t missing, split_t *found, int missing_left) {
     const problem_t *p = t->p;
     const int64_t n_planes = t->n_planes, classes = p->n_classes;
@@ -127,17 +135,18 @@ static int ISA(scan_planes)(const tree_t *t, const uint64_t *h, int64_t n_words,
     const VF least_left = ISA(splat)(min_w > init ? min_w : init + 1.0), n_node = ISA(splat)((double)n);
     const VF least_n = ISA(splat)((double)p->min_samples_leaf), zero = {0};
     VF score_of_lane = worst;
-    VI code_of_lane = {0}, code = ISA(lanes)(), separates = {0};
+    VI code_of_lane = {0}, code = ISA(lanes)();
+    VM separates = ~VM_ALL & VM_ALL;
     for (int64_t b = 0; b < n_words; b += VL, code += VL) {
         VF w_left = zero, s_left = zero, left = zero, right = zero;
-        VI valid = (VI)(code < missing), enough_rows = ~(VI)zero;
+        VM valid = ISA(below_i)(code, (VI)ISA(splat_u)((uint64_t)missing)), enough_rows = VM_ALL;
         for (int64_t k = 0; k < n_planes + t->counts_rows; k++) {
             VU x = ISA(prefix_sum)(*(const VU *)(h + k * n_words + b));
             const VU sum = ISA(splat_last)(x);
             x += carry[k];
             carry[k] += sum;
             const VF l = ISA(to_double)(x);
-            if (k == n_planes) enough_rows = (VI)(l >= least_n) & (VI)(n_node - l >= least_n);
+            if (k == n_planes) enough_rows = ISA(at_least)(l, least_n) & ISA(at_least)(n_node - l, least_n);
             else if (classes > 2) {
                 const VF r = (double)(int64_t)total[k] - l;
                 w_left += l;
@@ -154,13 +163,13 @@ static int ISA(scan_planes)(const tree_t *t, const uint64_t *h, int64_t n_words,
             }
         }
         const VF w_right = w - w_left;
-        separates |= valid & (VI)(w_left > 0.0) & (VI)(w_right > 0.0);
-        valid &= enough_rows & (VI)(w_left >= least_left) & (VI)(w_right >= least_right);
+        separates |= valid & ISA(above)(w_left, zero) & ISA(above)(w_right, zero);
+        valid &= enough_rows & ISA(at_least)(w_left, least_left) & ISA(at_least)(w_right, least_right);
         VF score;
         if (classes <= 2) score = ISA(score_packed)(p->entropy, w_left, s_left, w, ISA(splat)((double)(int64_t)total[1]));
         else if (p->entropy) score = (left - ISA(x_log_x)(w_left)) + (right - ISA(x_log_x)(w_right));
         else score = left / w_left + right / w_right;
-        const VI better = valid & (VI)(score > score_of_lane);
+        const VM better = valid & ISA(above)(score, score_of_lane);
         score_of_lane = ISA(select)(better, score, score_of_lane);
         code_of_lane = ISA(select_i)(better, code, code_of_lane);
     }
@@ -169,9 +178,7 @@ static int ISA(scan_planes)(const tree_t *t, const uint64_t *h, int64_t n_words,
         found->code = at;
         found->missing_left = missing_left;
     }
-    for (int i = 0; i < VL; i++)
-        if (separates[i]) return 1;
-    return 0;
+    return ISA(any)(separates);
 }
 
 /* Both directions of the missing values; h has n_words words a plane, those of missing rows at `missing`. */
@@ -205,7 +212,7 @@ INLINE void ISA(fill_group)(const uint8_t *bins, int64_t stride, const uint64_t 
 }
 
 /* Add the rows of a node to the histograms of the features, which hold zeros. */
-static void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const int64_t *features, int64_t n_features) {
+HOT void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const int64_t *features, int64_t n_features) {
     const uint64_t *pack = t->pack[at->buffer] + at->at;
     uint64_t *h = t->histogram;
     if (t->p->columns) {

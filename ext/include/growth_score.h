@@ -3,7 +3,7 @@
 typedef uint16_t ISA(vh) __attribute__((vector_size(VL * 8), aligned(2), may_alias));
 
 /* w, s: weight and weighted target (or weight of class 1) left of the split and in the node */
-INLINE VF ISA(score_packed)(int entropy, VF w_left, VF s_left, VF w, VF s) {
+INLINE VF ISA(score_packed)(const int entropy, VF w_left, VF s_left, VF w, VF s) {
     VF w_right = w - w_left;
     if (!entropy) { /* (W s_L - w_L S)^2 / (w_L w_R) */
         VF d = w * s_left - w_left * s;

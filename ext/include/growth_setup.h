@@ -52,7 +52,7 @@ static void ISA(copy_bins)(tree_t *t, const uint8_t *in) {
 }
 
 /* Choose the fixed point and whether (count, weight, target) share one 64-bit word; fill the streams of the root. */
-static __attribute__((noinline)) int ISA(start_tree)(tree_t *t, uint64_t seed) {
+static int ISA(start_tree)(tree_t *t, uint64_t seed) {
     const problem_t *p = t->p;
     const int64_t n = p->n;
     const double *weights = p->weights ? p->weights + t->i_weights * n : NULL;

@@ -15,7 +15,7 @@
     } while (0)
 
 /* 64-bit elements; AVX-512 has an instruction for it. */
-static void ISA(compact_words)(uint64_t *left, uint64_t *right, const uint64_t *source, const uint8_t *go, int64_t n) {
+HOT void ISA(compact_words)(uint64_t *left, uint64_t *right, const uint64_t *source, const uint8_t *go, int64_t n) {
     int64_t i = 0;
 #if VL == 8
     for (; i + 8 <= n; i += 8) {
@@ -48,7 +48,7 @@ INLINE int64_t ISA(send_bins)(uint8_t *left, uint8_t *right, const uint8_t *sour
 }
 
 /* Separate the rows of a node; returns the number that goes left. See growth_types.h for where they go. */
-static int64_t ISA(partition)(tree_t *t, const place_t *place, int64_t n, const split_t *split, int children_split) {
+HOT int64_t ISA(partition)(tree_t *t, const place_t *place, int64_t n, const split_t *split, int children_split) {
     const int from = place->buffer, to = 1 - from;
     const int64_t at = place->at, scratch = place->scratch, missing = t->p->n_bins[split->feature];
     uint8_t side[MAX_CODES] = {0}, *go = t->go_left;

@@ -20,6 +20,7 @@
 #define SMALL_NODE 128
 #define SMALL_NODE_OF_FEW 40
 #define FEW_FEATURES 8
+#define SUMMED_TOGETHER 8 /* features whose running sums stay in registers */
 #define SPARSE_NODE 400 /* rows up to which a histogram is mostly empty, so that its bins are first brought together */
 #define RECORD_FEATURES 64 /* features up to which a row's bins travel with the row */
 #define FILL_TOGETHER 8   /* features whose places in a histogram stay in registers */

@@ -24,7 +24,10 @@
 #define VF ISA(vf)
 #define VU ISA(vu)
 #define VI ISA(vi)
+#define VM ISA(vm)
 #define INLINE static inline __attribute__((always_inline))
+/* A function of its own, with the registers for itself: a hot loop inside a large caller spills. */
+#define HOT static __attribute__((noinline))
 
 #if defined(__clang__)
 #define HPCML_TARGET_AVX2 \

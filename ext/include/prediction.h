@@ -47,6 +47,7 @@ static void lay_out(const node_t *nodes, int64_t n, step_t *steps, int32_t *numb
 #define SUFFIX baseline
 #include "prediction_body.h"
 #undef VL
+#undef VM_ALL
 #undef SUFFIX
 #if HPCML_X86
 HPCML_TARGET_AVX2
@@ -54,6 +55,7 @@ HPCML_TARGET_AVX2
 #define SUFFIX avx2
 #include "prediction_body.h"
 #undef VL
+#undef VM_ALL
 #undef SUFFIX
 HPCML_TARGET_END
 HPCML_TARGET_AVX512
@@ -61,6 +63,7 @@ HPCML_TARGET_AVX512
 #define SUFFIX avx512
 #include "prediction_body.h"
 #undef VL
+#undef VM_ALL
 #undef SUFFIX
 HPCML_TARGET_END
 #endif

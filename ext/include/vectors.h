@@ -10,9 +10,32 @@ INLINE VU ISA(splat_u)(uint64_t x) { return (VU){0} + x; }
 /* Exact for integers below 2^52. */
 INLINE VF ISA(to_double)(VU x) { return (VF)(x | 0x4330000000000000u) - 0x1p52; }
 
-/* mask ? a : b, where every lane of the mask is 0 or -1 */
-INLINE VF ISA(select)(VI mask, VF a, VF b) { return (VF)((mask & (VI)a) | (~mask & (VI)b)); }
-INLINE VI ISA(select_i)(VI mask, VI a, VI b) { return (mask & a) | (~mask & b); }
+/* VM: one truth value a lane; & and | join them */
+#if VL == 8
+typedef __mmask8 VM;
+#define VM_ALL ((VM)0xFF)
+INLINE VM ISA(above)(VF a, VF b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ); }
+INLINE VM ISA(at_least)(VF a, VF b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GE_OQ); }
+INLINE VM ISA(differ)(VU a, VU b) { return _mm512_cmpneq_epu64_mask((__m512i)a, (__m512i)b); }
+INLINE VM ISA(below_i)(VI a, VI b) { return _mm512_cmplt_epi64_mask((__m512i)a, (__m512i)b); }
+INLINE VF ISA(select)(VM m, VF a, VF b) { return (VF)_mm512_mask_blend_pd(m, (__m512d)b, (__m512d)a); }
+INLINE VI ISA(select_i)(VM m, VI a, VI b) { return (VI)_mm512_mask_blend_epi64(m, (__m512i)b, (__m512i)a); }
+INLINE int ISA(any)(VM m) { return m != 0; }
+#else
+typedef VI VM;
+#define VM_ALL (~(VI){0})
+INLINE VM ISA(above)(VF a, VF b) { return (VI)(a > b); }
+INLINE VM ISA(at_least)(VF a, VF b) { return (VI)(a >= b); }
+INLINE VM ISA(differ)(VU a, VU b) { return (VI)(a != b); }
+INLINE VM ISA(below_i)(VI a, VI b) { return a < b; }
+INLINE VF ISA(select)(VM m, VF a, VF b) { return (VF)((m & (VI)a) | (~m & (VI)b)); }
+INLINE VI ISA(select_i)(VM m, VI a, VI b) { return (m & a) | (~m & b); }
+INLINE int ISA(any)(VM m) {
+    int64_t found = 0;
+    for (int i = 0; i < VL; i++) found |= m[i];
+    return found != 0;
+}
+#endif
 
 INLINE VU ISA(prefix_sum)(VU x) {
     const VU zero = {0};
@@ -52,7 +75,7 @@ INLINE VF ISA(log)(VF x) {
     VU bits = (VU)x;
     VF e = ISA(to_double)(bits >> 52) - 1023.0;
     VF m = (VF)((bits & 0x000FFFFFFFFFFFFFu) | 0x3FF0000000000000u);
-    VI high = (VI)(m > 1.4142135623730951);
+    VM high = ISA(above)(m, ISA(splat)(1.4142135623730951));
     m = ISA(select)(high, m * 0.5, m);
     e = ISA(select)(high, e + 1.0, e);
     VF s = (m - 1.0) / (m + 1.0), z = s * s, series = {0};
@@ -62,8 +85,9 @@ INLINE VF ISA(log)(VF x) {
 
 /* x log x, 0 at 0 */
 INLINE VF ISA(x_log_x)(VF x) {
-    VI positive = (VI)(x > 0.0);
-    return (VF)(positive & (VI)(x * ISA(log)(ISA(select)(positive, x, ISA(splat)(1.0)))));
+    const VF zero = {0};
+    VM positive = ISA(above)(x, zero);
+    return ISA(select)(positive, x * ISA(log)(ISA(select)(positive, x, ISA(splat)(1.0))), zero);
 }
 
 /* Sum in eight lanes, element i into lane i mod 8, then the lanes in a fixed tree. */

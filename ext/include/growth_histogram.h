@@ -211,10 +211,12 @@ INLINE void ISA(fill_group)(const uint8_t *bins, int64_t stride, const uint64_t 
     }
 }
 
-/* Add the rows of a node to the histograms of the features, which hold zeros. */
-HOT void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const int64_t *features, int64_t n_features) {
+/* Histograms of some features over the rows of a node, HISTOGRAM_WORDS apart. */
+HOT void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const int64_t *features, int64_t n_features,
+                          uint64_t *h) {
     const uint64_t *pack = t->pack[at->buffer] + at->at;
-    uint64_t *h = t->histogram;
+    for (int64_t j = 0; j < n_features; j++)
+        memset(h + j * HISTOGRAM_WORDS, 0, (size_t)((t->p->n_bins[features[j]] + 8) & ~7) * sizeof *h);
     if (t->p->columns) {
         const uint32_t *row = t->row[at->buffer] + at->at;
         for (int64_t j = 0; j < n_features; j++, h += HISTOGRAM_WORDS) {
@@ -278,8 +280,7 @@ static void ISA(search_histogram_of_planes)(const tree_t *t, const place_t *at, 
 static void ISA(search_histogram)(const tree_t *t, const place_t *at, int64_t n, const uint64_t *sums,
                                   const int64_t *features, const int64_t *ranks, int64_t n_features, split_t *best,
                                   int64_t *varying) {
-    const int32_t *n_bins = t->p->n_bins;
-    uint64_t *h = t->histogram;
+    uint64_t *h = at->histogram < 0 ? t->histogram : t->kept + at->histogram * t->kept_words;
     if (!t->packed) {
         ISA(search_histogram_of_planes)(t, at, n, sums, features, ranks, n_features, best, varying);
         return;
@@ -288,10 +289,29 @@ static void ISA(search_histogram)(const tree_t *t, const place_t *at, int64_t n,
     const uint64_t node = (t->counts_rows ? (uint64_t)n << t->count_shift : 0) | sums[0] << t->weight_shift | sums[1];
     for (int64_t start = 0; start < n_features; start += together) {
         const int64_t end = start + together < n_features ? start + together : n_features;
-        for (int64_t j = start; j < end; j++)
-            memset(h + (j - start) * HISTOGRAM_WORDS, 0, (size_t)((n_bins[features[j]] + 8) & ~7) * sizeof *h);
-        ISA(fill_packed)(t, at, n, features + start, end - start);
+        if (at->histogram < 0) ISA(fill_packed)(t, at, n, features + start, end - start, h);
         for (int64_t j = start; j < end; j++)
             *varying += ISA(search_packed)(t, h + (j - start) * HISTOGRAM_WORDS, node, n, features[j], ranks[j], best);
     }
+}
+
+/* Keep the histograms of two children: the larger one's is the parent's less the smaller one's, exactly. */
+static void ISA(keep_histograms)(tree_t *t, place_t *parent, int64_t left, int64_t right) {
+    const int64_t n_left = t->nodes[left].n_samples, n_right = t->nodes[right].n_samples, d = t->p->d;
+    place_t *small = t->places + (n_left < n_right ? left : right), *large = t->places + (n_left < n_right ? right : left);
+    const int64_t n_small = n_left < n_right ? n_left : n_right, n_large = n_left + n_right - n_small;
+    if (n_large <= SMALL_NODE || n_small + WORTH_SUBTRACTING > n_large) return;
+    if (parent->histogram < 0 && t->n_free == 0) return;
+    const uint64_t *of_parent = parent->histogram < 0 ? t->histogram : t->kept + parent->histogram * t->kept_words;
+    large->histogram = parent->histogram < 0 ? t->free_slots[--t->n_free] : parent->histogram;
+    parent->histogram = -1;
+    uint64_t *of_small = t->spare, *of_large = t->kept + large->histogram * t->kept_words;
+    if (n_small > SMALL_NODE && t->n_free > 0) {
+        small->histogram = t->free_slots[--t->n_free];
+        of_small = t->kept + small->histogram * t->kept_words;
+    }
+    ISA(fill_packed)(t, small, n_small, t->ranks, d, of_small);
+    for (int64_t f = 0; f < d; f++)
+        for (int64_t b = f * HISTOGRAM_WORDS; b < f * HISTOGRAM_WORDS + ((t->p->n_bins[f] + 8) & ~7); b++)
+            of_large[b] = of_parent[b] - of_small[b];
 }

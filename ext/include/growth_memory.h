@@ -16,7 +16,7 @@ static void free_tree(tree_t *t) {
         free(t->target[b]);
         free(t->row[b]);
     }
-    void *all[] = {t->w_of_row, t->s_of_row, t->w,           t->draws,  t->go_left, t->order, t->swaps, t->ranks, t->histogram,
+    void *all[] = {t->w_of_row, t->s_of_row, t->w,           t->draws,  t->go_left, t->order, t->swaps, t->ranks, t->histogram, t->spare, t->kept,
                    t->keys,     t->carry, t->plane_left, t->plane_total, t->nodes, t->places,  t->values, t->sums,  t->queue};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     memset(t, 0, sizeof *t);
@@ -39,6 +39,12 @@ static int allocate_tree(tree_t *t, const problem_t *p) {
     const int64_t together = d < RECORD_FEATURES ? d : RECORD_FEATURES;
     const int64_t words = together * HISTOGRAM_WORDS, of_planes = FILL_TOGETHER * HISTOGRAM_WORDS * (planes + 1);
     t->histogram = allocate(words > of_planes ? words : of_planes, 8);
+    if (d <= RECORD_FEATURES && p->max_features >= d && !p->max_leaf_nodes) {
+        t->kept_words = d * HISTOGRAM_WORDS;
+        t->spare = allocate(t->kept_words, 8);
+        t->kept = allocate(KEPT_NODES * t->kept_words, 8);
+        if (!t->spare || !t->kept) return -1;
+    }
     t->keys = allocate(SMALL_NODE * (RECORD_FEATURES + 32), 2);
     t->carry = allocate((planes + 1) * 8, 8);
     t->plane_left = allocate(planes, 8);

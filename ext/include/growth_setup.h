@@ -118,6 +118,7 @@ static int ISA(start_tree)(tree_t *t, uint64_t seed) {
     /* where every weight is 1, rows are counted by their weight */
     if (!counts_rows && t->min_w_int < (uint64_t)p->min_samples_leaf) t->min_w_int = (uint64_t)p->min_samples_leaf;
     t->n_nodes = 0;
+    for (t->n_free = 0; t->n_free < KEPT_NODES; t->n_free++) t->free_slots[t->n_free] = t->n_free;
     if (need_streams(t) < 0) return -1;
     if (!t->packed && !p->n_classes && need((void **)&t->w, n, 8) < 0) return -1;
     if (!p->columns) ISA(copy_bins)(t, in);

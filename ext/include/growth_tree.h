@@ -163,7 +163,7 @@ static int64_t ISA(add_node)(tree_t *t, const place_t *place, int64_t n, const u
     uint64_t *own = t->sums + i * t->n_planes;
     memcpy(own, sums, (size_t)t->n_planes * sizeof *own);
     t->places[i] = *place;
-    t->places[i].number = t->places[i].left = t->places[i].right = -1;
+    t->places[i].histogram = t->places[i].number = t->places[i].left = t->places[i].right = -1;
     node_t *node = t->nodes + i;
     double *value = t->values + i * n_values;
     memset(node, 0, sizeof *node);
@@ -226,9 +226,9 @@ static split_t ISA(find_split)(tree_t *t, const place_t *place, int64_t n, const
 }
 
 /* Split a node and add its children; returns 1 if it was split, 0 for a leaf, -1 when memory is short. */
-static int ISA(expand)(tree_t *t, int64_t i) {
+static int ISA(expand_at)(tree_t *t, int64_t i, place_t *at) {
     const problem_t *p = t->p;
-    const place_t place = t->places[i];
+    const place_t place = *at;
     const node_t node = t->nodes[i];
     const int64_t n = node.n_samples;
     if (node.depth >= p->max_depth || n < p->min_samples_split || n < 2 * p->min_samples_leaf ||
@@ -238,8 +238,8 @@ static int ISA(expand)(tree_t *t, int64_t i) {
     if (split.feature < 0) return 0;
     const int64_t n_left = ISA(partition)(t, &place, n, &split, node.depth + 1 < p->max_depth), n_right = n - n_left;
     const int other = 1 - place.buffer;
-    const place_t left = {place.at, place.scratch + n_right, hash_at(place.key, KEY_LEFT), place.buffer, -1, -1, -1};
-    const place_t right = {place.scratch, place.at + n_left, hash_at(place.key, KEY_RIGHT), other, -1, -1, -1};
+    const place_t left = {place.at, place.scratch + n_right, hash_at(place.key, KEY_LEFT), place.buffer, -1, -1, -1, -1};
+    const place_t right = {place.scratch, place.at + n_left, hash_at(place.key, KEY_RIGHT), other, -1, -1, -1, -1};
     uint64_t *sums = t->plane_left, *rest = t->plane_total;
     ISA(sum_rows)(t, &left, n_left, sums);
     for (int64_t k = 0; k < t->n_planes; k++) rest[k] = t->sums[i * t->n_planes + k] - sums[k];
@@ -263,7 +263,15 @@ static int ISA(expand)(tree_t *t, int64_t i) {
     parent->missing_go_to_left = (uint8_t)(split.has_missing ? split.missing_left : n_left > n_right);
     t->places[i].left = (int32_t)l;
     t->places[i].right = (int32_t)r;
+    if (t->kept && t->packed && n > SMALL_NODE && node.depth + 1 < p->max_depth) ISA(keep_histograms)(t, at, l, r);
     return 1;
+}
+
+static int ISA(expand)(tree_t *t, int64_t i) {
+    place_t place = t->places[i];
+    const int expanded = ISA(expand_at)(t, i, &place);
+    if (place.histogram >= 0) t->free_slots[t->n_free++] = place.histogram;
+    return expanded;
 }
 
 /* Depth first, numbered in preorder. */
@@ -304,7 +312,7 @@ static int ISA(grow_best_first)(tree_t *t) {
 
 static int ISA(grow_tree)(tree_t *t, uint64_t seed, grown_t *out) {
     if (ISA(start_tree)(t, seed) < 0) return -1;
-    const place_t root = {0, 0, hash_at(seed, KEY_ROOT), 0, -1, -1, -1};
+    const place_t root = {0, 0, hash_at(seed, KEY_ROOT), 0, -1, -1, -1, -1};
     ISA(sum_rows)(t, &root, t->m, t->plane_left);
     if (ISA(add_node)(t, &root, t->m, t->plane_left, 0) < 0) return -1;
     t->total_weight = t->nodes[0].weight;

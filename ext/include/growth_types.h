@@ -25,6 +25,8 @@
 #define RECORD_FEATURES 64 /* features up to which a row's bins travel with the row */
 #define FILL_TOGETHER 8   /* features whose places in a histogram stay in registers */
 #define HISTOGRAM_WORDS (MAX_CODES + 8)
+#define KEPT_NODES 16      /* histograms of nodes to come; when all are in use, a node counts its rows again */
+#define WORTH_SUBTRACTING 64 /* rows by which the larger child must exceed the smaller */
 #define EXACT_BITS 51
 #define WORD_BITS 64
 #define MAX_EXPONENT 1000
@@ -64,7 +66,7 @@ typedef struct {
 typedef struct {
     int64_t at, scratch;
     uint64_t key;
-    int32_t buffer;
+    int32_t buffer, histogram; /* histogram: where that of the node is kept, -1 if it is not */
     int32_t left, right; /* numbers of the children once the node is expanded */
     int32_t number;      /* in the finished tree */
 } place_t;
@@ -100,7 +102,10 @@ typedef struct {
     uint8_t *go_left;
     /* split search */
     int64_t *order, *swaps, *ranks; /* d: the permutation of the features, undone after each node */
-    uint64_t *histogram;
+    uint64_t *histogram, *spare; /* of the node, of a child */
+    uint64_t *kept;             /* of nodes to come, where every node looks at all features; or NULL */
+    int32_t free_slots[KEPT_NODES], n_free;
+    int64_t kept_words;
     uint16_t *keys;     /* SMALL_NODE x slots */
     uint64_t *carry, *plane_left, *plane_total;
     /* the tree, numbered as created */

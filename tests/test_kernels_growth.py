@@ -1,4 +1,4 @@
-"""grow: every implementation and instruction set has the bits of the reference, on every path of the search."""
+"""grow: every implementation and instruction set has the bits of the reference, on every way to search."""
 
 import numpy as np
 import pytest

@@ -58,6 +58,8 @@ def grow(
     p.binned = &binned[0, 0]
     p.columns = NULL
     p.n, p.d = binned.shape[0], binned.shape[1]
+    if p.n > 0xFFFFFFFF:
+        raise ValueError(f"grow takes at most 4,294,967,295 rows. Got {p.n} instead.")
     p.lower, p.upper, p.n_bins, p.y = &lower[0, 0], &upper[0, 0], &n_bins[0], &y[0]
     p.weights = NULL
     p.n_weights = 1

@@ -5,20 +5,13 @@ and NumPy kernels; ``HPCML_REQUIRE=cython`` in the environment turns that into a
 """
 
 import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-
-try:
-    from setuptools.errors import BaseError as BuildError
-    from setuptools.errors import CompileError, LinkError
-except ImportError:  # pragma: no cover - setuptools older than the build requirement
-    from distutils.errors import CompileError, LinkError
-    from distutils.errors import DistutilsError as BuildError
+from setuptools.errors import BaseError, CompileError, LinkError
 
 SOURCES = Path("ext/cython")
 HEADERS = Path("ext/include")
@@ -84,7 +77,7 @@ class BuildKernels(build_ext):
                 # an absolute source would be mirrored below output_dir, so nothing lands in the tree
                 objects = self.compiler.compile([str(file)], output_dir=folder, extra_postargs=compile_flags)
                 self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=link_flags)
-            except (CompileError, LinkError, BuildError, OSError):
+            except (CompileError, LinkError, BaseError, OSError):
                 return False
         return True
 
@@ -95,19 +88,17 @@ class BuildKernels(build_ext):
 
     def _translate(self):
         """Replace each .pyx by its generated C; the other attributes of the extensions stay as they are."""
-        import numpy as np
         from Cython.Build import cythonize
 
         translated = cythonize(
             [Extension(e.name, list(e.sources), depends=list(e.depends)) for e in self.extensions],
             build_dir=GENERATED,
             compiler_directives=DIRECTIVES,
-            include_path=[str(SOURCES)],
             force=bool(self.force),
         )
         for extension, done in zip(self.extensions, translated, strict=True):
             extension.sources = list(done.sources)
-            extension.include_dirs = [str(HEADERS), np.get_include()]
+            extension.include_dirs = [str(HEADERS)]
 
 
 def extensions():
@@ -117,9 +108,8 @@ def extensions():
         Extension(
             f"hpcml.kernels.cython.{path.stem}",
             [str(path)],
-            depends=headers + sorted(str(pxd) for pxd in SOURCES.glob("*.pxd")),
-            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-            libraries=[] if platform.system() == "Windows" else ["m"],
+            depends=headers,
+            libraries=["m"],
             optional=not REQUIRED,
         )
         for path in sorted(SOURCES.glob("*.pyx"))

@@ -239,10 +239,11 @@ def n_threads(n_jobs: int | None = None) -> int:
         return 1
     if n_jobs is not None:
         return int(n_jobs) if n_jobs > 0 else max(1, machine.usable_cores()[0] + 1 + int(n_jobs))
-    value = _explicit("n_threads") or _threads_of_environment("HPCML_NUM_THREADS")
-    if value is None:
-        value = min(machine.usable_cores()[0], _openmp_threads() or machine.usable_cores()[0])
-    return int(value)
+    budget = _explicit("n_threads") or _threads_of_environment("HPCML_NUM_THREADS")
+    if budget is not None:
+        return budget
+    cores, _ = machine.usable_cores()
+    return min(cores, _openmp_threads() or cores)
 
 
 def snapshot() -> dict[str, Any]:

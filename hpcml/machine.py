@@ -178,9 +178,8 @@ def instruction_sets() -> list[str]:
     True
     """
     if platform.machine().lower() in ("aarch64", "arm64"):
-        return ["neon" if flag == "asimd" else flag for flag in _SHOWN_FLAGS_ARM if flag in _flags()] or [
-            "neon"
-        ]
+        found = ["neon" if flag == "asimd" else flag for flag in _SHOWN_FLAGS_ARM if flag in _flags()]
+        return found or ["neon"]  # macOS lists no flags, and every arm64 processor has NEON
     return [flag for flag in _SHOWN_FLAGS if flag in _flags()]
 
 
@@ -253,8 +252,13 @@ def _isa_level_of(wanted: str) -> int:
     return ISAS.index(wanted)
 
 
-def caches() -> dict[str, int]:
+def caches(root: str | Path = "/") -> dict[str, int]:
     """Return the sizes in bytes of the caches that the first core sees.
+
+    Parameters
+    ----------
+    root : path, optional
+        Where ``/sys`` is looked for.
 
     Returns
     -------
@@ -267,10 +271,6 @@ def caches() -> dict[str, int]:
     >>> all(size > 0 for size in machine.caches().values())
     True
     """
-    return _caches("/")
-
-
-def _caches(root: str) -> dict[str, int]:
     sizes = {}
     for index in sorted(Path(root, "sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = ("".join(_lines(index / name)).strip() for name in ("level", "type", "size"))

@@ -146,7 +146,7 @@ def test_caches_are_read_in_bytes(root):
             f"{base}|index{i}|type": kind,
             f"{base}|index{i}|size": size,
         }
-    assert machine._caches(str(root(**files))) == {"L1d": 32 * 1024, "L1i": 64 * 1024, "L3": 8 * 1024**2}
+    assert machine.caches(root(**files)) == {"L1d": 32 * 1024, "L1i": 64 * 1024, "L3": 8 * 1024**2}
 
 
 def test_description_is_json_and_complete():

@@ -26,7 +26,7 @@ class CommandError(Exception):
 
 
 def one_line(message: object) -> str:
-    """Fold a message into one line, without what scikit-learn adds for readers of tracebacks.
+    """Fold a message into one line.
 
     Examples
     --------

@@ -64,11 +64,11 @@ def _machine() -> Table:
 
 
 def _bytes(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
             return f"{size:.4g} {unit}"
         size /= 1024
-    raise AssertionError("the last unit returns")
+    return f"{size:.4g} GiB"
 
 
 def _kernels() -> Table:

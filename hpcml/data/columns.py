@@ -47,11 +47,11 @@ def _bad_cell(column: pd.Series, bad: pd.Series, wanted: str) -> ValueError:
 
 
 def _numbers(text: pd.Series) -> pd.Series:
-    return pd.to_numeric(text.astype("object"), errors="coerce").astype(np.float64)
+    return pd.to_numeric(text, errors="coerce").astype(np.float64)
 
 
 def _dates(text: pd.Series) -> pd.Series:
-    return pd.to_datetime(text.astype("object"), errors="coerce", utc=True, format="ISO8601")
+    return pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,6 @@ def choose(column: pd.Series, max_one_hot: int, missing: tuple[str, ...]) -> Rul
     if present.str.fullmatch(ISO_DATE).all() and _dates(present).notna().all():
         return Dates(_dates(present).min().normalize())
     counts = present.value_counts()
-    # value_counts leaves the order of ties to the hash; by name it is the same in every run
-    by_frequency = tuple(sorted(counts.index, key=lambda each: (counts[each], each)))
     if len(counts) <= 2:
         return _two_categories(tuple(sorted(counts.index)))
     if len(counts) <= max_one_hot:
@@ -193,14 +191,14 @@ def choose(column: pd.Series, max_one_hot: int, missing: tuple[str, ...]) -> Rul
         return LeftOut(
             f"left out: {len(counts)} different texts in {len(present)} rows name rows, not categories"
         )
+    # value_counts leaves the order of ties to the hash; by name it is the same in every run
     return Codes(
-        by_frequency,
+        tuple(sorted(counts.index, key=lambda each: (counts[each], each))),
         f"{len(counts)} categories -> ordinal codes by frequency (0 the rarest, -1 one not seen in fit)",
     )
 
 
 def _two_categories(names: tuple[str, ...]) -> Codes:
-    # names are sorted, which puts every "no" of NO_YES before its "yes"
     if len(names) == 1:
         return Codes(names, f"always {names[0]} -> 0")
     return Codes(names, f"{names[0]}, {names[1]} -> 0, 1")

@@ -78,9 +78,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name a CSV or Parquet file in it")
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if any(suffix in (".parquet", ".pq") for suffix in suffixes[-1:]):
+    if path.suffix.lower() in (".parquet", ".pq"):
         table = _read_parquet(path)
-    elif any(suffix in (".csv", ".tsv", ".txt") for suffix in suffixes[-2:]):
+    elif {".csv", ".tsv", ".txt"}.intersection(suffixes[-2:]):
         table = _read_csv(path)
     else:
         raise ValueError(

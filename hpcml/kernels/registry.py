@@ -63,11 +63,8 @@ def _load(name: str, implementation: str) -> Callable[..., Any] | str:
 
 def _order(name: str, wanted: str) -> tuple[str, ...]:
     """Return the implementations to try: the wanted one, and others only where it declines by design."""
-    if wanted == "auto":
-        return IMPLEMENTATIONS
-    if wanted in contract.KERNELS[name].declined:
-        return IMPLEMENTATIONS
-    return (wanted,)
+    anything = wanted == "auto" or wanted in contract.KERNELS[name].declined
+    return IMPLEMENTATIONS if anything else (wanted,)
 
 
 def lookup(name: str) -> Callable[..., Any]:
@@ -127,7 +124,7 @@ def lookup(name: str) -> Callable[..., Any]:
 
 def _warn_once(implementation: str, reasons: list[str]) -> None:
     global _warned
-    if not _warned and "cython" in reasons[0].split(":")[0]:
+    if not _warned and reasons[0].startswith("cython:"):
         _warned = True
         warnings.warn(
             f"hpcml runs on its slower {implementation} kernels. {reasons[0]}. `hpcml info` shows all "

@@ -164,10 +164,8 @@ class Forest(SharedGrid, TreeModel):
             words = "number of samples" if weights is None else "total sum of sample weights"
             warnings.warn(
                 f"Using the fractional value max_samples={self.max_samples} when the {words} is {total} "
-                "results in a "
-                f"low number ({n_draws}) of bootstrap samples. We recommend passing `max_samples` as an "
-                "integer "
-                "instead.",
+                f"results in a low number ({n_draws}) of bootstrap samples. We recommend passing "
+                "`max_samples` as an integer instead.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -192,8 +190,7 @@ class Forest(SharedGrid, TreeModel):
         if not counts.all():
             warnings.warn(
                 "Some inputs do not have OOB scores. This probably means too few trees were used to compute "
-                "any "
-                "reliable OOB estimates.",
+                "any reliable OOB estimates.",
                 UserWarning,
                 stacklevel=4,
             )

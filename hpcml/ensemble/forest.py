@@ -111,9 +111,8 @@ class RandomForestClassifier(ClassifierMixin, ClassifierPart, Forest):
         if isinstance(self.class_weight, str) and self.warm_start:
             warnings.warn(
                 f'class_weight="{self.class_weight}" is not recommended for warm_start if the fitted data '
-                "differs "
-                "from the full data set: pass the weights of the classes of the full data set as a dict, as "
-                "sklearn.utils.class_weight.compute_class_weight computes them.",
+                "differs from the full data set: pass the weights of the classes of the full data set as a "
+                "dict, as sklearn.utils.class_weight.compute_class_weight computes them.",
                 UserWarning,
                 stacklevel=4,
             )

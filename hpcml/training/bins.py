@@ -105,10 +105,8 @@ def _check_memory(n_samples: int, n_features: int) -> None:
     if available is not None and needed > available:
         raise MemoryError(
             f"A sparse X must fit into memory as a dense table of bins, one byte a value: {n_samples} rows "
-            "of "
-            f"{n_features} features need {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are "
-            "available. "
-            "Reduce the features first, or use scikit-learn's estimator of the same name."
+            f"of {n_features} features need {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are "
+            "available. Reduce the features first, or use scikit-learn's estimator of the same name."
         )
 
 

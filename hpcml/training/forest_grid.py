@@ -75,8 +75,7 @@ def plan(asked: Sequence[Asked], n_folds: int) -> list[Batch]:
         if len(members) > 1:
             shared = (
                 f"{n_trees} tree{'s' if n_trees > 1 else ''} grown at the loosest rule; {len(members)} "
-                "candidates "
-                "take the first of them, cut by their own rule"
+                "candidates take the first of them, cut by their own rule"
             )
         for fold in range(n_folds):
             batches.append(

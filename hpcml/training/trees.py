@@ -130,8 +130,7 @@ class Trees:
         if found != FORMAT:
             raise ValueError(
                 f"The format of pickled trees must be {FORMAT}. Got {found!r} instead: the pickle is of "
-                "another "
-                "version of hpcml; fit again, or load it with that version."
+                "another version of hpcml; fit again, or load it with that version."
             )
         vars(self).update(state)
 
@@ -217,22 +216,18 @@ class Trees:
 
         A rule at least as strict as that of growth gives the nodes which growth under it would not have made.
         """
-        nodes, depth_only = self.nodes, True
+        if rule == StopRule(max_depth=rule.max_depth):
+            return self.depth > rule.max_depth
+        nodes = self.nodes
         stop = self.depth >= rule.max_depth
         if rule.min_samples_split > 2:
             stop |= nodes["n_samples"] < rule.min_samples_split
-            depth_only = False
         if rule.min_impurity_decrease > 0:
             stop |= nodes["improvement"] + EPSILON < rule.min_impurity_decrease
-            depth_only = False
         if rule.max_leaf_nodes and self._created_first_child is not None:
             stop |= self._created_first_child >= 2 * rule.max_leaf_nodes - 1
-            depth_only = False
         if rule.ccp_alpha > 0:
             stop = pruned(self, stop, rule.ccp_alpha)
-            depth_only = False
-        if depth_only:
-            return self.depth > rule.max_depth
         # stopped subtrees are runs: a node lies in one if a run that began before it ends after it
         furthest = np.maximum.accumulate(np.where(stop, self.end, 0))
         below = np.zeros(len(nodes), dtype=bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,11 +25,13 @@ from hpcml.validation import Allowed, UnsupportedError
 __all__ = ["ClassifierPart", "RegressorPart", "TreeModel"]
 
 
+@dataclass(frozen=True)
 class Cut:
     """Trees that are cut when they are first read."""
 
-    def __init__(self, trees: Trees, n_trees: int, rule: StopRule) -> None:
-        self.trees, self.n_trees, self.rule = trees, n_trees, rule
+    trees: Trees
+    n_trees: int
+    rule: StopRule
 
     def __call__(self) -> Trees:
         """Cut them."""
@@ -152,6 +155,7 @@ class ClassifierPart:
         if self.class_weight is None:
             return None
         if isinstance(self.class_weight, dict):
+            _check_class_weights(self.class_weight)
             return compute_sample_weight(self.class_weight, y)
         classes = np.unique(y)
         weights = compute_class_weight("balanced", classes=classes, y=y, sample_weight=sample_weight)
@@ -268,15 +272,26 @@ def _number_of_features(value: Any, n_features: int) -> int:
 
 def combined(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
     """Return the product of two weights of rows, either of which may be missing."""
-    return b if a is None else a if b is None else a * b
+    if a is None or b is None:
+        return b if a is None else a
+    with np.errstate(over="ignore"):
+        return a * b
 
 
 def sampling(n_samples: int, n_draws: int, weights: NDArray[np.float64] | None, balanced: bool) -> Sampling:
-    """Return how rows are drawn, or raise if no row has a weight."""
+    """Return how rows are drawn, or raise if no row has a weight or their sum is no number."""
     if weights is not None and not weights.any():
         raise ValueError(
             "sample_weight times class_weight must be positive for at least one row. Got only zeros."
         )
+    if weights is not None:
+        with np.errstate(over="ignore"):
+            total = weights.sum()
+        if not np.isfinite(total):
+            raise ValueError(
+                "sample_weight times class_weight must have a sum that float64 can hold. Got "
+                f"values up to {weights.max():g} instead; divide them by a constant."
+            )
     return Sampling(n_samples, n_draws, weights, balanced)
 
 
@@ -294,9 +309,17 @@ def _check_one_output(y: Any) -> None:
     if len(shape) == 2 and shape[1] > 1:
         raise UnsupportedError(
             f"y must have one column, or be a 1d array. Got an array of shape {shape} instead: hpcml does "
-            "not "
-            "support several outputs; fit an estimator for each, or use scikit-learn's."
+            "not support several outputs; fit an estimator for each, or use scikit-learn's."
         )
+
+
+def _check_class_weights(class_weight: dict[Any, Any]) -> None:
+    for label, weight in class_weight.items():
+        if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
+            raise ValueError(
+                "The values of the 'class_weight' parameter must be finite numbers of at least 0. "
+                f"Got {weight!r} for class {label!r} instead."
+            )
 
 
 def checked_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:

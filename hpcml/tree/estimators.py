@@ -195,8 +195,7 @@ def replace_deprecated(criterion: Any) -> Any:
     if isinstance(criterion, str) and criterion == "friedman_mse":
         warnings.warn(
             "criterion='friedman_mse' is deprecated, as in scikit-learn, which drops it in 1.11: it is the "
-            "same as "
-            "'squared_error'.",
+            "same as 'squared_error'.",
             FutureWarning,
             stacklevel=3,
         )

@@ -77,8 +77,7 @@ PARAMETERS: dict[str, Parameter] = {
         (integer(1), real(0.0, 1.0, closed="right", integers=False), one_of("sqrt", "log2"), NONE),
         "int, float, {'sqrt', 'log2'} or None",
         "Features that a node looks at, drawn at random: their number, a fraction of all, the root or the "
-        "logarithm "
-        "of their number, or all. A node looks further until one of them varies in it.",
+        "logarithm of their number, or all. A node looks further until one of them varies in it.",
     ),
     "max_leaf_nodes": Parameter(
         (integer(2), NONE),
@@ -126,8 +125,7 @@ PARAMETERS: dict[str, Parameter] = {
         (one_of("balanced", "balanced_subsample"), instance(dict), NONE),
         "dict, {'balanced', 'balanced_subsample'} or None",
         "Weights of the classes by label; 'balanced' gives all classes the same weight, 'balanced_subsample' "
-        "in the "
-        "bootstrap of each tree.",
+        "in the bootstrap of each tree.",
     ),
     "ccp_alpha": Parameter(
         (real(0.0),), "float", "Price of a leaf in minimal cost-complexity pruning; 0 does not prune."
@@ -190,8 +188,7 @@ def check(owner: str, values: dict[str, Any], allowed: dict[str, tuple[Allowed, 
         if value is not None and (known is None or (isinstance(value, str) and value in known)):
             raise UnsupportedError(
                 f"The {name!r} parameter of {owner} must be {instead}. Got {value!r} instead, which hpcml "
-                "does not "
-                "support; scikit-learn's estimator of the same name does."
+                "does not support; scikit-learn's estimator of the same name does."
             )
     check_parameters(owner, values, allowed)
 

@@ -82,39 +82,12 @@ static int find_bins_of(const float *x, int64_t n_rows, int64_t d, int64_t n_fea
     return 0;
 }
 
-#define VL 2
-#define SUFFIX baseline
-#include "binning_body.h"
-#undef VL
-#undef VM_ALL
-#undef SUFFIX
-#if HPCML_X86
-HPCML_TARGET_AVX2
-#define VL 4
-#define SUFFIX avx2
-#include "binning_body.h"
-#undef VL
-#undef VM_ALL
-#undef SUFFIX
-HPCML_TARGET_END
-HPCML_TARGET_AVX512
-#define VL 8
-#define SUFFIX avx512
-#include "binning_body.h"
-#undef VL
-#undef VM_ALL
-#undef SUFFIX
-HPCML_TARGET_END
-#endif
+#define BODY "binning_body.h"
+#include "each_isa.h"
 
 static void apply_bins_of(int level, const float *x, int64_t n_rows, int64_t d, int64_t feature, const float *upper,
                           int32_t n_bins, uint8_t *out) {
-#if HPCML_X86
-    if (level == 2) { apply_bins_avx512(x, n_rows, d, feature, upper, n_bins, out); return; }
-    if (level == 1) { apply_bins_avx2(x, n_rows, d, feature, upper, n_bins, out); return; }
-#endif
-    (void)level;
-    apply_bins_baseline(x, n_rows, d, feature, upper, n_bins, out);
+    AT_LEVEL(level, apply_bins)(x, n_rows, d, feature, upper, n_bins, out);
 }
 
 #endif

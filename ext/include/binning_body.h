@@ -1,5 +1,3 @@
-#include "vectors.h"
-
 /* Number of a value's bin: how many of the `n` upper ends lie below it. Branch-free search over a full table of
  * 256 ends, the missing ones +inf; the same steps for eight values at once hide the latency. */
 INLINE void ISA(bins_of)(const float *ends, const float *x, int64_t step, int64_t count, int32_t n, uint8_t *out, int64_t out_step) {

@@ -16,45 +16,13 @@ static int exponent_of(double x) {
     return e;
 }
 
-#define VL 2
-#define SUFFIX baseline
-#include "growth_body.h"
-#undef VL
-#undef VM_ALL
-#undef KEYS
-#undef SUFFIX
-
-#if HPCML_X86
-HPCML_TARGET_AVX2
-#define VL 4
-#define SUFFIX avx2
-#include "growth_body.h"
-#undef VL
-#undef VM_ALL
-#undef KEYS
-#undef SUFFIX
-HPCML_TARGET_END
-
-HPCML_TARGET_AVX512
-#define VL 8
-#define SUFFIX avx512
-#include "growth_body.h"
-#undef VL
-#undef VM_ALL
-#undef KEYS
-#undef SUFFIX
-HPCML_TARGET_END
-#endif
+#define BODY "growth_body.h"
+#include "each_isa.h"
 
 /* Grow one tree at the level of instruction sets; the caller frees what `out` holds. Returns -1 when memory is short. */
 static int grow_tree(int level, tree_t *t, int64_t i_weights, uint64_t seed, grown_t *out) {
     t->i_weights = i_weights;
-#if HPCML_X86
-    if (level == 2) return grow_tree_avx512(t, seed, out);
-    if (level == 1) return grow_tree_avx2(t, seed, out);
-#endif
-    (void)level;
-    return grow_tree_baseline(t, seed, out);
+    return AT_LEVEL(level, grow_tree)(t, seed, out);
 }
 
 #endif

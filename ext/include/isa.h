@@ -1,5 +1,5 @@
 /* One C body for every instruction set: a body is included once per set, its names carry the set's suffix,
- * and a table indexed by the level (0 baseline, 1 AVX2, 2 AVX-512) picks one at run time.
+ * and AT_LEVEL picks one at run time (0 baseline, 1 AVX2, 2 AVX-512).
  *
  * A body uses ISA(name) for its own names, VL lanes of 64 bits, and the vector types VF, VU, VI.
  */
@@ -41,6 +41,12 @@
     _Pragma("GCC push_options")                                                              \
     _Pragma("GCC target(\"avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi,bmi2,prefer-vector-width=512\")")
 #define HPCML_TARGET_END _Pragma("GCC pop_options")
+#endif
+
+#if HPCML_X86
+#define AT_LEVEL(level, name) ((level) == 2 ? name##_avx512 : (level) == 1 ? name##_avx2 : name##_baseline)
+#else
+#define AT_LEVEL(level, name) ((void)(level), name##_baseline)
 #endif
 
 #endif

@@ -43,51 +43,15 @@ static void lay_out(const node_t *nodes, int64_t n, step_t *steps, int32_t *numb
     }
 }
 
-#define VL 2
-#define SUFFIX baseline
-#include "prediction_body.h"
-#undef VL
-#undef VM_ALL
-#undef SUFFIX
-#if HPCML_X86
-HPCML_TARGET_AVX2
-#define VL 4
-#define SUFFIX avx2
-#include "prediction_body.h"
-#undef VL
-#undef VM_ALL
-#undef SUFFIX
-HPCML_TARGET_END
-HPCML_TARGET_AVX512
-#define VL 8
-#define SUFFIX avx512
-#include "prediction_body.h"
-#undef VL
-#undef VM_ALL
-#undef SUFFIX
-HPCML_TARGET_END
-#endif
-
-#define BY_LEVEL(level, name, ...)                    \
-    do {                                              \
-        if (HPCML_X86 && (level) == 2) { AVX512(name)(__VA_ARGS__); } \
-        else if (HPCML_X86 && (level) == 1) { AVX2(name)(__VA_ARGS__); } \
-        else { name##_baseline(__VA_ARGS__); }        \
-    } while (0)
-#if HPCML_X86
-#define AVX512(name) name##_avx512
-#define AVX2(name) name##_avx2
-#else
-#define AVX512(name) name##_baseline
-#define AVX2(name) name##_baseline
-#endif
+#define BODY "prediction_body.h"
+#include "each_isa.h"
 
 static void leaves_of_rows(int level, const forest_t *f, const float *x, int64_t d, int64_t count, int32_t *out) {
-    BY_LEVEL(level, leaves_of_block, f, x, d, count, out);
+    AT_LEVEL(level, leaves_of_block)(f, x, d, count, out);
 }
 
 static void values_of_rows(int level, const forest_t *f, const float *x, int64_t d, int64_t count, double *out) {
-    BY_LEVEL(level, values_of_block, f, x, d, count, out);
+    AT_LEVEL(level, values_of_block)(f, x, d, count, out);
 }
 
 #endif

@@ -1,5 +1,3 @@
-#include "vectors.h"
-
 /* Take rows through a tree, one level at a time, so that their loads overlap, until all are in leaves. */
 INLINE void ISA(descend)(const step_t *steps, const float *x, int64_t d, int64_t count, uint32_t *at, const int with_nan) {
     for (int64_t i = 0; i < count; i++) at[i] = 0;

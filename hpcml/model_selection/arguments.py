@@ -11,6 +11,7 @@ from sklearn.callback import FitCallback
 from sklearn.utils.metadata_routing import process_routing
 
 from hpcml.model_selection.scoring import Scoring
+from hpcml.validation import BOOLEAN, VERBOSE, Allowed, check_parameters, integer
 
 __all__ = ["Routed", "check_arguments", "check_refit_metric", "has_callbacks", "route"]
 
@@ -38,10 +39,8 @@ def route(search: Any, scoring: Scoring, params: Mapping[str, Any]) -> Routed:
 
 def has_callbacks(search: Any) -> bool:
     """Say whether callbacks were given to `set_callbacks`, wherever scikit-learn keeps them."""
-    held = (value for value in vars(search).values() if isinstance(value, list))
-    return any(
-        isinstance(item, FitCallback) for value in held for item in value if not isinstance(item, type)
-    )
+    held = (item for value in vars(search).values() if isinstance(value, list) for item in value)
+    return any(isinstance(item, FitCallback) and not isinstance(item, type) for item in held)
 
 
 def check_refit_metric(refit: Any, scores: Iterable[str]) -> None:
@@ -61,24 +60,46 @@ def check_refit_metric(refit: Any, scores: Iterable[str]) -> None:
     )
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
 def _is_cv(value: Any) -> bool:
-    if value is None or _is_integer(value):
+    if value is None or integer().test(value):
         return True
     return (hasattr(value, "split") and hasattr(value, "get_n_splits")) or (
         isinstance(value, Iterable) and not isinstance(value, str)
     )
 
 
-def _is_flag(value: Any) -> bool:
-    return type(value).__name__ in ("bool", "bool_")
+#: What each parameter may be.
+_ALLOWED = {
+    "estimator": Allowed(
+        lambda v: hasattr(v, "fit") and not isinstance(v, type),
+        "an estimator: an object with a method fit",
+    ),
+    "scoring": Allowed(
+        lambda v: v is None or isinstance(v, (str, list, tuple, Mapping)) or callable(v),
+        "a scorer's name, a callable, a list, tuple or dict of those, or None",
+    ),
+    "n_jobs": Allowed(
+        lambda v: v is None or (integer().test(v) and v != 0), "an integer other than 0 or None"
+    ),
+    "refit": Allowed(
+        lambda v: BOOLEAN.test(v) or isinstance(v, str) or callable(v),
+        "a bool, the name of a metric or a callable",
+    ),
+    "cv": Allowed(_is_cv, "an integer, a splitter, an iterable of (train, test) or None"),
+    "verbose": Allowed(VERBOSE.test, "an integer of at least 0"),
+    "pre_dispatch": Allowed(
+        lambda v: integer().test(v) or isinstance(v, str), "an integer or an expression of n_jobs"
+    ),
+    "error_score": Allowed(
+        lambda v: (isinstance(v, numbers.Real) and not isinstance(v, bool)) or v == "raise",
+        "the string 'raise' or a number",
+    ),
+    "return_train_score": Allowed(BOOLEAN.test, "a bool"),
+    "n_iter": Allowed(integer(1).test, "an integer of at least 1"),
+    "journal": Allowed(
+        lambda v: v is None or isinstance(v, (str, os.PathLike)), "the path of a file or None"
+    ),
+}
 
 
 def check_arguments(search: Any) -> None:
@@ -89,40 +110,5 @@ def check_arguments(search: Any) -> None:
     ValueError
         If one is not allowed; names it, what is allowed and what came.
     """
-    checks = {
-        "estimator": (
-            lambda v: hasattr(v, "fit") and not isinstance(v, type),
-            "an estimator: an object with a method fit",
-        ),
-        "scoring": (
-            lambda v: v is None or isinstance(v, (str, list, tuple, Mapping)) or callable(v),
-            "a scorer's name, a callable, a list, tuple or dict of those, or None",
-        ),
-        "n_jobs": (
-            lambda v: v is None or (_is_integer(v) and v != 0),
-            "an integer other than 0 or None",
-        ),
-        "refit": (
-            lambda v: _is_flag(v) or isinstance(v, str) or callable(v),
-            "a bool, the name of a metric or a callable",
-        ),
-        "cv": (_is_cv, "an integer, a splitter, an iterable of (train, test) or None"),
-        "verbose": (lambda v: _is_flag(v) or (_is_integer(v) and v >= 0), "an integer of at least 0"),
-        "pre_dispatch": (
-            lambda v: _is_integer(v) or isinstance(v, str),
-            "an integer or an expression of n_jobs",
-        ),
-        "error_score": (
-            lambda v: _is_real(v) or (isinstance(v, str) and v == "raise"),
-            "the string 'raise' or a number",
-        ),
-        "return_train_score": (_is_flag, "a bool"),
-        "n_iter": (lambda v: _is_integer(v) and v >= 1, "an integer of at least 1"),
-        "journal": (lambda v: v is None or isinstance(v, (str, os.PathLike)), "the path of a file or None"),
-    }
-    for name, value in search.get_params(deep=False).items():
-        if name in checks and not checks[name][0](value):
-            raise ValueError(
-                f"The {name!r} parameter of {type(search).__name__} must be {checks[name][1]}. "
-                f"Got {value!r} instead."
-            )
+    allowed = {name: (kind,) for name, kind in _ALLOWED.items()}
+    check_parameters(type(search).__name__, search.get_params(deep=False), allowed)

@@ -14,7 +14,7 @@ from hpcml import machine
 from hpcml.kernels import lookup
 from hpcml.kernels.nodes import MAX_CODES
 
-__all__ = ["Bins", "bin_table"]
+__all__ = ["Bins", "bin_table", "is_kernel_table"]
 
 #: Columns are made float32 in blocks of at most so many bytes, so that binning needs no second table.
 BLOCK_BYTES = 16 << 20
@@ -70,7 +70,7 @@ def bin_table(X: Any, max_bins: int, rows: NDArray[np.int64] | None = None, n_th
         X = X.tocsc() if rows is None else X.tocsr()[rows].tocsc()
         rows = None
     width = max(1, BLOCK_BYTES // (4 * n_samples))
-    if width >= n_features or (rows is None and _is_kernel_table(X)):
+    if width >= n_features or (rows is None and is_kernel_table(X)):
         block = _block(X, rows, slice(0, n_features))
         lower, upper, n_bins = find_bins(block, max_bins, n_threads)
         return Bins(apply_bins(block, upper, n_bins, n_threads), lower, upper, n_bins)
@@ -86,7 +86,8 @@ def bin_table(X: Any, max_bins: int, rows: NDArray[np.int64] | None = None, n_th
     return Bins(binned, lower, upper, n_bins)
 
 
-def _is_kernel_table(X: Any) -> bool:
+def is_kernel_table(X: Any) -> bool:
+    """Return whether kernels can read a table as it is."""
     return isinstance(X, np.ndarray) and X.dtype == np.float32 and X.flags.c_contiguous
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from hpcml.kernels import lookup
+from hpcml.training.bins import is_kernel_table
 from hpcml.training.trees import Trees
 
 __all__ = ["decision_path", "dense_blocks", "leaves", "values"]
@@ -33,7 +34,7 @@ def dense_blocks(
         Bytes that the caller needs for a row, beside the row itself.
     """
     n_samples, n_features = X.shape[0] if rows is None else len(rows), X.shape[1]
-    ready = rows is None and isinstance(X, np.ndarray) and X.dtype == np.float32 and X.flags.c_contiguous
+    ready = rows is None and is_kernel_table(X)
     needed = width + (0 if ready else 4 * n_features)
     size = max(1, BLOCK_BYTES // needed) if needed else n_samples
     if sparse.issparse(X):
@@ -48,18 +49,18 @@ def dense_blocks(
 
 def leaves(trees: Trees, X: Any, n_threads: int = 1) -> NDArray[np.int32]:
     """Return the leaf of every row in every tree, (n_samples, n_trees), counted from the tree's root."""
-    kernel = lookup("predict_leaves")
-    blocks = [kernel(block, trees.nodes, trees.offsets, n_threads) for _, block in dense_blocks(X)]
-    return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
+    return _by_blocks("predict_leaves", X, trees.nodes, trees.offsets, n_threads)
 
 
 def values(trees: Trees, X: Any, n_threads: int = 1) -> NDArray[np.float64]:
     """Return the sum over the trees of the values of every row's leaves, shape (n_samples, K)."""
-    kernel = lookup("predict_values")
-    blocks = [
-        kernel(block, trees.nodes, trees.values, trees.offsets, n_threads) for _, block in dense_blocks(X)
-    ]
-    return np.concatenate(blocks) if len(blocks) != 1 else blocks[0]
+    return _by_blocks("predict_values", X, trees.nodes, trees.values, trees.offsets, n_threads)
+
+
+def _by_blocks(name: str, X: Any, *args: Any) -> NDArray[Any]:
+    kernel = lookup(name)
+    blocks = [kernel(block, *args) for _, block in dense_blocks(X)]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def decision_path(trees: Trees, X: Any, n_threads: int = 1) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:

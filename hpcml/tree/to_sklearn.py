@@ -6,10 +6,9 @@ import functools
 from typing import Any
 
 import numpy as np
-import sklearn.ensemble
 import sklearn.tree
-from sklearn.base import is_classifier
 
+from hpcml.counterparts import counterpart
 from hpcml.training.trees import Trees
 
 __all__ = ["forest_to_sklearn", "tree_to_sklearn"]
@@ -54,11 +53,6 @@ def _structure(trees: Trees) -> Any:
     return tree
 
 
-def _unfitted(ours: Any, kind: type) -> Any:
-    params = {k: v for k, v in ours.get_params(deep=False).items() if k != "max_bins"}
-    return kind(**params)
-
-
 def _copy(ours: Any, theirs: Any, names: tuple[str, ...]) -> None:
     for name in names:
         if name in vars(ours):
@@ -67,8 +61,7 @@ def _copy(ours: Any, theirs: Any, names: tuple[str, ...]) -> None:
 
 def tree_to_sklearn(ours: Any) -> Any:
     """Return the decision tree as scikit-learn's."""
-    kind = sklearn.tree.DecisionTreeClassifier if is_classifier(ours) else sklearn.tree.DecisionTreeRegressor
-    theirs = _unfitted(ours, kind)
+    theirs = counterpart(ours)
     _copy(ours, theirs, _ATTRIBUTES)
     theirs.tree_ = _structure(ours._trees)
     return theirs
@@ -76,12 +69,7 @@ def tree_to_sklearn(ours: Any) -> Any:
 
 def forest_to_sklearn(ours: Any) -> Any:
     """Return the forest as scikit-learn's, with ``n_jobs=None``, which adds the trees in their order."""
-    kind = (
-        sklearn.ensemble.RandomForestClassifier
-        if is_classifier(ours)
-        else sklearn.ensemble.RandomForestRegressor
-    )
-    theirs = _unfitted(ours, kind).set_params(n_jobs=None)
+    theirs = counterpart(ours).set_params(n_jobs=None)
     _copy(ours, theirs, _ATTRIBUTES + _OOB)
     theirs.estimator_ = theirs.estimator
     theirs.estimators_ = [tree_to_sklearn(tree) for tree in ours.estimators_]

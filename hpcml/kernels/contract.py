@@ -38,13 +38,12 @@ Dimension = int | str
 
 @dataclass(frozen=True)
 class Array:
-    """An array argument. `dtype` holds one name, or several where any of them will do."""
+    """An array argument; kernels read it (IN) and never write to it. `optional` allows None."""
 
     name: str
-    dtype: tuple[str, ...]
+    dtype: str
     shape: tuple[Dimension, ...]
     meaning: str
-    intent: str = "IN"
     optional: bool = False
 
 
@@ -98,14 +97,12 @@ _DTYPES: dict[str, np.dtype] = {
 }
 _TYPES: dict[str, type] = {"int": numbers.Integral, "float": numbers.Real, "str": str}
 
-_ROWS = Array("X", ("float32",), ("n", "d"), "the table; NaN is a missing value")
-_UPPER = Array("upper", ("float32",), ("d", MAX_CODES), "largest training value of every bin")
-_LOWER = Array("lower", ("float32",), ("d", MAX_CODES), "smallest training value of every bin")
-_N_BINS = Array(
-    "n_bins", ("int32",), ("d",), "number of bins of every feature, without that of missing values"
-)
-_NODES = Array("nodes", ("NODE_DTYPE",), ("N",), "the nodes of all trees, tree after tree")
-_OFFSETS = Array("offsets", ("int64",), ("T+1",), "first node of every tree, then N")
+_ROWS = Array("X", "float32", ("n", "d"), "the table; NaN is a missing value")
+_UPPER = Array("upper", "float32", ("d", MAX_CODES), "largest training value of every bin")
+_LOWER = Array("lower", "float32", ("d", MAX_CODES), "smallest training value of every bin")
+_N_BINS = Array("n_bins", "int32", ("d",), "number of bins of every feature, without that of missing values")
+_NODES = Array("nodes", "NODE_DTYPE", ("N",), "the nodes of all trees, tree after tree")
+_OFFSETS = Array("offsets", "int64", ("T+1",), "first node of every tree, then N")
 _THREADS = Scalar("n_threads", "int", "threads to use; the result does not depend on it", low=1)
 
 _DECLARED = (
@@ -139,26 +136,26 @@ _DECLARED = (
         "growth",
         "Grow one tree for every seed, on the rows of a bootstrap or on all.",
         (
-            Array("binned", ("uint8",), ("n", "d"), "bins of the training rows"),
+            Array("binned", "uint8", ("n", "d"), "bins of the training rows"),
             _LOWER,
             _UPPER,
             _N_BINS,
-            Array("y", ("float64",), ("n",), "target; for classes their numbers from 0"),
+            Array("y", "float64", ("n",), "target; for classes their numbers from 0"),
             Array(
                 "weights",
-                ("float64",),
+                "float64",
                 ("m", "n"),
                 "weights of the rows, tree t takes row t mod m; rows of weight 0 are left out; None: all 1",
                 optional=True,
             ),
             Array(
                 "cumulative_weights",
-                ("float64",),
+                "float64",
                 ("n",),
                 "running sum of the weights by which the bootstrap draws; None: all rows alike",
                 optional=True,
             ),
-            Array("seeds", ("uint64",), ("T",), "seed of every tree"),
+            Array("seeds", "uint64", ("T",), "seed of every tree"),
             Scalar("n_draws", "int", "rows that the bootstrap draws for a tree; 0: no bootstrap", low=0),
             Scalar(
                 "criterion",
@@ -213,7 +210,7 @@ _DECLARED = (
         (
             _ROWS,
             _NODES,
-            Array("values", ("float64",), ("N", "K"), "value of every node: mean, or share of every class"),
+            Array("values", "float64", ("N", "K"), "value of every node: mean, or share of every class"),
             _OFFSETS,
             _THREADS,
         ),
@@ -306,7 +303,7 @@ def check_result(name: str, result: Any, dimensions: dict[str, int]) -> None:
         raise TypeError(f"{name} must return {len(results)} arrays. Got {len(values)} instead.")
     dimensions = dict(dimensions)
     for expected, value in zip(results, values, strict=True):
-        _check_array(f"{name}: {expected.name}", value, (expected.dtype,), expected.shape, dimensions)
+        _check_array(f"{name}: {expected.name}", value, expected.dtype, expected.shape, dimensions)
 
 
 def _bind(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -325,12 +322,12 @@ def _bind(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[s
 
 
 def _check_array(
-    label: str, value: Any, dtypes: tuple[str, ...], shape: tuple[Dimension, ...], dimensions: dict[str, int]
+    label: str, value: Any, dtype: str, shape: tuple[Dimension, ...], dimensions: dict[str, int]
 ) -> None:
-    wanted = f"{label} must be a C-contiguous {' or '.join(dtypes)} array of shape {_shape_text(shape)}."
+    wanted = f"{label} must be a C-contiguous {dtype} array of shape {_shape_text(shape)}."
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{wanted} Got {type(value).__name__} instead.")
-    if value.dtype not in [_DTYPES[dtype] for dtype in dtypes]:
+    if value.dtype != _DTYPES[dtype]:
         raise TypeError(f"{wanted} Got dtype {value.dtype} instead.")
     if not value.flags.c_contiguous or not value.flags.aligned:
         raise TypeError(f"{wanted} Got one that is not contiguous, with strides {value.strides}, instead.")
@@ -353,8 +350,8 @@ def _check_scalar(label: str, value: Any, scalar: Scalar) -> None:
     if scalar.choices and value not in scalar.choices:
         raise ValueError(f"{label} must be one of {', '.join(scalar.choices)}. Got {value!r} instead.")
     number: Any = value
-    too_low = scalar.low is not None and number < scalar.low
-    if too_low or (scalar.high is not None and number > scalar.high):
+    low, high = scalar.low, scalar.high
+    if (low is not None and number < low) or (high is not None and number > high):
         raise ValueError(f"{label} must be {_range_text(scalar)}. Got {value!r} instead.")
 
 
@@ -384,8 +381,7 @@ def markdown() -> str:
             if isinstance(a, Array):
                 extra = " or None" if a.optional else ""
                 lines.append(
-                    f"| `{a.name}` | {a.intent} | {' or '.join(a.dtype)}{extra} "
-                    f"| `{_shape_text(a.shape)}` | {a.meaning} |"
+                    f"| `{a.name}` | IN | {a.dtype}{extra} | `{_shape_text(a.shape)}` | {a.meaning} |"
                 )
             else:
                 lines.append(f"| `{a.name}` | IN | {a.type} | {_range_text(a)} | {a.meaning} |")

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import sys
 from dataclasses import dataclass
 
 __all__ = ["PARTS", "Part", "check", "check_all"]
@@ -34,12 +35,14 @@ def _extra(name: str) -> str:
     return f'python -m pip install "hpcml[{name}]"'
 
 
+_COMPILER = "xcode-select --install" if sys.platform == "darwin" else "sudo apt-get install gcc libc6-dev"
+
 _DECLARED = (
     Part(
         "cython",
         "the compiled kernels",
-        "sudo apt-get install gcc libc6-dev && python -m pip install --force-reinstall --no-deps "
-        "--no-cache-dir hpcml  # in a checkout: python -m pip install -e .",
+        f"{_COMPILER} && python -m pip install --force-reinstall --no-deps --no-cache-dir hpcml"
+        "  # in a checkout: python -m pip install -e .",
         (
             "hpcml.kernels.cython.binning",
             "hpcml.kernels.cython.growth",

@@ -64,7 +64,7 @@ def test_a_missing_implementation_that_was_asked_for_raises_with_reason_and_cure
         with pytest.raises(KernelUnavailable) as caught:
             kernels.lookup("find_bins")
         row = kernels.available()[0]
-    for word in ("find_bins", implementation, "hidden by the test", registry.CURES[implementation]):
+    for word in ("find_bins", implementation, "hidden by the test", parts.PARTS[implementation].cure):
         assert word in str(caught.value)
     assert isinstance(caught.value, ImportError)
     assert row.implementation is None

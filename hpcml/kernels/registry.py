@@ -15,22 +15,12 @@ from typing import Any, NamedTuple
 from hpcml import config
 from hpcml.errors import KernelUnavailable
 from hpcml.kernels import contract
+from hpcml.parts import PARTS
 
-__all__ = ["CURES", "IMPLEMENTATIONS", "Availability", "available", "lookup"]
+__all__ = ["IMPLEMENTATIONS", "Availability", "available", "lookup"]
 
 #: Implementations, fastest first: the order in which ``kernels="auto"`` prefers them.
 IMPLEMENTATIONS = ("cython", "numba", "reference")
-
-#: The command that makes an implementation available.
-CURES = {
-    "cython": (
-        "install a C compiler (Debian, Ubuntu: `sudo apt-get install gcc libc6-dev`; macOS: "
-        "`xcode-select --install`), then `python -m pip install --force-reinstall --no-deps --no-cache-dir "
-        "hpcml` (in a checkout: `python -m pip install -e .`)"
-    ),
-    "numba": '`python -m pip install "hpcml[numba]"`',
-    "reference": "`python -m pip install --force-reinstall --no-deps hpcml`",
-}
 
 _warned = False
 
@@ -114,7 +104,8 @@ def lookup(name: str) -> Callable[..., Any]:
             if wanted == "auto" and reasons:
                 _warn_once(implementation, reasons)
             return found
-        reasons.append(f"{implementation}: {found}; to mend it, {CURES[implementation]}")
+        cure = f"; to mend it: {PARTS[implementation].cure}" if implementation in PARTS else ""
+        reasons.append(f"{implementation}: {found}{cure}")
     raise KernelUnavailable(
         f'No implementation of the kernel {name!r} can run under kernels="{wanted}". '
         + ". ".join(reasons)

@@ -1,7 +1,5 @@
 """The arrays of grown trees, as every ``grow`` and ``predict_*`` kernel reads and writes them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 #: One node of a tree. ``left`` and ``right`` count from the first node of the same tree; -1 marks a leaf.

@@ -1,7 +1,5 @@
 """Bins of feature values: equal-frequency bins that no value straddles."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from hpcml.kernels.nodes import MAX_CODES

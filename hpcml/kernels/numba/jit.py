@@ -5,8 +5,6 @@ its fallback layer ends the process when two Python threads enter it at once, an
 survive ``fork``.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 

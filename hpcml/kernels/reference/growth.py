@@ -4,8 +4,6 @@ Weights and weighted targets are integers (fixed point), so that sums do not dep
 the score of a split is computed from these integers by one fixed sequence of IEEE operations.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 

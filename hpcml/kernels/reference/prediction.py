@@ -1,7 +1,5 @@
 """Which leaf of every tree a row falls into, and the sum of the leaves' values."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from hpcml.kernels.nodes import LEAF

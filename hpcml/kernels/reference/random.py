@@ -3,8 +3,6 @@
 The generator is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) read at a position instead of in sequence.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from separate_fits import assert_equal_to_separate_fits
 from sklearn import model_selection
 from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
@@ -48,26 +49,6 @@ def grids(draw):
     return {name: draw(st.lists(VALUES[name], min_size=1, max_size=2, unique=True)) for name in names}
 
 
-def assert_equal_to_separate_fits(search, data, fit):
-    estimator = clone(search.estimator)
-    if search.plan_.seed is not None:
-        estimator.set_params(random_state=search.plan_.seed)
-    separate = model_selection.GridSearchCV(
-        estimator,
-        [
-            {name: [value] for name, value in parameters.items()}
-            for parameters in search.cv_results_["params"]
-        ],
-        scoring=search.scoring,
-        cv=search.cv,
-        refit=False,
-        return_train_score=search.return_train_score,
-    ).fit(*data, **fit)
-    for key, expected in separate.cv_results_.items():
-        if key.startswith(("split", "mean_t", "std_t", "rank")):
-            np.testing.assert_array_equal(search.cv_results_[key], expected, err_msg=key)
-
-
 @settings(max_examples=25)
 @given(
     grid=grids(),
@@ -96,7 +77,7 @@ def test_scores_equal_separate_fits_to_the_bit(
             return_train_score=train,
         ).fit(*data, **fit)
     assert not search.plan_.separate and not search.plan_.fallbacks
-    assert_equal_to_separate_fits(search, data, fit)
+    assert_equal_to_separate_fits(search, *data, fit)
 
 
 @pytest.mark.parametrize("estimator", [DecisionTreeClassifier, DecisionTreeRegressor])
@@ -104,7 +85,7 @@ def test_trees_share_too(estimator):
     data = (XC, YC) if estimator is DecisionTreeClassifier else (X, Y)
     search = GridSearchCV(estimator(), {"max_depth": [1, 3, None]}, cv=3).fit(*data)
     assert search.plan_.done["fits"] == 3 and search.plan_.asked["fits"] == 9
-    assert_equal_to_separate_fits(search, data, {})
+    assert_equal_to_separate_fits(search, *data)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +94,7 @@ def test_trees_share_too(estimator):
 def test_tables(table):
     search = GridSearchCV(RandomForestRegressor(n_estimators=5, random_state=0), {"max_depth": [2, 4]}, cv=3)
     search.fit(table, Y)
-    assert_equal_to_separate_fits(search, (table, Y), {})
+    assert_equal_to_separate_fits(search, table, Y)
     assert not search.plan_.fallbacks
 
 

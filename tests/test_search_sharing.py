@@ -15,6 +15,7 @@ import pytest
 import sharing_toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from separate_fits import assert_equal_to_separate_fits
 from sharing_toys import SignsClassifier, SignsRegressor
 from sklearn import model_selection
 from sklearn.base import clone
@@ -33,30 +34,6 @@ TARGET = X[:, 0] * 2 - X[:, 1] + RNG.normal(size=80) * 0.1
 LABELS = np.where(TARGET > 0, "up", "down")
 WEIGHT = RNG.uniform(0.1, 2, size=80)
 GRID = {"n_terms": [1, 4, 9], "shift": [0.0, 0.5]}
-
-
-def score_columns(search):
-    return {k: v for k, v in search.cv_results_.items() if k.startswith(("split", "mean_t", "std_t", "rank"))}
-
-
-def assert_equal_to_separate_fits(search, y, fit=None, data=X):
-    separate = model_selection.GridSearchCV(
-        clone(search.estimator).set_params(
-            **({} if search.plan_.seed is None else {"random_state": search.plan_.seed})
-        ),
-        [
-            {name: [value] for name, value in parameters.items()}
-            for parameters in search.cv_results_["params"]
-        ],
-        scoring=search.scoring,
-        cv=search.cv,
-        refit=False,
-        return_train_score=search.return_train_score,
-    ).fit(data, y, **(fit or {}))
-    expected = score_columns(separate)
-    assert score_columns(search).keys() == expected.keys()
-    for key, values in score_columns(search).items():
-        np.testing.assert_array_equal(values, expected[key], err_msg=key)
 
 
 def looks_at_the_fitted(estimator, X, y):
@@ -93,7 +70,7 @@ def test_scores_equal_separate_fits(scoring, return_train_score):
     )
     search.fit(X, y)
     assert not search.plan_.separate
-    assert_equal_to_separate_fits(search, y)
+    assert_equal_to_separate_fits(search, X, y)
     assert search.best_estimator_.n_terms == search.best_params_["n_terms"]
 
 
@@ -114,7 +91,7 @@ def test_scores_do_not_depend_on_workers(terms, shifts, n_jobs, backend, scoring
         search = GridSearchCV(
             SignsRegressor(random_state=seed), grid, scoring=scoring, refit=refit, cv=cv, n_jobs=n_jobs
         ).fit(X, TARGET)
-    assert_equal_to_separate_fits(search, TARGET)
+    assert_equal_to_separate_fits(search, X, TARGET)
     one = make_plan(
         search.estimator.set_params(random_state=search.plan_.seed), search.cv_results_["params"], cv
     )
@@ -145,7 +122,7 @@ def test_weights_groups_and_train_scores():
     fit = {"sample_weight": WEIGHT, "groups": np.arange(80) % 7}
     search = GridSearchCV(SignsRegressor(random_state=1), GRID, cv=GroupKFold(3), return_train_score=True)
     search.fit(X, TARGET, **fit)
-    assert_equal_to_separate_fits(search, TARGET, fit)
+    assert_equal_to_separate_fits(search, X, TARGET, fit)
     assert not np.array_equal(
         search.cv_results_["mean_test_score"],
         clone(search).fit(X, TARGET, groups=fit["groups"]).cv_results_["mean_test_score"],
@@ -161,7 +138,7 @@ def test_one_seed_is_drawn_recorded_and_shared():
     assert len(set(search.cv_results_["mean_test_score"])) == 1
     assert search.best_estimator_.random_state == search.plan_.seed
     assert search.estimator.random_state is None and "random_state" not in search.best_params_
-    assert_equal_to_separate_fits(search, TARGET)
+    assert_equal_to_separate_fits(search, X, TARGET)
     np.random.seed(5)  # noqa: NPY002 - the generator that scikit-learn draws from
     again = clone(search).fit(X, TARGET)
     assert again.plan_.seed == search.plan_.seed
@@ -236,7 +213,7 @@ def test_overridden_methods_are_not_bypassed(monkeypatch):
 
 def test_what_a_batch_cannot_finish_is_fitted_on_its_own():
     search = GridSearchCV(FailsLate(random_state=0), GRID, cv=2).fit(X, TARGET)
-    assert_equal_to_separate_fits(search, TARGET)
+    assert_equal_to_separate_fits(search, X, TARGET)
     assert Counter(search.plan_.fallbacks) == {"MemoryError: no room left": 4}
 
 
@@ -264,7 +241,7 @@ def test_randomized_search_shares():
         SignsClassifier(random_state=0), {"n_terms": range(1, 20)}, n_iter=6, cv=3, random_state=0
     ).fit(X, LABELS)
     assert search.plan_.done["terms"] < search.plan_.asked["terms"]
-    assert_equal_to_separate_fits(search, LABELS)
+    assert_equal_to_separate_fits(search, X, LABELS)
 
 
 def test_times_add_up_to_the_batches():

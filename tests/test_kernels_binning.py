@@ -5,24 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_calls import call
 
-import hpcml
-from hpcml import kernels
-from hpcml.kernels import contract
 from hpcml.kernels.reference import binning as reference
 from needs import implementations
 
 HUGE = float(np.finfo(np.float32).max)
 TINY = float(np.finfo(np.float32).smallest_subnormal)
-
-
-def call(name, implementation, *args):
-    with hpcml.config_context(kernels=implementation):
-        kernel = kernels.lookup(name)
-    dimensions = contract.check_call(name, args)
-    result = kernel(*args)
-    contract.check_result(name, result, dimensions)
-    return result
 
 
 def assert_same_bits(got, expected):

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from kernel_calls import call
 
-import hpcml
-from hpcml import kernels, machine
-from hpcml.kernels import contract
+from hpcml import machine
 
 pytestmark = pytest.mark.require("cython")
 
@@ -49,24 +48,21 @@ def run(implementation, task, n_threads):
     seeds = rng.integers(0, 2**63, 3).astype(np.uint64)
     done = []
 
-    def call(name, *args, **kwargs):
-        dimensions = contract.check_call(name, args, kwargs)
-        with hpcml.config_context(kernels=implementation):
-            result = kernels.lookup(name)(*args, **kwargs)
-        contract.check_result(name, result, dimensions)
+    def step(name, *args, **kwargs):
+        result = call(name, implementation, *args, **kwargs)
         done.extend(result if isinstance(result, tuple) else (result,))
         return result
 
-    lower, upper, n_bins = call("find_bins", X, 40, n_threads)
-    binned = call("apply_bins", X, upper, n_bins, n_threads)
-    nodes, values, offsets = call(
+    lower, upper, n_bins = step("find_bins", X, 40, n_threads)
+    binned = step("apply_bins", X, upper, n_bins, n_threads)
+    nodes, values, offsets = step(
         "grow", binned, lower, upper, n_bins, y, None, None, seeds, len(y),
         **TASKS[task], **SETTINGS, n_threads=n_threads,
     )  # fmt: skip
     assert offsets[-1] > 150
     test = table(300, 6, seed=2)
-    call("predict_leaves", test, nodes, offsets, n_threads)
-    call("predict_values", test, nodes, values, offsets, n_threads)
+    step("predict_leaves", test, nodes, offsets, n_threads)
+    step("predict_values", test, nodes, values, offsets, n_threads)
     return done
 
 

@@ -4,24 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_calls import call
 
-import hpcml
-from hpcml import kernels
-from hpcml.kernels import contract
 from hpcml.kernels.nodes import LEAF, NODE_DTYPE, UNDEFINED
 from hpcml.kernels.reference import prediction as reference
 from needs import implementations
 
 HUGE = float(np.finfo(np.float32).max)
-
-
-def call(name, implementation, *args):
-    with hpcml.config_context(kernels=implementation):
-        kernel = kernels.lookup(name)
-    dimensions = contract.check_call(name, args)
-    result = kernel(*args)
-    contract.check_result(name, result, dimensions)
-    return result
 
 
 def random_trees(rng, n_trees, n_features, n_outputs, max_splits, thresholds):

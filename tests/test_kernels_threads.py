@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from tables import few_values
 
 import hpcml
 from hpcml import kernels
+from hpcml.ensemble import RandomForestRegressor
 from needs import implementations
 
 
@@ -30,21 +32,37 @@ def test_several_python_threads_at_once(implementation):
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("implementation", implementations("find_bins"))
+def test_fits_in_several_python_threads_at_once(implementation):
+    X, y, _ = few_values(n=200)
+
+    def fit(seed):
+        with hpcml.config_context(kernels=implementation, n_threads=2):
+            forest = RandomForestRegressor(n_estimators=3, max_depth=4, random_state=seed).fit(X, y)
+            return forest.predict(X)
+
+    alone = [fit(seed) for seed in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        for one, other in zip(alone, pool.map(fit, range(6)), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.parametrize("implementation", implementations("find_bins", reference=True))
-def test_child_forked_after_a_call_with_threads_does_not_hang(implementation):
+def test_child_forked_after_a_fit_with_threads_does_not_hang(implementation):
     code = f"""
         import os
         import numpy as np
-        from hpcml import config, kernels
-        X = np.random.default_rng(0).standard_normal((4000, 6)).astype(np.float32)
-        with config.config_context(kernels={implementation!r}):
-            find_bins = kernels.lookup("find_bins")
-        lower, _, _ = find_bins(X, 64, 2)
+        import hpcml
+        from hpcml.ensemble import RandomForestRegressor
+        hpcml.set_config(kernels={implementation!r})
+        X = np.random.default_rng(0).standard_normal((2500, 4))
+        forest = RandomForestRegressor(n_estimators=4, max_depth=2, random_state=0, n_jobs=2)
+        expected = forest.fit(X, X[:, 0]).predict(X)
         pid = os.fork()
         if pid == 0:
-            in_child, _, _ = find_bins(X, 64, config.n_threads(2))
-            os._exit(0 if np.array_equal(lower, in_child, equal_nan=True) else 1)
+            in_child = forest.fit(X, X[:, 0]).predict(X)
+            os._exit(0 if np.array_equal(in_child, expected) else 1)
         raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     """
     done = subprocess.run(

@@ -25,7 +25,7 @@ _DEPTH_FIRST = ("max_depth", "min_samples_split", "min_impurity_decrease")  # ..
 _BEST_FIRST = ("max_leaf_nodes",)  # ... this one of best-first growth
 
 #: What the whole table tells every fit of it.
-_NAMES: tuple[str, ...] = ("n_features_in_", "feature_names_in_")
+_NAMES = ("n_features_in_", "feature_names_in_")
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -97,7 +97,6 @@ class SharedGrid:
         """
         fit_params = dict(fit_params)
         weights = fit_params.pop("sample_weight", None)
-        fit_params.pop("check_input", None)
         if fit_params:
             raise TypeError(f"fit takes sample_weight. Got {', '.join(sorted(fit_params))} instead.")
         missing = [name for name in responses if not hasattr(self, name)]

@@ -1,6 +1,7 @@
 """``hpcml search`` from table to saved model."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,6 +72,18 @@ def test_a_bundled_table_runs_and_what_is_shared_is_said(capsys, estimator, bund
     assert (
         "mean" in said.out and "spread" in said.out and "fit" in said.out and "best: max_depth=" in said.out
     )
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_number_or_name_is_cut_in_a_narrow_window(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    grid = ["-g", "max_depth=2,3", "-g", "max_features=sqrt,0.3", "-g", "n_estimators=3"]
+    said = run(capsys, *grid, "--scoring", "neg_mean_absolute_error,r2").out
+    table = said[said.index("Best 4 of 4") : said.index("\nbest:")]
+    assert "…" not in table and max(map(len, table.splitlines())) <= width
+    assert len(re.findall(r" -\d+\.\d{4} ", table)) == 4  # negative scores, whole
+    legend = " ".join(table.split())
+    assert ("times are left out here" in legend) != ("fit, score: mean time" in legend)
 
 
 def test_without_a_grid_the_usual_one_is_searched(capsys):

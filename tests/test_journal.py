@@ -218,7 +218,7 @@ def test_damage_and_other_files_are_refused(tmp_path):
         search.fit(X, Y)
     for other in (b"a,b\n1,2\n", b"one line without an end", b'{"a": 1}\n', b"[]\n"):
         path.write_bytes(other)
-        with pytest.raises(JournalMismatch, match=r"no journal|damaged"):
+        with pytest.raises(JournalMismatch, match="is no journal of a search"):  # no advice to delete it
             search.fit(X, Y)
         assert path.read_bytes() == other
     header = json.loads(content[0]) | {"format_version": 99}

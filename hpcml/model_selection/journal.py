@@ -125,6 +125,10 @@ class Journal:
             try:
                 parsed.append(json.loads(line))
             except ValueError:
+                if number == 1 and not _may_begin_header(line):  # nobody is told to delete another file
+                    raise JournalMismatch(
+                        f"journal {self.path} is no journal of a search. Give another file."
+                    ) from None
                 if number < len(lines):
                     raise JournalMismatch(
                         f"journal {self.path} is damaged in line {number}. "

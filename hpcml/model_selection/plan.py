@@ -82,7 +82,7 @@ class Plan:
             if self.separate:
                 text += f"; {len(self.separate) * self.n_folds} fits done separately"
         if self.resumed:
-            text += f" ({self.resumed} fits read from the journal)"
+            text += f", earlier runs included ({self.resumed} fits read from the journal)"
         return text
 
     def table(self) -> "pd.DataFrame":

@@ -79,7 +79,15 @@ class Verification:
         said = []
         for name, agrees in self.winner_agrees.items():
             prefix = "" if name == "score" else f"{name}: "
-            said.append(f"{prefix}the winner among these {'agrees' if agrees else 'DIFFERS'}")
+            if agrees:
+                said.append(f"{prefix}the winner among these agrees")
+            else:
+                said.append(f"{prefix}the winner among these differs: {self._winner(name)}")
+        if any(np.any(difference != 0) for difference in self.differences.values()):
+            said.append(
+                "hpcml's trees bin features and draw other random numbers than scikit-learn's: "
+                "differences as between two values of random_state are expected"
+            )
         if self.left_out:
             said.append(f"scikit-learn has no {', '.join(self.left_out)}: left out there")
         if self.seconds is None or self.speedup is None:
@@ -87,10 +95,15 @@ class Verification:
         else:
             said.append(
                 f"{self.seconds:.2f} s here, {self.their_seconds:.2f} s with scikit-learn "
-                f"on {self.n_jobs} processes (from {len(self.candidates)} candidates): "
+                f"on {self.n_jobs} process{'es' * (self.n_jobs > 1)} (measured on {len(self.candidates)} "
+                f"candidate{'s' * (len(self.candidates) > 1)}, scaled to the whole grid): "
                 f"{self.speedup:.1f} times faster"
             )
         return said
+
+    def _winner(self, name: str) -> str:
+        ours, theirs = (_told(self.params[_first(scores[name])]) for scores in (self.ours, self.theirs))
+        return f"{ours} with hpcml; {theirs} with scikit-learn"
 
 
 def verify(search: Any, n: int) -> Verification:
@@ -190,6 +203,10 @@ def _first(scores: Any) -> int:
     return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
 
 
+def _told(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())
+
+
 def _show(found: Verification) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -198,15 +215,15 @@ def _show(found: Verification) -> None:
     table.add_column("candidate", overflow="fold")
     several = list(found.ours) != ["score"]
     if several:
-        table.add_column("metric")
+        table.add_column("metric", overflow="fold")
     for column in ("hpcml", "scikit-learn", "difference"):
         table.add_column(column, justify="right", no_wrap=True)
     for row, parameters in enumerate(found.params):
-        candidate = ", ".join(f"{name}={value}" for name, value in parameters.items())
+        candidate = _told(parameters)
         for name, difference in found.differences.items():
             cells = [candidate, name] if several else [candidate]
             cells += [f"{scores[name][row].mean():.6g}" for scores in (found.ours, found.theirs)]
-            table.add_row(*cells, f"{difference[row]:+.2e}")
+            table.add_row(*cells, f"{difference[row]:+.3g}")
     console = Console()
     console.print(table)
     for line in found.lines():

@@ -1,4 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Bins of feature values in C, one feature (find) or block of rows (apply) a thread."""
 
 from cython.parallel cimport prange

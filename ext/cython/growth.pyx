@@ -1,4 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Growth of binned decision trees in C, one tree a thread; see hpcml/kernels/contract.py for the arguments."""
 
 from cython.parallel cimport prange, threadid

@@ -1,4 +1,3 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Leaves and sums of values of rows in C, a block of rows a thread; trees are added in their order."""
 
 from cython.parallel cimport prange

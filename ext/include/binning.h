@@ -4,7 +4,6 @@
 
 #include "isa.h"
 
-#define MAX_CODES 256
 #define SORT_TOGETHER 4 /* features: a quarter of a cache line, and keys of five columns of memory a thread */
 
 /* Float bits whose order as unsigned integers is that of the numbers, and back. */

@@ -1,5 +1,5 @@
 /* Number of a value's bin: how many of the `n` upper ends lie below it. Branch-free search over a full table of
- * 256 ends, the missing ones +inf; the same steps for eight values at once hide the latency. */
+ * MAX_CODES ends, the missing ones +inf; the same steps for sixteen values at once hide the latency. */
 INLINE void ISA(bins_of)(const float *ends, const float *x, int64_t step, int64_t count, int32_t n, uint8_t *out, int64_t out_step) {
     enum { AT_ONCE = 16 };
     int64_t i = 0;
@@ -10,7 +10,7 @@ INLINE void ISA(bins_of)(const float *ends, const float *x, int64_t step, int64_
             v[j] = x[(i + j) * step];
             at[j] = 0;
         }
-        for (int32_t half = 128; half > 0; half /= 2)
+        for (int32_t half = MAX_CODES / 2; half > 0; half /= 2)
             for (int j = 0; j < AT_ONCE; j++) at[j] += ends[at[j] + half - 1] < v[j] ? half : 0;
         for (int j = 0; j < AT_ONCE; j++) {
             const int32_t bin = at[j] < n ? at[j] : n > 0 ? n - 1 : 0;
@@ -20,7 +20,7 @@ INLINE void ISA(bins_of)(const float *ends, const float *x, int64_t step, int64_
     for (; i < count; i++) {
         const float v = x[i * step];
         int32_t at = 0;
-        for (int32_t half = 128; half > 0; half /= 2) at += ends[at + half - 1] < v ? half : 0;
+        for (int32_t half = MAX_CODES / 2; half > 0; half /= 2) at += ends[at + half - 1] < v ? half : 0;
         const int32_t bin = at < n ? at : n > 0 ? n - 1 : 0;
         out[i * out_step] = (uint8_t)(v == v ? bin : n);
     }
@@ -29,8 +29,8 @@ INLINE void ISA(bins_of)(const float *ends, const float *x, int64_t step, int64_
 static void ISA(apply_bins)(const float *x, int64_t n_rows, int64_t d, int64_t feature, const float *upper, int32_t n_bins,
                             uint8_t *out) {
     enum { BLOCK = 1024 };
-    float ends[256], column[BLOCK];
-    for (int i = 0; i < 256; i++) ends[i] = i < n_bins ? upper[i] : INFINITY;
+    float ends[MAX_CODES], column[BLOCK];
+    for (int i = 0; i < MAX_CODES; i++) ends[i] = i < n_bins ? upper[i] : INFINITY;
     for (int64_t start = 0; start < n_rows; start += BLOCK) {
         const int64_t count = n_rows - start < BLOCK ? n_rows - start : BLOCK;
         for (int64_t i = 0; i < count; i++) column[i] = x[(start + i) * d + feature];

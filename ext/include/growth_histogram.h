@@ -216,7 +216,7 @@ HOT void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const i
                           uint64_t *h) {
     const uint64_t *pack = t->pack[at->buffer] + at->at;
     for (int64_t j = 0; j < n_features; j++)
-        memset(h + j * HISTOGRAM_WORDS, 0, (size_t)((t->p->n_bins[features[j]] + 8) & ~7) * sizeof *h);
+        memset(h + j * HISTOGRAM_WORDS, 0, (size_t)words_of(t->p->n_bins[features[j]]) * sizeof *h);
     if (t->p->columns) {
         const uint32_t *row = t->row[at->buffer] + at->at;
         for (int64_t j = 0; j < n_features; j++, h += HISTOGRAM_WORDS) {
@@ -256,7 +256,7 @@ static void ISA(search_histogram_of_planes)(const tree_t *t, const place_t *at, 
         uint64_t *h[FILL_TOGETHER + 1] = {t->histogram};
         int64_t words[FILL_TOGETHER];
         for (int64_t g = 0; g < group; g++) {
-            words[g] = (t->p->n_bins[features[j + g]] + 8) & ~7;
+            words[g] = words_of(t->p->n_bins[features[j + g]]);
             h[g + 1] = h[g] + words[g] * n_planes;
         }
         memset(h[0], 0, (size_t)(h[group] - h[0]) * sizeof *h[0]);
@@ -312,6 +312,6 @@ static void ISA(keep_histograms)(tree_t *t, place_t *parent, int64_t left, int64
     }
     ISA(fill_packed)(t, small, n_small, t->ranks, d, of_small);
     for (int64_t f = 0; f < d; f++)
-        for (int64_t b = f * HISTOGRAM_WORDS; b < f * HISTOGRAM_WORDS + ((t->p->n_bins[f] + 8) & ~7); b++)
+        for (int64_t b = f * HISTOGRAM_WORDS; b < f * HISTOGRAM_WORDS + words_of(t->p->n_bins[f]); b++)
             of_large[b] = of_parent[b] - of_small[b];
 }

@@ -152,12 +152,4 @@ static int finish_tree(tree_t *t, grown_t *out) {
     return 0;
 }
 
-/* Running sums of the words of sorted rows for SUMMED_TOGETHER features. Compiled without vector extensions: loads one
- * by one beat gather instructions here. */
-static void sum_sorted(const uint16_t *keys, int64_t width, const uint64_t *pack, int64_t n, uint64_t *words) {
-    uint64_t sum[SUMMED_TOGETHER] = {0};
-    for (int64_t i = 0; i < n; i++, keys += width, words += SUMMED_TOGETHER)
-        for (int j = 0; j < SUMMED_TOGETHER; j++) words[j] = sum[j] += pack[keys[j] & 255];
-}
-
 #endif

@@ -1,7 +1,5 @@
 /* The score that the best split maximises. The sequence of operations is that of the NumPy reference. */
 
-typedef uint16_t ISA(vh) __attribute__((vector_size(VL * 8), aligned(2), may_alias));
-
 /* w, s: weight and weighted target (or weight of class 1) left of the split and in the node */
 INLINE VF ISA(score_packed)(const int entropy, VF w_left, VF s_left, VF w, VF s) {
     VF w_right = w - w_left;

@@ -103,9 +103,7 @@ static int ISA(start_tree)(tree_t *t, uint64_t seed) {
         bits = w_bits;
     }
     t->m = m;
-    t->whole = whole;
     t->counts_rows = counts_rows;
-    t->weight_exponent = e_w;
     t->weight_unit = ldexp(1.0, -e_w);
     t->weight_shift = bits;
     t->count_shift = bits + w_bits;

@@ -8,6 +8,7 @@
 #define KEYS 16 /* 16-bit keys in a vector, and what the features are padded to: a multiple of SUMMED_TOGETHER */
 #else
 #define KEYS 8
+typedef uint16_t ISA(vh) __attribute__((vector_size(VL * 8), aligned(2), may_alias));
 #endif
 
 INLINE void ISA(compare_exchange)(uint16_t *a, uint16_t *b, int64_t n) {
@@ -93,7 +94,7 @@ HOT void ISA(scan_sorted)(const tree_t *t, const uint16_t *keys, int64_t width, 
 /* One feature where sums are a word a plane: the codes that occur are the bins of a short histogram. */
 static int ISA(search_sorted_planes)(const tree_t *t, const uint16_t *keys, int64_t width, const uint32_t *row, int64_t n,
                                      const uint64_t *sums, split_t *found) {
-    const int64_t n_words = (n + 8) & ~7, missing = t->p->n_bins[found->feature];
+    const int64_t n_words = words_of(n), missing = t->p->n_bins[found->feature];
     uint8_t codes[SMALL_NODE + 1];
     uint64_t *h = t->histogram;
     int64_t bin = -1;

@@ -1,4 +1,4 @@
-/* One tree: fixed point of its weights and targets, nodes described, split and expanded. */
+/* One tree: rows partitioned, nodes described, split and expanded. */
 
 /* Copy or not, without a branch: element i goes to both sides, only one side's end moves on. */
 #define COMPACT(type, left, right, source, go, n)            \
@@ -31,7 +31,7 @@ HOT void ISA(compact_words)(uint64_t *left, uint64_t *right, const uint64_t *sou
     COMPACT(uint64_t, left, right, source + i, go + i, n - i);
 }
 
-/* Decide where each row goes and, where `move` says so, send its bins there. */
+/* Decide where each row goes, and send its bins there. */
 INLINE int64_t ISA(send_bins)(uint8_t *left, uint8_t *right, const uint8_t *source, int64_t feature, const uint8_t *side,
                               uint8_t *go, int64_t n, const size_t stride) {
     const uint8_t *const start = left;
@@ -148,7 +148,7 @@ static double ISA(class_impurity)(const double *counts, int64_t n_classes, doubl
     for (int64_t k = 0; k < n_classes; k++) {
         if (counts[k] > 0) {
             const double q = counts[k] / weight;
-            impurity -= q * (ISA(log)(ISA(splat)(q))[0] / 0.6931471805599453);
+            impurity -= q * (ISA(log)(ISA(splat)(q))[0] / LN2);
         }
     }
     return impurity;
@@ -157,7 +157,7 @@ static double ISA(class_impurity)(const double *counts, int64_t n_classes, doubl
 /* Append a node; returns its number as created, or -1 when memory is short. */
 static int64_t ISA(add_node)(tree_t *t, const place_t *place, int64_t n, const uint64_t *sums, int32_t depth) {
     const problem_t *p = t->p;
-    const int64_t n_values = p->n_classes ? p->n_classes : 1, i = t->n_nodes;
+    const int64_t n_values = width_of_values(p), i = t->n_nodes;
     if (i == t->capacity && reserve_nodes(t, n_values) < 0) return -1;
     t->n_nodes++;
     uint64_t *own = t->sums + i * t->n_planes;

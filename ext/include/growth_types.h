@@ -14,7 +14,6 @@
 #include "isa.h"
 #include "random.h"
 
-#define MAX_CODES 256
 /* Rows up to which sorting beats a histogram: fewer where a vector of keys is mostly empty. At most 256: the row is
  * a byte of the key. */
 #define SMALL_NODE 128
@@ -77,6 +76,9 @@ typedef struct { /* the best split of a node, or of one feature in it */
     int missing_left, has_missing;
 } split_t;
 
+/* Words of a histogram: bins, missing values, and room for whole vectors. */
+static inline int64_t words_of(int64_t n_bins) { return (n_bins + 8) & ~7; }
+
 static inline void keep_better(split_t *best, const split_t *found) {
     if (found->score == -INFINITY) return;
     if (found->score > best->score || (found->score == best->score && found->rank < best->rank)) *best = *found;
@@ -84,9 +86,8 @@ static inline void keep_better(split_t *best, const split_t *found) {
 
 typedef struct {
     const problem_t *p;
-    /* fixed point: w_int = w 2^weight_exponent; packed word: [row count][weight][target] */
-    int whole, packed, counts_rows;
-    int weight_exponent, weight_shift, count_shift;
+    /* fixed point: w = w_int weight_unit, a power of 2; packed word: [row count][weight][target] */
+    int packed, counts_rows, weight_shift, count_shift;
     uint64_t sum_mask, weight_mask, min_w_int;
     double weight_unit, total_weight;
     int64_t n_planes; /* sums of a node: (w, s), or one a class */

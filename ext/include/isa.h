@@ -18,6 +18,11 @@
 #define HPCML_X86 0
 #endif
 
+#define MAX_CODES 256 /* uint8 codes of a feature: at most 255 bins and one for missing values */
+#define LN2 0.6931471805599453
+#define SQRT2 1.4142135623730951
+#define LOG_TERMS 11 /* of the series of log: the next one is below 2^-60 */
+
 #define HPCML_JOIN2(a, b) a##_##b
 #define HPCML_JOIN(a, b) HPCML_JOIN2(a, b)
 #define ISA(name) HPCML_JOIN(name, SUFFIX)

@@ -37,28 +37,37 @@ INLINE int ISA(any)(VM m) {
 }
 #endif
 
+/* Lanes of a, then of b, by number. GCC has had clang's name for it since version 12 only. */
+#ifndef SHUFFLE
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (VI){__VA_ARGS__})
+#endif
+#endif
+
 INLINE VU ISA(prefix_sum)(VU x) {
     const VU zero = {0};
 #if VL == 8
-    x += __builtin_shufflevector(zero, x, 0, 8, 9, 10, 11, 12, 13, 14);
-    x += __builtin_shufflevector(zero, x, 0, 0, 8, 9, 10, 11, 12, 13);
-    x += __builtin_shufflevector(zero, x, 0, 0, 0, 0, 8, 9, 10, 11);
+    x += SHUFFLE(zero, x, 0, 8, 9, 10, 11, 12, 13, 14);
+    x += SHUFFLE(zero, x, 0, 0, 8, 9, 10, 11, 12, 13);
+    x += SHUFFLE(zero, x, 0, 0, 0, 0, 8, 9, 10, 11);
 #elif VL == 4
-    x += __builtin_shufflevector(zero, x, 0, 4, 5, 6);
-    x += __builtin_shufflevector(zero, x, 0, 0, 4, 5);
+    x += SHUFFLE(zero, x, 0, 4, 5, 6);
+    x += SHUFFLE(zero, x, 0, 0, 4, 5);
 #else
-    x += __builtin_shufflevector(zero, x, 0, 2);
+    x += SHUFFLE(zero, x, 0, 2);
 #endif
     return x;
 }
 
 INLINE VU ISA(splat_last)(VU x) {
 #if VL == 8
-    return __builtin_shufflevector(x, x, 7, 7, 7, 7, 7, 7, 7, 7);
+    return SHUFFLE(x, x, 7, 7, 7, 7, 7, 7, 7, 7);
 #elif VL == 4
-    return __builtin_shufflevector(x, x, 3, 3, 3, 3);
+    return SHUFFLE(x, x, 3, 3, 3, 3);
 #else
-    return __builtin_shufflevector(x, x, 1, 1);
+    return SHUFFLE(x, x, 1, 1);
 #endif
 }
 
@@ -70,17 +79,16 @@ INLINE VI ISA(lanes)(void) {
 
 /* Natural logarithm of positive normal numbers, the same operations as the NumPy reference:
  * x = 2^e m, s = (m - 1)/(m + 1), log m = 2 s + 2 s (z/3 + z^2/5 + ...), z = s^2 */
-#define LOG_TERMS 11
 INLINE VF ISA(log)(VF x) {
     VU bits = (VU)x;
     VF e = ISA(to_double)(bits >> 52) - 1023.0;
     VF m = (VF)((bits & 0x000FFFFFFFFFFFFFu) | 0x3FF0000000000000u);
-    VM high = ISA(above)(m, ISA(splat)(1.4142135623730951));
+    VM high = ISA(above)(m, ISA(splat)(SQRT2));
     m = ISA(select)(high, m * 0.5, m);
     e = ISA(select)(high, e + 1.0, e);
     VF s = (m - 1.0) / (m + 1.0), z = s * s, series = {0};
     for (int k = LOG_TERMS; k > 0; k--) series = z * (series + 1.0 / (2 * k + 1));
-    return e * 0.6931471805599453 + (2.0 * s + (2.0 * s) * series);
+    return e * LN2 + (2.0 * s + (2.0 * s) * series);
 }
 
 /* x log x, 0 at 0 */

@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.model_selection import cross_val_score, train_test_split
 
 from hpcml import counterparts
-from hpcml.data import TableEncoder, read_table, split_target
+from hpcml.data import TableEncoder, read_table
 from hpcml.ensemble import RandomForestClassifier, RandomForestRegressor
 from hpcml.model_selection import GridSearchCV
 
@@ -24,8 +24,7 @@ def numbers():
     table = read_table(path)
     # prices of a night up to 1,000 dollars: a handful of typing errors decides every score otherwise
     table = table[table["price"] <= 1000].head(ROWS)
-    X, y = split_target(table, "price")
-    return X.to_numpy(), np.log(y.to_numpy())
+    return table.drop(columns="price").to_numpy(), np.log(table["price"].to_numpy())
 
 
 def classes():
@@ -33,8 +32,8 @@ def classes():
     path = Path(os.environ.get("HPCML_DATA", ""), "adult.csv")
     if not path.is_file():
         return load_breast_cancer(return_X_y=True)
-    X, y = split_target(read_table(path).head(ROWS), "income")
-    return TableEncoder().fit_transform(X), y.to_numpy()
+    table = read_table(path).head(ROWS)
+    return TableEncoder().fit_transform(table.drop(columns="income")), table["income"].to_numpy()
 
 
 CASES = {

@@ -29,6 +29,9 @@ __all__ = [
 #: Values of the setting ``kernels``.
 KERNELS = ("auto", "cython", "numba", "reference")
 
+#: More threads are a slip, and a process that asks the system for them may be killed.
+MOST_THREADS = 1024
+
 _NOTHING: dict[str, Any] = {"kernels": None, "n_threads": None}
 _process: dict[str, Any] = dict(_NOTHING)  # set_config; every thread sees it
 _context: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("hpcml", default=_NOTHING)
@@ -47,7 +50,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _checked_kernels(value: Any, name: str = "kernels") -> str | None:
-    if value is None or value in KERNELS:
+    if value is None or (isinstance(value, str) and value in KERNELS):
         return value
     raise ValueError(f"{name} must be one of {', '.join(KERNELS)}. Got {value!r} instead.")
 
@@ -59,7 +62,13 @@ def _checked_threads(value: Any, name: str = "n_threads") -> int | None:
         raise TypeError(f"{name} must be an integer of at least 1 or None. Got {value!r} instead.")
     if value < 1:
         raise ValueError(f"{name} must be at least 1. Got {value} instead.")
-    return int(value)
+    return _not_too_many(int(value), name)
+
+
+def _not_too_many(value: int, name: str) -> int:
+    if value > MOST_THREADS:
+        raise ValueError(f"{name} must be at most {MOST_THREADS}. Got {value} instead.")
+    return value
 
 
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +84,7 @@ def _threads_of_environment(name: str) -> int | None:
         return None
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{name} must be a whole number of at least 1. Got {text!r} instead.")
-    return int(text)
+    return _not_too_many(int(text), name)
 
 
 def _openmp_threads() -> int | None:
@@ -219,7 +228,7 @@ def n_threads(n_jobs: int | None = None) -> int:
     Raises
     ------
     ValueError, TypeError
-        If `n_jobs` is 0 or no integer, or an environment variable is no number of threads.
+        If `n_jobs` is 0, above 1024 or no integer, or an environment variable is no number of threads.
 
     Examples
     --------
@@ -235,10 +244,11 @@ def n_threads(n_jobs: int | None = None) -> int:
             raise TypeError(f"n_jobs must be an integer other than 0 or None. Got {n_jobs!r} instead.")
         if n_jobs == 0:
             raise ValueError("n_jobs must be an integer other than 0 or None. Got 0 instead.")
+        n_jobs = _not_too_many(int(n_jobs), "n_jobs")
     if _forked:
         return 1
     if n_jobs is not None:
-        return int(n_jobs) if n_jobs > 0 else max(1, machine.usable_cores()[0] + 1 + int(n_jobs))
+        return n_jobs if n_jobs > 0 else max(1, machine.usable_cores()[0] + 1 + n_jobs)
     budget = _explicit("n_threads") or _threads_of_environment("HPCML_NUM_THREADS")
     if budget is not None:
         return budget

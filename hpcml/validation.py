@@ -71,7 +71,7 @@ class Allowed:
 
 
 def _inside(value: Any, low: float | None, high: float | None, closed: str) -> bool:
-    if np.isnan(value):
+    if value != value:  # NaN; np.isnan takes no integers beyond 64 bits
         return False
     low_ok = low is None or (value >= low if closed in ("left", "both") else value > low)
     return bool(low_ok and (high is None or (value <= high if closed in ("right", "both") else value < high)))

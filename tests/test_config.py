@@ -59,6 +59,8 @@ def test_openmp_share_of_a_worker_is_kept(monkeypatch):
     ("call", "error", "words"),
     [
         (lambda: config.n_threads(0), ValueError, ["n_jobs", "0"]),
+        (lambda: config.n_threads(1025), ValueError, ["n_jobs", "at most 1024", "1025"]),
+        (lambda: hpcml.set_config(n_threads=10**6), ValueError, ["n_threads", "at most 1024", "1000000"]),
         (lambda: config.n_threads(1.5), TypeError, ["n_jobs", "1.5"]),
         (lambda: config.n_threads(True), TypeError, ["n_jobs", "True"]),
         (lambda: hpcml.set_config(n_threads=0), ValueError, ["n_threads", "at least 1", "0"]),

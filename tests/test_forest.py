@@ -266,6 +266,9 @@ BAD = [
     ({"max_bins": 300}, r"\[2, 255\]"),
     ({"criterion": "absolute_error"}, "does not support"),
     ({"monotonic_cst": [0]}, "does not support"),
+    ({"max_samples": np.inf}, "'max_samples' .* must draw at most 2147483647 rows"),
+    ({"max_samples": 2**70}, "'max_samples' .* must draw at most 2147483647 rows"),
+    ({"n_jobs": 2**40}, "n_jobs must be at most 1024"),
     ({"bootstrap": False, "max_samples": 5}, "`max_sample` cannot be set if `bootstrap=False`"),
     ({"bootstrap": False, "oob_score": True}, "Out of bag estimation only available"),
 ]
@@ -276,6 +279,53 @@ def test_bad_parameters_are_named(params, message):
     X, y = table(RandomForestRegressor, n=20)
     with pytest.raises(ValueError, match=message):
         RandomForestRegressor(**params).fit(X, y)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, "1", None])
+def test_weights_of_classes_that_are_no_weights_are_refused(weight):
+    X, y = table(RandomForestClassifier, n=20)
+    with pytest.raises(ValueError, match=r"'class_weight' .* for class 1"):
+        RandomForestClassifier(class_weight={0: 1.0, 1: weight, 2: 1.0}).fit(X, y)
+
+
+def test_weights_whose_sum_overflows_are_refused():
+    X, y = table(RandomForestClassifier, n=20)
+    with pytest.raises(ValueError, match="sum that float64 can hold"):
+        RandomForestClassifier().fit(X, y, sample_weight=np.full(20, 1e308))
+    with pytest.raises(ValueError, match="sum that float64 can hold"):
+        RandomForestClassifier(class_weight=dict.fromkeys(range(3), 1e200)).fit(X, y, np.full(20, 1e200))
+
+
+def test_balanced_classes_may_have_rows_of_weight_zero_alone():
+    X, y = table(RandomForestClassifier, n=60)
+    weight = (y == y[0]).astype(float)
+    forest = RandomForestClassifier(3, class_weight="balanced", random_state=0).fit(X, y, weight)
+    assert (forest.predict(X) == y[0]).all()
+
+
+@pytest.mark.parametrize("name", ["max_features", "max_depth", "max_leaf_nodes"])
+@pytest.mark.parametrize("value", [100, 2**31, 2**70])
+def test_limits_beyond_the_table_are_no_limits(name, value):
+    X, y = table(RandomForestRegressor, n=40)
+    base = RandomForestRegressor(3, random_state=0, max_leaf_nodes=40 if name == "max_leaf_nodes" else None)
+    limited = clone(base).set_params(**{name: value}).fit(X, y)
+    assert np.array_equal(limited._trees.nodes, base.fit(X, y)._trees.nodes)
+
+
+@pytest.mark.parametrize("name", ["min_samples_split", "min_samples_leaf"])
+def test_nodes_of_more_rows_than_an_integer_holds_are_never_split(name):
+    X, y = table(RandomForestRegressor, n=40)
+    forest = RandomForestRegressor(2, random_state=0).set_params(**{name: 2**70}).fit(X, y)
+    assert [tree.get_n_leaves() for tree in forest] == [1, 1]
+
+
+def test_trees_are_not_read_with_the_features_of_another_table():
+    X, y = table(RandomForestRegressor, n=40)
+    forest = RandomForestRegressor(2, warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="features, as in the fits before"):
+        forest.set_params(n_estimators=4).fit(X[:, :1], y)
+    with pytest.raises(ValueError, match="as the trees have"):
+        forest.predict(X[:, :1])
 
 
 def test_unfitted_and_unweighted_forests_say_so():

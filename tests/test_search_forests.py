@@ -14,6 +14,7 @@ from separate_fits import assert_equal_to_separate_fits
 from sklearn import model_selection
 from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
+from sklearn.exceptions import FitFailedWarning
 
 from hpcml import config, counterparts
 from hpcml.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -184,3 +185,18 @@ def test_counterparts(ours, theirs):
     pipe = model_selection.GridSearchCV(kind(max_depth=2), {"max_depth": [1]})
     assert type(counterparts.counterpart(pipe).estimator) is found
     assert type(counterparts.counterpart([("a", kind())])[0][1]) is found
+
+
+def test_candidates_whose_parameters_do_not_go_together_fail_as_separate_fits_do():
+    grid = {"bootstrap": [True, False], "max_samples": [None, 10]}
+    search = GridSearchCV(RandomForestRegressor(3, random_state=0), grid, cv=2)
+    with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
+        search.fit(X, Y)
+    failed = [p["bootstrap"] is False and p["max_samples"] == 10 for p in search.cv_results_["params"]]
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == failed
+
+
+def test_rows_of_a_fold_that_are_no_integers_are_refused():
+    rows = np.arange(120.0)
+    with pytest.raises(ValueError, match="cv must give rows as integers or as a mask"):
+        GridSearchCV(RandomForestRegressor(2), {"max_depth": [1]}, cv=[(rows, rows)]).fit(X, Y)

@@ -6,7 +6,7 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ __all__ = ["Forest"]
 
 #: A bootstrap that a fraction makes smaller than this is suspicious, as in scikit-learn.
 FEW_DRAWS = 10
+#: More draws for a tree are a slip: rows are counted as int32.
+MOST_DRAWS = np.iinfo(np.int32).max
 
 
 class Forest(SharedGrid, TreeModel):
@@ -77,13 +79,7 @@ class Forest(SharedGrid, TreeModel):
         """
         self._check_parameters()
         X, y, weight = self._validated(X, y, sample_weight)
-        if not self.bootstrap and self.max_samples is not None:
-            raise ValueError(
-                "`max_sample` cannot be set if `bootstrap=False`. Either switch to `bootstrap=True` or set "
-                "`max_sample=None`."
-            )
-        if not self.bootstrap and self.oob_score:
-            raise ValueError("Out of bag estimation only available if bootstrap=True")
+        self._check_together(self._parameters())
         kept = self._trees if self.warm_start and self.__sklearn_is_fitted__() else None
         n_kept = 0 if kept is None else len(kept)
         if self.n_estimators < n_kept:
@@ -97,6 +93,11 @@ class Forest(SharedGrid, TreeModel):
             raise ValueError(
                 f"y must have {kept.n_classes} classes, as in the fits before, under warm_start=True. Got "
                 f"{n_classes}."
+            )
+        if kept is not None and self.n_features_in_ != kept.n_features:
+            raise ValueError(
+                f"X must have {kept.n_features} features, as in the fits before, under warm_start=True. Got "
+                f"{self.n_features_in_}."
             )
         self.__dict__.update(prepared.attributes)
         if self.n_estimators == n_kept:
@@ -116,6 +117,15 @@ class Forest(SharedGrid, TreeModel):
             score = self.oob_score if callable(self.oob_score) else None
             self._set_oob_score_and_attributes(X, y, scoring_function=score)
         return self
+
+    def _check_together(self, params: Mapping[str, Any]) -> None:
+        if not params["bootstrap"] and params["max_samples"] is not None:
+            raise ValueError(
+                "`max_sample` cannot be set if `bootstrap=False`. Either switch to `bootstrap=True` or set "
+                "`max_sample=None`."
+            )
+        if not params["bootstrap"] and params["oob_score"]:
+            raise ValueError("Out of bag estimation only available if bootstrap=True")
 
     def _grow(self, growth: Growth, seeds: NDArray[np.uint64]) -> Trees:
         def tell(done: int) -> None:
@@ -156,12 +166,17 @@ class Forest(SharedGrid, TreeModel):
         """Return how many rows the bootstrap draws."""
         if self.max_samples is None:
             return n_samples
-        if isinstance(self.max_samples, numbers.Integral):
-            return int(self.max_samples)
+        words = "number of samples" if weights is None else "total sum of sample weights"
         total = n_samples if weights is None else float(weights.sum())
-        n_draws = max(1, int(self.max_samples * total))
-        if n_draws < max(FEW_DRAWS, math.cbrt(n_samples)):
-            words = "number of samples" if weights is None else "total sum of sample weights"
+        whole = isinstance(self.max_samples, numbers.Integral)
+        asked = self.max_samples if whole else float(self.max_samples) * total
+        if asked > MOST_DRAWS:
+            raise ValueError(
+                f"The 'max_samples' parameter of {type(self).__name__} must draw at most {MOST_DRAWS} rows "
+                f"for a tree. Got {self.max_samples!r} instead, and the {words} is {total:g}."
+            )
+        n_draws = max(1, int(asked))
+        if not whole and n_draws < max(FEW_DRAWS, math.cbrt(n_samples)):
             warnings.warn(
                 f"Using the fractional value max_samples={self.max_samples} when the {words} is {total} "
                 f"results in a low number ({n_draws}) of bootstrap samples. We recommend passing "

@@ -26,6 +26,8 @@ def n_rows(X: Any) -> int:
 def as_rows(indices: Any) -> Any:
     """Return the rows that a splitter names, by index or by mask, as an array of indices."""
     indices = np.asarray(indices)
+    if indices.size and indices.dtype.kind not in "biu":
+        raise ValueError(f"cv must give rows as integers or as a mask of bools. Got {indices.dtype} instead.")
     return np.flatnonzero(indices) if indices.dtype == bool else indices
 
 

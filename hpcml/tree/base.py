@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -78,6 +79,9 @@ class TreeModel(BaseEstimator):
     def _check_parameters(self, values: dict[str, Any] | None = None) -> None:
         check(type(self).__name__, self._parameters() if values is None else values, self._allowed)
 
+    def _check_together(self, params: Mapping[str, Any]) -> None:
+        """Raise if parameters that are each allowed do not go together."""
+
     def _validated(
         self, X: Any, y: Any, sample_weight: Any, **reading: Any
     ) -> tuple[Any, Any, NDArray[np.float64] | None]:
@@ -92,7 +96,13 @@ class TreeModel(BaseEstimator):
 
     def _validated_rows(self, X: Any) -> Any:
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, **_table(X))
+        X = validate_data(self, X, reset=False, **_table(X))
+        if X.shape[1] != self._trees.n_features:
+            raise ValueError(
+                f"X must have {self._trees.n_features} features, as the trees have. Got {X.shape[1]}, as the "
+                "last fit had, which failed: fit again."
+            )
+        return X
 
     # -- what growth needs -----------------------------------------------------------------------------------
 
@@ -158,7 +168,9 @@ class ClassifierPart:
             _check_class_weights(self.class_weight)
             return compute_sample_weight(self.class_weight, y)
         classes = np.unique(y)
-        weights = compute_class_weight("balanced", classes=classes, y=y, sample_weight=sample_weight)
+        with np.errstate(divide="ignore"):  # of classes whose rows all have weight 0
+            weights = compute_class_weight("balanced", classes=classes, y=y, sample_weight=sample_weight)
+        weights[~np.isfinite(weights)] = 0.0
         return weights[np.searchsorted(classes, y)]
 
     def _response(self, name: str, mean: NDArray[np.float64]) -> Any:
@@ -246,16 +258,18 @@ def stop_rule(params: dict[str, Any], n_samples: int) -> StopRule:
     split = _number_of_rows(params["min_samples_split"], n_samples)
     leaf = _number_of_rows(params["min_samples_leaf"], n_samples)
     return StopRule(
-        max_depth=NO_LIMIT if params["max_depth"] is None else int(params["max_depth"]),
+        max_depth=NO_LIMIT if params["max_depth"] is None else min(int(params["max_depth"]), NO_LIMIT),
         min_samples_split=max(2, split, 2 * leaf),
         min_impurity_decrease=float(params["min_impurity_decrease"]),
-        max_leaf_nodes=int(params["max_leaf_nodes"] or 0),
+        max_leaf_nodes=min(int(params["max_leaf_nodes"] or 0), NO_LIMIT),
         ccp_alpha=float(params["ccp_alpha"]),
     )
 
 
 def _number_of_rows(value: Any, n_samples: int) -> int:
-    return int(value) if isinstance(value, numbers.Integral) else math.ceil(value * n_samples)
+    if isinstance(value, numbers.Integral):
+        return min(int(value), NO_LIMIT)
+    return math.ceil(value * n_samples)
 
 
 def _number_of_features(value: Any, n_features: int) -> int:
@@ -315,7 +329,7 @@ def _check_one_output(y: Any) -> None:
 
 def _check_class_weights(class_weight: dict[Any, Any]) -> None:
     for label, weight in class_weight.items():
-        if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
+        if not isinstance(weight, numbers.Real) or not 0 <= float(weight) < math.inf:
             raise ValueError(
                 "The values of the 'class_weight' parameter must be finite numbers of at least 0. "
                 f"Got {weight!r} for class {label!r} instead."

@@ -136,6 +136,7 @@ class SharedGrid:
             changed = {name: getattr(estimator, name) for name in settings}
             self._check_parameters(changed)  # type: ignore[attr-defined]
             merged.append({**base, **changed})
+            self._check_together(merged[-1])  # type: ignore[attr-defined]
         return merged
 
 

@@ -1,5 +1,6 @@
 """The ``hpcml`` command: manuals, info, and the ways in which a command line can be wrong."""
 
+import os
 import re
 import subprocess
 import sys
@@ -86,6 +87,16 @@ def test_info_names_every_kernel_and_part_and_how_to_mend_it(capsys):
         if reason is not None:
             assert parts.PARTS[name].cure.split("&&")[0].strip() in text
     assert "usable cores" in text and "instruction sets" in text
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_output_that_cannot_be_written_is_told_in_one_line():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "hpcml.cli", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("hpcml: the output cannot be written")
+    assert done.stderr.count("\n") == 1
 
 
 def test_module_is_the_command():

@@ -443,3 +443,27 @@ def test_splits_survive(case):
     for (train, test), (train_again, test_again) in zip(splits, again, strict=True):
         np.testing.assert_array_equal(train, train_again)
         np.testing.assert_array_equal(test, test_again)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_devices_and_folders_are_no_journals(tmp_path):
+    with pytest.raises(JournalMismatch, match="journal /dev/full is no regular file"):
+        Journal("/dev/full", {"X": "1"})
+    with pytest.raises(OSError, match="journal .* cannot be opened for writing"):
+        Journal(tmp_path, {"X": "1"})
+
+
+@pytest.mark.parametrize(
+    ("line", "content"), [(1, {"identity": None}), (1, {"drawn": None}), (2, {"test_scores": None})]
+)
+def test_lines_that_lack_something_are_damaged(tmp_path, line, content):
+    path = tmp_path / "search.jsonl"
+    with Journal(path, {"X": "1"}) as journal:
+        journal.begin({})
+        journal.add([{"candidate": 0, "fold": 0, "test_scores": 0.5}])
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    for name in content:
+        del lines[line - 1][name]
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    with pytest.raises(JournalMismatch, match=f"is damaged in line {line}"):
+        Journal(path, {"X": "1"})

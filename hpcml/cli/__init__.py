@@ -65,6 +65,11 @@ def _register() -> None:
 _register()
 
 
+def _drop_output() -> None:
+    """Let Python's last flush of stdout succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
@@ -90,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = " ".join(["hpcml", *(each for each in arguments[:1] if not each.startswith("-"))])
     try:
         status = app(arguments, prog_name="hpcml", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except CommandError as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -98,9 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):  # the reader (head, less) has seen enough; click makes it an exit
+        _drop_output()
         return 0
+    except OSError as error:  # commands tell of their own files themselves
+        _drop_output()
+        print(f"{name}: the output cannot be written ({error.strerror}); send it elsewhere", file=sys.stderr)
+        return WRONG
     except Exception as error:
         # Wrong options: the command-line library's exceptions, told by what they can do, because the class is
         # click's or typer's own, depending on the version.

@@ -9,11 +9,12 @@ import base64
 import fcntl
 import json
 import os
+import stat
 import weakref
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -25,6 +26,9 @@ __all__ = ["FORMAT_VERSION", "Journal", "decode_splits", "encode_splits"]
 FORMAT = "hpcml search journal"
 #: Raised whenever an older hpcml could not read the file.
 FORMAT_VERSION = 1
+
+#: What every record has.
+_RECORD = {"candidate", "fold", "test_scores"}
 
 _open_journals: "weakref.WeakSet[Journal]" = weakref.WeakSet()
 
@@ -83,7 +87,7 @@ class Journal:
         self.drawn: dict[str, Any] | None = None
         self.records: list[Record] = []
         new = not self.path.exists()
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._fd = _opened(self.path)
         _open_journals.add(self)
         try:
             self._lock()
@@ -130,19 +134,24 @@ class Journal:
                         f"journal {self.path} is no journal of a search. Give another file."
                     ) from None
                 if number < len(lines):
-                    raise JournalMismatch(
-                        f"journal {self.path} is damaged in line {number}. "
-                        "Give another journal, or delete this one."
-                    ) from None
+                    self._refuse_damaged(number)
                 good -= len(line) + 1  # written in part, with whatever the disk held behind it
         if torn and not parsed and not _may_begin_header(torn):
             raise JournalMismatch(f"journal {self.path} is no journal of a search. Give another file.")
         if parsed:
             self._check_header(parsed[0])
+            for number, record in enumerate(parsed[1:], start=2):
+                if not isinstance(record, dict) or not record.keys() >= _RECORD:
+                    self._refuse_damaged(number)
             self.drawn, self.records = parsed[0]["drawn"], parsed[1:]
         if good < len(content):
             os.ftruncate(self._fd, good)
             os.fsync(self._fd)
+
+    def _refuse_damaged(self, number: int) -> NoReturn:
+        raise JournalMismatch(
+            f"journal {self.path} is damaged in line {number}. Give another journal, or delete this one."
+        ) from None
 
     def _check_header(self, header: Any) -> None:
         if not isinstance(header, dict) or header.get("format") != FORMAT:
@@ -152,7 +161,9 @@ class Journal:
                 f"journal {self.path} has format version {header.get('format_version')}; "
                 f"this hpcml reads {FORMAT_VERSION}. Give another journal, or delete this one."
             )
-        theirs = header["identity"]
+        drawn, theirs = header.get("drawn"), header.get("identity")
+        if not isinstance(theirs, dict) or not isinstance(drawn, dict):
+            self._refuse_damaged(1)
         names = [*self._identity, *(name for name in theirs if name not in self._identity)]
         other = [name for name in names if theirs.get(name) != self._identity.get(name)]
         if other:
@@ -183,6 +194,19 @@ class Journal:
         while data:
             data = data[os.write(self._fd, data) :]
         os.fsync(self._fd)
+
+
+def _opened(path: Path) -> int:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"journal {path} cannot be opened for writing ({error.strerror}). Give another file."
+        ) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):  # a device may never end
+        os.close(fd)
+        raise JournalMismatch(f"journal {path} is no regular file. Give another file.")
+    return fd
 
 
 def _whole(fd: int) -> bytes:

@@ -179,6 +179,14 @@ def test_missing_values_for_an_estimator_that_takes_none(capsys, rooms):
     assert "Ridge takes no missing values and there are some in gaps: fill them" in says
 
 
+@pytest.mark.parametrize("value", [np.inf, -1e300])
+def test_values_that_no_estimator_takes_are_told_with_their_column(capsys, tmp_path, value):
+    path = tmp_path / "table.csv"
+    pd.DataFrame({"a": [value, *range(9)], "b": range(10)}).to_csv(path, index=False)
+    said = fails(capsys, "search", path, "-t", "b", "-e", "random-forest-regressor")
+    assert "infinite values or values beyond 3.4e38 in a:" in said
+
+
 def test_classes_with_too_few_rows(capsys, tmp_path):
     path = tmp_path / "names.csv"
     pd.DataFrame({"a": range(6), "name": list("aabbcc")}).to_csv(path, index=False)

@@ -137,6 +137,18 @@ def check_missing(estimator: Any, data: Data, name: str) -> None:
     import numpy as np
     from sklearn.utils import get_tags
 
+    from hpcml.counterparts import counterpart_class
+
+    ours = counterpart_class(type(estimator)) is not None  # these read float32
+    with np.errstate(over="ignore"):
+        beyond = np.isinf(data.X.astype(np.float32 if ours else data.X.dtype)).any(axis=0)
+    if beyond.any():
+        columns = [str(each) for each in data.encoder.get_feature_names_out()[beyond]]
+        what = "infinite values or values beyond 3.4e38" if ours else "infinite values"
+        raise CommandError(
+            f"there are {what} in {', '.join(columns[:5])}"
+            f"{' ...' if len(columns) > 5 else ''}: mend or drop these rows or columns"
+        )
     missing = np.isnan(data.X).any(axis=0)
     if missing.any() and not get_tags(estimator).input_tags.allow_nan:
         columns = [str(each) for each in data.encoder.get_feature_names_out()[missing]]

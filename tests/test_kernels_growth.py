@@ -92,7 +92,7 @@ def calls(draw):
     keywords = DEFAULTS | {
         "criterion": criterion,
         "n_classes": n_classes,
-        "max_features": draw(st.integers(1, d)),
+        "max_features": draw(st.integers(1, d + 1)),  # beyond d: all
         "max_depth": draw(st.sampled_from([1, 4, UNLIMITED])),
         "min_samples_split": draw(st.sampled_from([2, 6])),
         "min_samples_leaf": draw(st.sampled_from([1, 1, 3])),

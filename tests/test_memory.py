@@ -36,7 +36,7 @@ CODE = """
 
 @pytest.mark.require("cython")
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
-@pytest.mark.parametrize(("dtype", "refit"), [("float32", "refit"), ("float64", "no refit")])
+@pytest.mark.parametrize(("dtype", "refit"), [("float32", "refit"), ("float64", "refit")])
 def test_a_grid_takes_two_bytes_a_value(dtype, refit):
     command = [sys.executable, "-c", textwrap.dedent(CODE), dtype, refit]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -73,7 +73,7 @@ def grow(
         columns_view = np.ascontiguousarray(np.asarray(binned).T)
         p.columns = &columns_view[0, 0]
     p.n_draws, p.entropy, p.n_classes = n_draws, criterion in ("entropy", "log_loss"), n_classes
-    p.max_features, p.max_depth, p.max_leaf_nodes = max_features, max_depth, max_leaf_nodes
+    p.max_features, p.max_depth, p.max_leaf_nodes = min(max_features, p.d), max_depth, max_leaf_nodes
     p.min_samples_split, p.min_samples_leaf = min_samples_split, min_samples_leaf
     p.min_weight_leaf, p.min_impurity_decrease, p.target_bits = min_weight_leaf, min_impurity_decrease, target_bits
 

@@ -25,6 +25,8 @@ from hpcml.validation import Allowed, UnsupportedError
 
 __all__ = ["ClassifierPart", "RegressorPart", "TreeModel"]
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -82,14 +84,19 @@ class TreeModel(BaseEstimator):
     def _check_together(self, params: Mapping[str, Any]) -> None:
         """Raise if parameters that are each allowed do not go together."""
 
-    def _validated(
-        self, X: Any, y: Any, sample_weight: Any, **reading: Any
-    ) -> tuple[Any, Any, NDArray[np.float64] | None]:
-        """Return the training table as float32 C-order array or CSR, a 1-D target, and the weights."""
+    def _validated(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, NDArray[np.float64] | None]:
+        """Return the training table, a 1-D target, and the weights.
+
+        A numeric array stays as it is, and is read by blocks; any other table becomes a float32 array or CSR.
+        """
         if sparse.issparse(y):
             raise UnsupportedError("sparse multilabel-indicator for y is not supported.")
         _check_one_output(y)
-        X, y = validate_data(self, X, y, y_numeric=self._numeric_target, **{**_table(X), **reading})
+        reading = _table(X)
+        if isinstance(X, np.ndarray) and X.dtype.kind in "fiu":
+            reading |= {"dtype": X.dtype, "order": None}
+        X, y = validate_data(self, X, y, y_numeric=self._numeric_target, **reading)
+        _check_fits_float32(X)
         if not self._numeric_target:
             check_classification_targets(y)
         return X, y, checked_weights(sample_weight, X.shape[0])
@@ -316,6 +323,13 @@ def _table(X: Any) -> dict[str, Any]:
     """Return how `validate_data` is to read a table."""
     finite = True if sparse.issparse(X) else "allow-nan"
     return {"accept_sparse": "csr", "dtype": np.float32, "order": "C", "ensure_all_finite": finite}
+
+
+def _check_fits_float32(X: Any) -> None:
+    if X.dtype.kind == "f" and X.dtype.itemsize > 4:
+        largest = max(abs(float(np.fmax.reduce(X, axis=None))), abs(float(np.fmin.reduce(X, axis=None))))
+        if largest > FLOAT32_MAX:
+            raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
 
 
 def _check_one_output(y: Any) -> None:

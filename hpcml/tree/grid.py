@@ -15,7 +15,7 @@ from hpcml.protocol import Batch
 from hpcml.training.forest import Growth
 from hpcml.training.forest_grid import Asked, means, plan
 from hpcml.training.trees import NO_LIMIT, StopRule
-from hpcml.tree.base import Cut, checked_weights, stop_rule
+from hpcml.tree.base import Cut, stop_rule
 
 __all__ = ["Prepared", "SharedGrid"]
 
@@ -26,8 +26,6 @@ _BEST_FIRST = ("max_leaf_nodes",)  # ... this one of best-first growth
 
 #: What the whole table tells every fit of it.
 _NAMES = ("n_features_in_", "feature_names_in_")
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass
@@ -109,8 +107,7 @@ class SharedGrid:
         ):
             groups.setdefault(asked.key, {})[i] = params
         table = type(self)(**next(iter(merged), {}))
-        X, y = _whole_table(table, X, y)
-        weights = checked_weights(weights, X.shape[0])
+        X, y, weights = table._validated(X, y, weights)  # type: ignore[attr-defined]
         names = {name: vars(table)[name] for name in _NAMES if name in vars(table)}
         for group in groups.values():
             for j, (train, test) in folds.items():
@@ -180,19 +177,6 @@ def _hashable(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float, np.generic)):
         return type(value).__name__, value
     return joblib.hash(value)
-
-
-def _whole_table(estimator: Any, X: Any, y: Any) -> tuple[Any, Any]:
-    """Check the whole table as `fit` does; a numeric array stays as it is, and is read by blocks."""
-    if not (isinstance(X, np.ndarray) and X.dtype.kind in "fiu"):
-        X, y, _ = estimator._validated(X, y, None)
-        return X, y
-    X, y, _ = estimator._validated(X, y, None, dtype=X.dtype, order=None)
-    if X.dtype.kind == "f" and X.dtype.itemsize > 4:
-        largest = max(abs(float(np.fmax.reduce(X, axis=None))), abs(float(np.fmin.reduce(X, axis=None))))
-        if largest > FLOAT32_MAX:
-            raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
-    return X, y
 
 
 def _fit_group(

@@ -181,7 +181,7 @@ class Growth:
             n_draws,
             criterion=split.criterion,
             n_classes=split.n_classes,
-            max_features=split.max_features,
+            max_features=min(split.max_features, bins.binned.shape[1]),
             max_depth=rule.max_depth,
             min_samples_split=rule.min_samples_split,
             min_samples_leaf=split.min_samples_leaf,

@@ -109,7 +109,7 @@ GRID = {"max_depth": [2, 5, 10], "n_estimators": [20, 50, 100]}
 FOREST_GRID = Grid(Forest("regressor", 100, 10, "all"), GRID, 3)
 CLASSIFIER = Fit(Forest("classifier", 50, 12, "sqrt"))
 
-# Half the vector width halves what vectors gain: the issue sets its own target for it.
+# Half the vector width halves what vectors gain: it has a target of its own.
 AVX2 = os.environ.get("HPCML_ISA") == "avx2"
 
 

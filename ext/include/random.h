@@ -1,4 +1,4 @@
-/* Counter-based random numbers; the definition is hpcml/kernels/reference/random.py. */
+/* Counter-based random numbers; the definition is hpcml/kernels/random.py. */
 #ifndef HPCML_RANDOM_H
 #define HPCML_RANDOM_H
 

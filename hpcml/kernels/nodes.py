@@ -24,3 +24,5 @@ LEAF = -1  # child of a leaf
 UNDEFINED = -2  # feature and threshold of a leaf, as in scikit-learn
 
 MAX_CODES = 256  # uint8 codes of a feature: at most 255 bins and one for missing values
+
+EPSILON = np.finfo(np.float64).eps  # scikit-learn's: an impurity at most this counts as 0

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import config
-from hpcml.kernels import lookup
-from hpcml.kernels.reference import random
+from hpcml.kernels import lookup, random
 from hpcml.training.bins import Bins, bin_table
 from hpcml.training.prediction import leaves
 from hpcml.training.trees import StopRule, Trees

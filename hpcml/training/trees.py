@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.kernels.nodes import LEAF, UNDEFINED
-from hpcml.kernels.reference.growth import EPSILON
+from hpcml.kernels.nodes import EPSILON, LEAF, UNDEFINED
 from hpcml.training.pruning import pruned
 
 __all__ = ["NO_LIMIT", "StopRule", "Trees"]

@@ -9,10 +9,9 @@ import math
 
 import numpy as np
 
-from hpcml.kernels.nodes import LEAF, NODE_DTYPE, UNDEFINED
-from hpcml.kernels.reference import random
+from hpcml.kernels import random
+from hpcml.kernels.nodes import EPSILON, LEAF, NODE_DTYPE, UNDEFINED
 
-EPSILON = np.finfo(np.float64).eps  # scikit-learn's: an impurity at most this counts as 0
 EXACT_BITS = 51  # integers below 2**51 and sums rounded up to 2**52 are exact in float64
 WORD_BITS = 64
 LOG_TERMS = 11  # of the series of log: the next one is below 2**-60

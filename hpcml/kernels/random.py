@@ -3,7 +3,10 @@
 The generator is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) read at a position instead of in sequence.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 BOOTSTRAP = 1  # counter of the key that draws the rows of a tree
@@ -12,7 +15,7 @@ LEFT = 1 << 40  # counters of the keys of a node's children: beyond any feature 
 RIGHT = LEFT + 1
 
 
-def hash_at(key, counter):
+def hash_at(key: Any, counter: ArrayLike) -> Any:
     """Return the 64-bit numbers at positions ``counter`` of the stream ``key``."""
     with np.errstate(over="ignore"):
         z = np.uint64(key) + (np.asarray(counter, dtype=np.uint64) + np.uint64(1)) * GOLDEN
@@ -21,12 +24,14 @@ def hash_at(key, counter):
         return z ^ (z >> np.uint64(31))
 
 
-def uniform_at(key, counter):
+def uniform_at(key: Any, counter: ArrayLike) -> Any:
     """Return float64 numbers in [0, 1) at positions ``counter`` of the stream ``key``."""
     return (hash_at(key, counter) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def bootstrap_indices(seed, n_samples, n_draws, cumulative_weights=None):
+def bootstrap_indices(
+    seed: Any, n_samples: int, n_draws: int, cumulative_weights: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
     """Draw ``n_draws`` of ``n_samples`` rows with replacement, proportionally to their weights if given."""
     u = uniform_at(hash_at(seed, BOOTSTRAP), np.arange(n_draws))
     if cumulative_weights is None:
@@ -36,7 +41,7 @@ def bootstrap_indices(seed, n_samples, n_draws, cumulative_weights=None):
     return np.minimum(drawn, np.searchsorted(cumulative_weights, cumulative_weights[-1], side="left"))
 
 
-def feature_order(node_key, n_features):
+def feature_order(node_key: Any, n_features: int) -> NDArray[np.int64]:
     """Return the random order in which a node looks at the features (Fisher-Yates)."""
     order = np.arange(n_features)
     u = uniform_at(node_key, np.arange(n_features))

@@ -17,13 +17,26 @@ from typing import TYPE_CHECKING, Any
 from hpcml.config import config_context, get_config, set_config
 
 if TYPE_CHECKING:
-    from hpcml import cli, config, data, ensemble, errors, kernels, machine, model_selection, protocol, tree
+    from hpcml import (
+        cli,
+        communicators,
+        config,
+        data,
+        ensemble,
+        errors,
+        kernels,
+        machine,
+        model_selection,
+        protocol,
+        tree,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
     "cli",
+    "communicators",
     "config",
     "config_context",
     "data",

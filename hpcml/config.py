@@ -1,13 +1,15 @@
 """Settings: what an argument did not say, the context does, then the process, then the environment.
 
-Two dials: ``kernels`` (which implementation computes) and ``n_threads`` (the thread budget). Each is taken
-from the innermost `config_context`, else from `set_config`, else from ``HPCML_KERNELS`` or
-``HPCML_NUM_THREADS``, else it is automatic. The environment is read when a setting is used, and never
-written.
+The dials: ``kernels`` (which implementation computes), ``n_threads`` (the thread budget), ``communicator``
+(who shares the rows) and ``n_workers`` (how many processes). Each is taken from the innermost
+`config_context`, else from `set_config`, else from ``HPCML_KERNELS``, ``HPCML_NUM_THREADS``,
+``HPCML_COMMUNICATOR`` or ``HPCML_NUM_WORKERS``, else it is automatic. The environment is read when a setting
+is used, and never written.
 """
 
 import contextlib
 import contextvars
+import multiprocessing
 import numbers
 import os
 from collections.abc import Iterator, Mapping
@@ -16,11 +18,14 @@ from typing import Any
 from hpcml import machine
 
 __all__ = [
+    "COMMUNICATORS",
     "KERNELS",
+    "communicator",
     "config_context",
     "get_config",
     "kernels",
     "n_threads",
+    "n_workers",
     "restored",
     "set_config",
     "snapshot",
@@ -29,10 +34,13 @@ __all__ = [
 #: Values of the setting ``kernels``.
 KERNELS = ("auto", "cython", "numba", "reference")
 
+#: Values of the setting ``communicator``.
+COMMUNICATORS = ("serial", "processes", "mpi")
+
 #: More threads are a slip, and a process that asks the system for them may be killed.
 MOST_THREADS = 1024
 
-_NOTHING: dict[str, Any] = {"kernels": None, "n_threads": None}
+_NOTHING: dict[str, Any] = dict.fromkeys(("kernels", "n_threads", "communicator", "n_workers"))
 _process: dict[str, Any] = dict(_NOTHING)  # set_config; every thread sees it
 _context: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("hpcml", default=_NOTHING)
 _forked = False
@@ -55,7 +63,13 @@ def _checked_kernels(value: Any, name: str = "kernels") -> str | None:
     raise ValueError(f"{name} must be one of {', '.join(KERNELS)}. Got {value!r} instead.")
 
 
-def _checked_threads(value: Any, name: str = "n_threads") -> int | None:
+def _checked_communicator(value: Any, name: str = "communicator") -> str | None:
+    if value is None or (isinstance(value, str) and value in COMMUNICATORS):
+        return value
+    raise ValueError(f"{name} must be one of {', '.join(COMMUNICATORS)}. Got {value!r} instead.")
+
+
+def _checked_number(value: Any, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -74,11 +88,13 @@ def _not_too_many(value: int, name: str) -> int:
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kernels": _checked_kernels(settings.get("kernels")),
-        "n_threads": _checked_threads(settings.get("n_threads")),
+        "n_threads": _checked_number(settings.get("n_threads"), "n_threads"),
+        "communicator": _checked_communicator(settings.get("communicator")),
+        "n_workers": _checked_number(settings.get("n_workers"), "n_workers"),
     }
 
 
-def _threads_of_environment(name: str) -> int | None:
+def _number_of_environment(name: str) -> int | None:
     text = os.environ.get(name, "").strip()
     if not text:
         return None
@@ -101,7 +117,13 @@ def _explicit(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def config_context(*, kernels: str | None = None, n_threads: int | None = None) -> Iterator[None]:
+def config_context(
+    *,
+    kernels: str | None = None,
+    n_threads: int | None = None,
+    communicator: str | None = None,
+    n_workers: int | None = None,
+) -> Iterator[None]:
     """Change settings inside a ``with`` block, for the code that this thread or task runs in it.
 
     Parameters
@@ -110,7 +132,14 @@ def config_context(*, kernels: str | None = None, n_threads: int | None = None) 
         Which implementation computes; 'auto' takes the fastest that is available. None leaves the setting
         alone.
     n_threads : int, optional
-        Thread budget of estimators whose ``n_jobs`` is None. None leaves the setting alone.
+        Thread budget of estimators whose ``n_jobs`` is None; of every worker or rank under ``processes`` and
+        ``mpi``. None leaves the setting alone.
+    communicator : {'serial', 'processes', 'mpi'}, optional
+        Who shares the rows of a fit: this process alone, worker processes of this machine, or the ranks of
+        the MPI job, each of which gives its own rows to ``fit``. None leaves the setting alone.
+    n_workers : int, optional
+        Worker processes under ``processes``; by default one for each usable core. None leaves the setting
+        alone.
 
     Raises
     ------
@@ -129,7 +158,9 @@ def config_context(*, kernels: str | None = None, n_threads: int | None = None) 
     ...     hpcml.get_config()["kernels"]
     'reference'
     """
-    new = _checked({"kernels": kernels, "n_threads": n_threads})
+    new = _checked(
+        {"kernels": kernels, "n_threads": n_threads, "communicator": communicator, "n_workers": n_workers}
+    )
     outer = _context.get()
     token = _context.set({name: outer[name] if value is None else value for name, value in new.items()})
     try:
@@ -144,7 +175,7 @@ def set_config(**settings: Any) -> None:
     Parameters
     ----------
     **settings
-        ``kernels`` and ``n_threads`` as in `config_context`. None gives a setting back to the environment;
+        As in `config_context`. None gives a setting back to the environment;
         one that is not named stays as it is.
 
     Raises
@@ -173,15 +204,20 @@ def get_config() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``kernels`` : str, ``n_threads`` : int.
+        ``kernels`` : str, ``n_threads`` : int, ``communicator`` : str, ``n_workers`` : int.
 
     Examples
     --------
     >>> import hpcml
     >>> sorted(hpcml.get_config())
-    ['kernels', 'n_threads']
+    ['communicator', 'kernels', 'n_threads', 'n_workers']
     """
-    return {"kernels": kernels(), "n_threads": n_threads()}
+    return {
+        "kernels": kernels(),
+        "n_threads": n_threads(),
+        "communicator": communicator(),
+        "n_workers": n_workers(),
+    }
 
 
 def kernels() -> str:
@@ -208,6 +244,59 @@ def kernels() -> str:
     if value is None:
         value = _checked_kernels(os.environ.get("HPCML_KERNELS", "").strip() or None, "HPCML_KERNELS")
     return value or "auto"
+
+
+def communicator() -> str:
+    """Return who shares the rows of a fit: context, process, ``HPCML_COMMUNICATOR``, else 'serial'.
+
+    Inside a worker process of joblib or `multiprocessing` the environment is not read: a task computes alone.
+
+    Returns
+    -------
+    str
+        One of `COMMUNICATORS`.
+
+    Raises
+    ------
+    ValueError
+        If ``HPCML_COMMUNICATOR`` holds anything else.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.config_context(communicator="serial"):
+    ...     config.communicator()
+    'serial'
+    """
+    value = _explicit("communicator")
+    if value is None and multiprocessing.parent_process() is None:
+        text = os.environ.get("HPCML_COMMUNICATOR", "").strip()
+        value = _checked_communicator(text or None, "HPCML_COMMUNICATOR")
+    return value or "serial"
+
+
+def n_workers() -> int:
+    """Return how many worker processes share the rows under ``communicator="processes"``.
+
+    Returns
+    -------
+    int
+        Context, process, ``HPCML_NUM_WORKERS``, else the usable cores.
+
+    Raises
+    ------
+    ValueError
+        If ``HPCML_NUM_WORKERS`` is no number of processes.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.config_context(n_workers=3):
+    ...     config.n_workers()
+    3
+    """
+    value = _explicit("n_workers") or _number_of_environment("HPCML_NUM_WORKERS")
+    return value or machine.usable_cores()[0]
 
 
 def n_threads(n_jobs: int | None = None) -> int:
@@ -249,7 +338,7 @@ def n_threads(n_jobs: int | None = None) -> int:
         return 1
     if n_jobs is not None:
         return n_jobs if n_jobs > 0 else max(1, machine.usable_cores()[0] + 1 + n_jobs)
-    budget = _explicit("n_threads") or _threads_of_environment("HPCML_NUM_THREADS")
+    budget = _explicit("n_threads") or _number_of_environment("HPCML_NUM_THREADS")
     if budget is not None:
         return budget
     cores, _ = machine.usable_cores()
@@ -264,7 +353,7 @@ def snapshot() -> dict[str, Any]:
     dict
         Picklable. ``kernels`` with the environment resolved, because a worker may have been started with
         another one; ``n_threads`` only if it was set by code, because a worker has its own share of the
-        cores.
+        cores; the communicator is 'serial', because a task computes alone.
 
     Examples
     --------
@@ -275,7 +364,12 @@ def snapshot() -> dict[str, Any]:
     ...     config.kernels(), config.n_threads()
     ('reference', 2)
     """
-    return {"kernels": kernels(), "n_threads": _explicit("n_threads")}
+    return {
+        "kernels": kernels(),
+        "n_threads": _explicit("n_threads"),
+        "communicator": "serial",
+        "n_workers": None,
+    }
 
 
 @contextlib.contextmanager

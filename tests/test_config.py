@@ -115,7 +115,13 @@ def test_context_is_of_this_thread_and_snapshot_carries_it():
 def test_snapshot_resolves_the_environment_but_leaves_cores_to_the_worker(monkeypatch):
     monkeypatch.setenv("HPCML_KERNELS", "reference")
     monkeypatch.setenv("HPCML_NUM_THREADS", "3")
-    assert config.snapshot() == {"kernels": "reference", "n_threads": None}
+    monkeypatch.setenv("HPCML_COMMUNICATOR", "processes")
+    assert config.snapshot() == {
+        "kernels": "reference",
+        "n_threads": None,
+        "communicator": "serial",
+        "n_workers": None,
+    }
 
 
 def test_restored_replaces_what_is_in_force():

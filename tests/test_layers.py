@@ -11,10 +11,10 @@ import hpcml
 PACKAGE = Path(hpcml.__file__).parent
 REPOSITORY = PACKAGE.parent
 
-BOTTOM = "config errors machine parts protocol progress counterparts data validation".split()
+BOTTOM = "config errors machine parts protocol progress counterparts data validation blas".split()
 ESTIMATORS = (
-    "cluster mixture linear_model svm tree ensemble decomposition feature_selection neural_network "
-    "recommendation"
+    "cluster mixture linear_model svm preprocessing tree ensemble decomposition feature_selection "
+    "neural_network recommendation"
 ).split()
 
 #: What each layer may import beside itself; `None` is `hpcml/__init__.py`.
@@ -24,7 +24,7 @@ ALLOWED = {
     "kernels": {"bottom"},
     "communicators": {"bottom", "kernels"},
     "training": {"bottom", "kernels", "communicators"},
-    "estimators": {"bottom", "kernels", "training", None},
+    "estimators": {"bottom", "kernels", "communicators", "training", None},
     "model_selection": {"bottom", None},
     "joblib_backends": {"bottom"},
     "scaling": {None, "bottom", "estimators", "model_selection"},

@@ -40,7 +40,8 @@ def test_every_implementation_is_found_and_takes_the_contract_s_arguments(name, 
         kernel = kernels.lookup(name)
     assert kernel.__name__ == name
     assert kernel.__module__ == f"hpcml.kernels.{implementation}.{contract.KERNELS[name].module}"
-    assert list(inspect.signature(kernel).parameters) == [a.name for a in contract.KERNELS[name].arguments]
+    expected = [a.name for a in contract.KERNELS[name].call_arguments]
+    assert list(inspect.signature(kernel).parameters) == expected
 
 
 @pytest.mark.parametrize("name", list(contract.KERNELS))
@@ -142,11 +143,11 @@ def test_contract_binds_dimensions_across_arguments():
 @pytest.mark.parametrize("kernel", contract.KERNELS.values(), ids=list(contract.KERNELS))
 def test_contract_is_whole(kernel):
     assert kernel.kind in contract.KINDS
-    assert kernel.arguments[-1].name == "n_threads"
+    assert kernel.call_arguments[-1].name == "n_threads"
     assert set(kernel.declined) < set(registry.IMPLEMENTATIONS)
     page = contract.markdown()
     assert f"## `{kernel.name}`" in page
-    for each in (*kernel.arguments, *kernel.results):
+    for each in (*kernel.call_arguments, *kernel.results):
         assert f"| `{each.name}` |" in page
         assert each.meaning in page
 

@@ -1,18 +1,21 @@
 """What every kernel takes and returns: shape, dtype, contiguity and IN/OUT of each argument, said once.
 
-The page of the documentation, ``hpcml info`` and the checks of the tests are made from these tables.
-Dimensions are letters: ``n`` rows, ``d`` features, ``T`` trees, ``N`` nodes of all trees, ``K`` values a
-node; the same letter means the same number in one call.
+The page of the documentation, ``hpcml info`` and the checks of the tests are made from the tables in
+``declared/``. Dimensions are letters: ``n`` rows, ``d`` features, ``T`` trees, ``N`` nodes of all trees,
+``K`` values a node; the same letter means the same number in one call.
 """
 
+import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from hpcml.kernels.nodes import MAX_CODES, NODE_DTYPE
+from hpcml.kernels.csr import CSR
+from hpcml.kernels.declared import DECLARED
+from hpcml.kernels.nodes import NODE_DTYPE
+from hpcml.kernels.terms import KINDS, Array, Dimension, Kernel, Result, Scalar
 
 __all__ = [
     "KERNELS",
@@ -24,67 +27,8 @@ __all__ = [
     "check_call",
     "check_result",
     "markdown",
+    "statistic_shapes",
 ]
-
-#: Kinds of kernels, and what each hands back.
-KINDS = {
-    "reduce": "one statistic per shard, combined in a fixed binary tree",
-    "rows": "one output per row",
-    "grow": "whole trees, from local rows",
-}
-
-Dimension = int | str
-
-
-@dataclass(frozen=True)
-class Array:
-    """An array argument; kernels read it (IN) and never write to it. `optional` allows None."""
-
-    name: str
-    dtype: str
-    shape: tuple[Dimension, ...]
-    meaning: str
-    optional: bool = False
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """A number, a truth value or a word; `low` and `high` bound a number, `choices` lists words."""
-
-    name: str
-    type: str
-    meaning: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    keyword: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """An array that is returned."""
-
-    name: str
-    dtype: str
-    shape: tuple[Dimension, ...]
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One kernel: its kind, the module that holds it in every implementation, arguments and results.
-
-    `declined` maps an implementation that does without this kernel by design to the reason.
-    """
-
-    name: str
-    kind: str
-    module: str
-    summary: str
-    arguments: tuple[Array | Scalar, ...]
-    results: tuple[Result, ...]
-    declined: Mapping[str, str] = field(default_factory=dict)
-
 
 _DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype(np.float32),
@@ -95,131 +39,11 @@ _DTYPES: dict[str, np.dtype] = {
     "uint64": np.dtype(np.uint64),
     "NODE_DTYPE": NODE_DTYPE,
 }
+_FLOATING = (np.dtype(np.float32), np.dtype(np.float64))
 _TYPES: dict[str, type] = {"int": numbers.Integral, "float": numbers.Real, "str": str}
 
-_ROWS = Array("X", "float32", ("n", "d"), "the table; NaN is a missing value")
-_UPPER = Array("upper", "float32", ("d", MAX_CODES), "largest training value of every bin")
-_LOWER = Array("lower", "float32", ("d", MAX_CODES), "smallest training value of every bin")
-_N_BINS = Array("n_bins", "int32", ("d",), "number of bins of every feature, without that of missing values")
-_NODES = Array("nodes", "NODE_DTYPE", ("N",), "the nodes of all trees, tree after tree")
-_OFFSETS = Array("offsets", "int64", ("T+1",), "first node of every tree, then N")
-_THREADS = Scalar("n_threads", "int", "threads to use; the result does not depend on it", low=1)
-
-_DECLARED = (
-    Kernel(
-        "find_bins",
-        "reduce",
-        "binning",
-        "Find for every feature at most `max_bins` bins of about equally many rows.",
-        (
-            _ROWS,
-            Scalar("max_bins", "int", "most bins of a feature", low=2, high=MAX_CODES - 1),
-            _THREADS,
-        ),
-        (
-            Result("lower", "float32", ("d", MAX_CODES), "smallest value of every bin; NaN beyond the last"),
-            Result("upper", "float32", ("d", MAX_CODES), "largest value of every bin; NaN beyond the last"),
-            Result("n_bins", "int32", ("d",), "number of bins; 0 for a feature without values"),
-        ),
-    ),
-    Kernel(
-        "apply_bins",
-        "rows",
-        "binning",
-        "Replace every value by the number of its bin: that of the bins wholly below it; NaN by `n_bins`.",
-        (_ROWS, _UPPER, _N_BINS, _THREADS),
-        (Result("binned", "uint8", ("n", "d"), "number of the bin of every value"),),
-    ),
-    Kernel(
-        "grow",
-        "grow",
-        "growth",
-        "Grow one tree for every seed, on the rows of a bootstrap or on all.",
-        (
-            Array("binned", "uint8", ("n", "d"), "bins of the training rows"),
-            _LOWER,
-            _UPPER,
-            _N_BINS,
-            Array("y", "float64", ("n",), "target; for classes their numbers from 0"),
-            Array(
-                "weights",
-                "float64",
-                ("m", "n"),
-                "weights of the rows, tree t takes row t mod m; rows of weight 0 are left out; None: all 1",
-                optional=True,
-            ),
-            Array(
-                "cumulative_weights",
-                "float64",
-                ("n",),
-                "running sum of the weights by which the bootstrap draws; None: all rows alike",
-                optional=True,
-            ),
-            Array("seeds", "uint64", ("T",), "seed of every tree"),
-            Scalar("n_draws", "int", "rows that the bootstrap draws for a tree; 0: no bootstrap", low=0),
-            Scalar(
-                "criterion",
-                "str",
-                "what a split improves",
-                choices=("gini", "entropy", "log_loss", "squared_error"),
-                keyword=True,
-            ),
-            Scalar("n_classes", "int", "number of classes; 0: regression", low=0, keyword=True),
-            Scalar("max_features", "int", "features that a node looks at", low=1, keyword=True),
-            Scalar("max_depth", "int", "deepest level of a leaf; the root is at 0", low=0, keyword=True),
-            Scalar("min_samples_split", "int", "fewest rows of a node that splits", low=2, keyword=True),
-            Scalar("min_samples_leaf", "int", "fewest rows of a leaf", low=1, keyword=True),
-            Scalar("min_weight_leaf", "float", "least weight of a leaf", low=0, keyword=True),
-            Scalar(
-                "max_leaf_nodes", "int", "most leaves, grown best first; 0: depth first", low=0, keyword=True
-            ),
-            Scalar("min_impurity_decrease", "float", "least improvement of a split", low=0, keyword=True),
-            Scalar(
-                "target_bits",
-                "int",
-                "fewest bits a unit of weight for the fixed-point target",
-                low=0,
-                keyword=True,
-            ),
-            _THREADS,
-        ),
-        (
-            Result("nodes", "NODE_DTYPE", ("N",), "the nodes of all trees, tree after tree, the root first"),
-            Result("values", "float64", ("N", "K"), "mean of the target, or share of every class"),
-            Result("offsets", "int64", ("T+1",), "first node of every tree, then N"),
-        ),
-        {"numba": "growth is one C body for every instruction set; numba would be a second design of it"},
-    ),
-    Kernel(
-        "predict_leaves",
-        "rows",
-        "prediction",
-        "Find the leaf of every row in every tree.",
-        (_ROWS, _NODES, _OFFSETS, _THREADS),
-        (
-            Result(
-                "leaves", "int32", ("n", "T"), "number of the leaf, counted from the first node of its tree"
-            ),
-        ),
-    ),
-    Kernel(
-        "predict_values",
-        "rows",
-        "prediction",
-        "Add up the values of every row's leaves, in the order of the trees.",
-        (
-            _ROWS,
-            _NODES,
-            Array("values", "float64", ("N", "K"), "value of every node: mean, or share of every class"),
-            _OFFSETS,
-            _THREADS,
-        ),
-        (Result("total", "float64", ("n", "K"), "sum over the trees"),),
-    ),
-)
-
 #: The kernels by name.
-KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in _DECLARED}
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in DECLARED}
 
 
 # -- checks ------------------------------------------------------------------------------------------------
@@ -262,15 +86,22 @@ def check_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None 
     kernel = KERNELS[name]
     given = _bind(kernel, args, dict(kwargs or {}))
     dimensions: dict[str, int] = {}
-    for argument in kernel.arguments:
+    floating: dict[str, np.dtype] = {}
+    for argument in kernel.call_arguments:
         if argument.name not in given:
             continue
-        value = given[argument.name]
-        if isinstance(argument, Array):
-            if not (value is None and argument.optional):
-                _check_array(f"{name}: {argument.name}", value, argument.dtype, argument.shape, dimensions)
-        else:
-            _check_scalar(f"{name}: {argument.name}", value, argument)
+        value, label = given[argument.name], f"{name}: {argument.name}"
+        if isinstance(argument, Scalar):
+            _check_scalar(label, value, argument)
+        elif isinstance(value, CSR) and argument.sparse:
+            _check_array(f"{label}.data", value.data, argument.dtype, ("nnz",), {}, floating)
+            _check_array(f"{label}.indices", value.indices, "int32", ("nnz",), {}, floating)
+            _check_array(f"{label}.indptr", value.indptr, "int64", ("n+1",), dimensions, floating)
+            dimensions.setdefault("d", value.shape[1])
+        elif not (value is None and argument.optional):
+            _check_array(label, value, argument.dtype, argument.shape, dimensions, floating)
+            if argument.inout and not value.flags.writeable:
+                raise TypeError(f"{label} must be writeable.")
     return dimensions
 
 
@@ -297,23 +128,67 @@ def check_result(name: str, result: Any, dimensions: dict[str, int]) -> None:
     >>> from hpcml.kernels import contract
     >>> contract.check_result("apply_bins", np.zeros((5, 2), dtype=np.uint8), {"n": 5, "d": 2})
     """
-    results = KERNELS[name].results
+    results = KERNELS[name].call_results
     values = result if isinstance(result, tuple) else (result,)
     if len(values) != len(results):
         raise TypeError(f"{name} must return {len(results)} arrays. Got {len(values)} instead.")
     dimensions = dict(dimensions)
     for expected, value in zip(results, values, strict=True):
-        _check_array(f"{name}: {expected.name}", value, expected.dtype, expected.shape, dimensions)
+        _check_array(f"{name}: {expected.name}", value, expected.dtype, expected.shape, dimensions, {})
+
+
+def statistic_shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parts of a reduce kernel's statistic.
+
+    Parameters
+    ----------
+    name : str
+        Name of a kernel of the kind "reduce".
+    arguments : mapping
+        The arguments of a shard, by name.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        In the order in which the parts lie in a row of ``statistics``.
+
+    Examples
+    --------
+    >>> from hpcml.kernels import contract
+    >>> import numpy as np
+    >>> contract.statistic_shapes("moments", {"X": np.zeros((9, 3)), "centers": np.zeros(3)})["sums"]
+    (3,)
+    """
+    kernel = KERNELS[name]
+    sizes: dict[str, int] = {}
+    for argument in kernel.arguments:
+        value = arguments.get(argument.name)
+        if isinstance(argument, Array) and value is not None:
+            for symbol, length in zip(argument.shape, value.shape, strict=False):
+                if isinstance(symbol, str):
+                    letter, _, more = symbol.partition("+")
+                    sizes.setdefault(letter, length - int(more or 0))
+        elif isinstance(argument, Scalar) and argument.type == "int" and value is not None:
+            sizes.setdefault(argument.name, int(value))
+    return {part.name: tuple(_length(symbol, sizes) for symbol in part.shape) for part in kernel.results}
+
+
+def _length(symbol: Dimension, sizes: Mapping[str, int]) -> int:
+    """Return a dimension such as 3, "d", "d+1", "n_classes" or "k*d"."""
+    if isinstance(symbol, int):
+        return symbol
+    name, _, more = symbol.partition("+")
+    return math.prod(sizes[factor] for factor in name.split("*")) + int(more or 0)
 
 
 def _bind(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    positional = [a.name for a in kernel.arguments if not (isinstance(a, Scalar) and a.keyword)]
+    positional = [a.name for a in kernel.call_arguments if not (isinstance(a, Scalar) and a.keyword)]
     if len(args) > len(positional):
         raise TypeError(
             f"{kernel.name} takes {len(positional)} positional arguments. Got {len(args)} instead."
         )
     given = dict(zip(positional, args, strict=False)) | kwargs
-    names = [a.name for a in kernel.arguments]
+    names = [a.name for a in kernel.call_arguments]
     missing = [n for n in names if n not in given and n != "n_threads"]
     unknown = [n for n in given if n not in names]
     if missing or unknown or len(given) != len(args) + len(kwargs):
@@ -322,12 +197,21 @@ def _bind(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[s
 
 
 def _check_array(
-    label: str, value: Any, dtype: str, shape: tuple[Dimension, ...], dimensions: dict[str, int]
+    label: str,
+    value: Any,
+    dtype: str,
+    shape: tuple[Dimension, ...],
+    dimensions: dict[str, int],
+    floating: dict[str, np.dtype],
 ) -> None:
+    """Check one array; `dimensions` and `floating` keep what the arguments before it had."""
     wanted = f"{label} must be a C-contiguous {dtype} array of shape {_shape_text(shape)}."
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{wanted} Got {type(value).__name__} instead.")
-    if value.dtype != _DTYPES[dtype]:
+    allowed = _FLOATING if dtype == "floating" else (_DTYPES[dtype],)
+    if dtype == "floating" and value.dtype in allowed:
+        allowed = (floating.setdefault("floating", value.dtype),)
+    if value.dtype not in allowed:
         raise TypeError(f"{wanted} Got dtype {value.dtype} instead.")
     if not value.flags.c_contiguous or not value.flags.aligned:
         raise TypeError(f"{wanted} Got one that is not contiguous, with strides {value.strides}, instead.")
@@ -377,11 +261,13 @@ def markdown() -> str:
         lines += [f"Kind *{kernel.kind}* ({KINDS[kernel.kind]}), module `{kernel.module}`.", ""]
         lines += [f"No {name} version: {reason}.\n" for name, reason in kernel.declined.items()]
         lines += ["| argument | | type | shape or range | meaning |", "| --- | --- | --- | --- | --- |"]
-        for a in kernel.arguments:
+        for a in kernel.call_arguments:
             if isinstance(a, Array):
                 extra = " or None" if a.optional else ""
+                extra += ", CSR allowed" if a.sparse else ""
+                way = "INOUT" if a.inout else "IN"
                 lines.append(
-                    f"| `{a.name}` | IN | {a.dtype}{extra} | `{_shape_text(a.shape)}` | {a.meaning} |"
+                    f"| `{a.name}` | {way} | {a.dtype}{extra} | `{_shape_text(a.shape)}` | {a.meaning} |"
                 )
             else:
                 lines.append(f"| `{a.name}` | IN | {a.type} | {_range_text(a)} | {a.meaning} |")

@@ -2,7 +2,8 @@
 
 An implementation of a kernel is the function with the kernel's name in
 ``hpcml.kernels.<implementation>.<module>``; that it exists is its registration. Nothing loads before it is
-looked up.
+looked up. Kernels of the kind "reduce" are written for one shard in ``reference/`` and ``numba/`` and get
+their loop over shards here; the compiled ones bring their own.
 """
 
 import functools
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from hpcml import config
 from hpcml.errors import KernelUnavailable
 from hpcml.kernels import contract
+from hpcml.kernels.shards import over_shards
 from hpcml.parts import PARTS
 
 __all__ = ["IMPLEMENTATIONS", "Availability", "available", "lookup"]
@@ -48,7 +50,12 @@ def _load(name: str, implementation: str) -> Callable[..., Any] | str:
         if implementation == "numba" and importlib.util.find_spec("numba") is None:
             return "numba is not installed"
         return f"cannot be loaded ({error})"
-    return function or f"module {module} has no function {name}"
+    if function is None:
+        return f"module {module} has no function {name}"
+    if kernel.kind == "reduce" and implementation != "cython":  # written for one shard
+        per_row = [a.name for a in kernel.arguments if isinstance(a, contract.Array) and a.per_row]
+        return over_shards(function, per_row)
+    return function
 
 
 def _order(name: str, wanted: str) -> tuple[str, ...]:

@@ -1,0 +1,44 @@
+"""The one guard of this process's BLAS threads.
+
+Shards run in parallel and BLAS must not start threads below them; and what BLAS computes on one thread has
+the same bits on every machine size. Limits that two Python threads set and lift across each other leave the
+wrong one behind, so the limit is counted: the first user sets it, the last one lifts it.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["one_thread"]
+
+_lock = threading.Lock()
+_users = 0
+_limit: Any = None
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let BLAS use one thread inside a ``with`` block, in every Python thread of the process.
+
+    Examples
+    --------
+    >>> from hpcml import blas
+    >>> with blas.one_thread():
+    ...     pass
+    """
+    global _users, _limit
+    with _lock:
+        if _users == 0:
+            from threadpoolctl import threadpool_limits
+
+            _limit = threadpool_limits(limits=1, user_api="blas")
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _limit.restore_original_limits()
+                _limit = None

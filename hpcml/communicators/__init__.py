@@ -1,0 +1,57 @@
+"""Who computes on which rows: ``serial``, ``processes`` and ``mpi`` behind one contract.
+
+Examples
+--------
+A sum over all rows, with a function of one shard:
+
+>>> import numpy as np
+>>> from hpcml import communicators
+>>> def moments(X, center):
+...     return {"n": len(X), "sum": (X - center).sum(axis=0)}
+>>> with communicators.current() as communicator:
+...     with communicator.put(X=np.arange(6.0).reshape(3, 2)) as table:
+...         table.map_reduce(moments, center=1.0)["sum"]
+array([3., 6.])
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+
+from hpcml import config
+from hpcml.communicators.contract import Communicator, Table
+
+__all__ = ["COMMUNICATORS", "Communicator", "Table", "current"]
+
+#: Communicators by name, and the class of each; a class is loaded when it is first used.
+COMMUNICATORS: Mapping[str, str] = {
+    "serial": "hpcml.communicators.serial.Serial",
+    "processes": "hpcml.communicators.processes.Processes",
+    "mpi": "hpcml.communicators.mpi.Mpi",
+}
+
+
+@functools.cache
+def _class(name: str) -> type[Communicator]:
+    module, _, attribute = COMMUNICATORS[name].rpartition(".")
+    kind: type[Communicator] = getattr(importlib.import_module(module), attribute)
+    return kind
+
+
+def current() -> Communicator:
+    """Return the communicator that the configuration asks for.
+
+    Raises
+    ------
+    ImportError
+        If what it needs is not installed; the message gives the command.
+
+    Examples
+    --------
+    >>> from hpcml import communicators
+    >>> communicators.current().name
+    'serial'
+    """
+    return _class(config.communicator())()

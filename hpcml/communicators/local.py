@@ -1,0 +1,200 @@
+"""The rows of one process, and the kernels that run over them; every communicator computes through this."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml.communicators.contract import Kernel
+from hpcml.kernels import contract, lookup
+from hpcml.kernels.csr import CSR
+from hpcml.kernels.shards import TreeSum, of_shard, over_shards
+from hpcml.kernels.terms import Array
+
+__all__ = ["Chunk", "Local", "Pieces", "as_row_array", "n_rows_of", "running_sum_rows", "sum_of"]
+
+
+def as_row_array(name: str, array: Any) -> Any:
+    """Return a row array as kernels read it; raise if it cannot be one."""
+    if isinstance(array, CSR):
+        return array
+    if isinstance(array, np.ndarray) and array.ndim >= 1 and array.dtype != object:
+        return np.ascontiguousarray(array)
+    raise TypeError(f"{name} must be an ndarray of numbers or a CSR. Got {type(array).__name__} instead.")
+
+
+def n_rows_of(rows: Mapping[str, Any]) -> int:
+    """Return the number of rows that arrays have in common; raise if they have none."""
+    lengths = {name: array.shape[0] for name, array in rows.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"rows must be arrays with the same number of rows. Got {lengths} instead.")
+    return next(iter(lengths.values()))
+
+
+@dataclass
+class Chunk:
+    """Contiguous rows that are whole shards.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray or CSR
+        The row arrays.
+    bounds : ndarray of int64 of shape (s + 1,)
+        First row of every shard in the arrays, then the end.
+    first_shard : int
+        Number of the first shard in the whole table.
+    """
+
+    arrays: dict[str, Any]
+    bounds: NDArray[np.int64]
+    first_shard: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the chunk."""
+        return int(self.bounds[-1])
+
+
+@dataclass
+class Pieces:
+    """Sums over ranges of shards, and the shapes of the parts that lie one after another in each."""
+
+    ranges: NDArray[np.int64]
+    sums: NDArray[np.float64]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def sum_of(pieces: list[Pieces], n_shards: int) -> dict[str, NDArray[np.float64]]:
+    """Return the sum over the whole table, by the names of its parts, of pieces that cover it."""
+    tree = TreeSum(n_shards)
+    for some in pieces:
+        for (first, stop), vector in zip(some.ranges.tolist(), some.sums, strict=True):
+            tree.add(first, stop, vector)
+    ranges, sums = tree.pieces()
+    assert ranges.tolist() == [[0, n_shards]], f"the pieces leave shards out: {ranges.tolist()}"
+    statistic, at = {}, 0
+    for name, shape in pieces[0].shapes.items():
+        size = math.prod(shape)
+        statistic[name] = sums[0, at : at + size].reshape(shape)
+        at += size
+    return statistic
+
+
+@dataclass
+class Local:
+    """This process's chunks of a table.
+
+    Parameters
+    ----------
+    chunks : list of Chunk
+        In the order of their rows.
+    n_shards : int
+        Shards of the whole table.
+    """
+
+    chunks: list[Chunk]
+    n_shards: int
+
+    def reduce(self, kernel: Kernel, arguments: Mapping[str, Any], n_threads: int) -> list[Pieces]:
+        """Run a kernel of the kind "reduce" over every chunk."""
+        return [self._reduce(chunk, kernel, arguments, n_threads) for chunk in self.chunks]
+
+    def _reduce(self, chunk: Chunk, kernel: Kernel, arguments: Mapping[str, Any], n_threads: int) -> Pieces:
+        given = _arguments(chunk, kernel, arguments)
+        if isinstance(kernel, str):
+            function = lookup(kernel)
+            shapes = contract.statistic_shapes(kernel, given)
+        else:
+            shapes = {}
+            function = over_shards(_with_shapes(kernel, shapes), _row_names(chunk, kernel))
+        ranges, sums = function(
+            bounds=chunk.bounds,
+            first_shard=chunk.first_shard,
+            n_shards=self.n_shards,
+            n_threads=n_threads,
+            **given,
+        )
+        return Pieces(ranges, sums, shapes)
+
+    def map(self, kernel: Kernel, arguments: Mapping[str, Any], n_threads: int) -> None:
+        """Run a kernel of the kind "rows" over every chunk, and keep the results."""
+        for chunk in self.chunks:
+            given = _arguments(chunk, kernel, arguments)
+            if isinstance(kernel, str):
+                found = lookup(kernel)(**given, n_threads=n_threads)
+                parts = found if isinstance(found, tuple) else (found,)
+                names = [result.name for result in contract.KERNELS[kernel].results]
+                results = dict(zip(names, parts, strict=True))
+            else:
+                results = _by_shards(chunk, kernel, given)
+            for name, value in results.items():
+                if value.shape[:1] != (chunk.n_rows,):
+                    raise ValueError(
+                        f"map_rows: {name} must have one entry for each of {chunk.n_rows} rows. "
+                        f"Got shape {value.shape} instead."
+                    )
+                self.store(chunk, name, value)
+
+    @staticmethod
+    def store(chunk: Chunk, name: str, value: NDArray[Any]) -> None:
+        """Keep a row array of a chunk."""
+        chunk.arrays[name] = value
+
+
+def _row_names(chunk: Chunk, kernel: Kernel) -> list[str]:
+    """Return the arguments of a kernel that are row arrays."""
+    if isinstance(kernel, str):
+        arguments = contract.KERNELS[kernel].arguments
+        return [a.name for a in arguments if isinstance(a, Array) and a.per_row]
+    return [name for name in inspect.signature(kernel).parameters if name in chunk.arrays]
+
+
+def _arguments(chunk: Chunk, kernel: Kernel, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by name, with the row arrays of the chunk."""
+    given = dict(arguments)
+    for name in _row_names(chunk, kernel):
+        source = given.get(name, name)
+        if source is not None:
+            if not isinstance(source, str):
+                raise TypeError(f"{name} is taken from the table: pass the name of a row array of it.")
+            given[name] = chunk.arrays.get(source)
+        else:
+            given[name] = None
+    return given
+
+
+def _with_shapes(
+    kernel: Callable[..., Mapping[str, Any]], shapes: dict[str, tuple[int, ...]]
+) -> Callable[..., tuple[Any, ...]]:
+    """Return the kernel with a tuple for its dict, whose shapes are kept."""
+
+    def function(**arguments: Any) -> tuple[Any, ...]:
+        found = kernel(**arguments)
+        shapes.update({name: np.shape(value) for name, value in found.items()})
+        return tuple(found.values())
+
+    return function
+
+
+def _by_shards(chunk: Chunk, kernel: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    per_row = _row_names(chunk, kernel)
+    found = []
+    for start, stop in zip(chunk.bounds[:-1].tolist(), chunk.bounds[1:].tolist(), strict=True):
+        found.append(kernel(**of_shard(given, per_row, start, stop)))
+    return {name: np.concatenate([np.asarray(shard[name]) for shard in found]) for name in found[0]}
+
+
+def running_sum_rows(
+    shard_sums: NDArray[np.float64], targets: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the shard in which the running sum exceeds each target, and what the target has left there."""
+    ends = np.cumsum(shard_sums)
+    shard = np.minimum(np.searchsorted(ends, targets, side="right"), len(ends) - 1)
+    before = np.concatenate([[0.0], ends[:-1]])
+    return shard.astype(np.int64), targets - before[shard]

@@ -1,0 +1,76 @@
+"""This process alone, with threads inside the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml import config
+from hpcml.communicators.contract import Communicator, Kernel, Table
+from hpcml.communicators.local import Chunk, Local, as_row_array, n_rows_of, running_sum_rows, sum_of
+from hpcml.kernels.csr import CSR
+from hpcml.kernels.shards import bounds_of
+
+__all__ = ["Serial", "SerialTable"]
+
+
+class SerialTable(Table):
+    """All rows as one chunk of this process."""
+
+    def __init__(self, rows: Mapping[str, Any]) -> None:
+        arrays = {name: as_row_array(name, array) for name, array in rows.items() if array is not None}
+        self.n_rows = self.n_local = n_rows_of(arrays)
+        self.first_row = 0
+        self._chunk = Chunk(arrays, bounds_of(self.n_rows), 0)
+        self._local = Local([self._chunk], len(self._chunk.bounds) - 1)
+
+    def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
+        return sum_of(self._local.reduce(kernel, arguments, config.n_threads()), self._local.n_shards)
+
+    def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
+        self._local.map(kernel, arguments, config.n_threads())
+
+    def set(self, **rows: Any) -> None:
+        arrays = {name: as_row_array(name, array) for name, array in rows.items()}
+        if n_rows_of(arrays) != self.n_rows:
+            raise ValueError(f"rows must have {self.n_rows} rows. Got {n_rows_of(arrays)} instead.")
+        self._chunk.arrays.update(arrays)
+
+    def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
+        self._chunk.arrays[name] = np.full((self.n_rows, *shape), value, dtype=dtype)
+
+    def drop(self, *names: str) -> None:
+        for name in names:
+            del self._chunk.arrays[name]
+
+    def rows(self, name: str) -> NDArray[Any]:
+        return self._chunk.arrays[name]
+
+    def take(self, numbers: NDArray[np.int64], name: str = "X") -> Any:
+        array = self._chunk.arrays[name]
+        return CSR.of(array.to_scipy()[numbers]) if isinstance(array, CSR) else array[numbers]
+
+    def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
+        values, bounds = self._chunk.arrays[name], self._chunk.bounds
+        shards, left = running_sum_rows(np.add.reduceat(values, bounds[:-1], dtype=np.float64), targets)
+        found = np.empty(len(targets), dtype=np.int64)
+        for i, (shard, rest) in enumerate(zip(shards.tolist(), left.tolist(), strict=True)):
+            start, stop = bounds[shard], bounds[shard + 1]
+            running = np.cumsum(values[start:stop], dtype=np.float64)
+            found[i] = start + min(np.searchsorted(running, rest, side="right"), stop - start - 1)
+        return found
+
+    def close(self) -> None:
+        self._chunk.arrays.clear()
+
+
+class Serial(Communicator):
+    """Computes in the calling process."""
+
+    name = "serial"
+
+    def put(self, **rows: Any) -> SerialTable:
+        return SerialTable(rows)

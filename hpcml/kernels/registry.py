@@ -9,6 +9,7 @@ their loop over shards here; the compiled ones bring their own.
 import functools
 import importlib
 import importlib.util
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -54,7 +55,10 @@ def _load(name: str, implementation: str) -> Callable[..., Any] | str:
         return f"module {module} has no function {name}"
     if kernel.kind == "reduce" and implementation != "cython":  # written for one shard
         per_row = [a.name for a in kernel.arguments if isinstance(a, contract.Array) and a.per_row]
-        return over_shards(function, per_row)
+        function = over_shards(function, per_row)
+        names = [a.name for a in kernel.call_arguments]
+        parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+        function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return function
 
 

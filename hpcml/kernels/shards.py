@@ -7,7 +7,6 @@ has the same bits on any number of threads, processes or ranks.
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -143,11 +142,7 @@ def over_shards(
                     list(pool.map(one, shards))
         return tree.pieces()
 
-    parameters = inspect.signature(function).parameters.values()
     kernel.__name__, kernel.__module__ = function.__name__, function.__module__
-    around = list(inspect.signature(kernel).parameters.values())
-    signature = inspect.Signature([*around[:3], *(p.replace(default=p.empty) for p in parameters), around[3]])
-    kernel.__signature__ = signature  # type: ignore[attr-defined]
     return kernel
 
 

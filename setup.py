@@ -93,6 +93,7 @@ class BuildKernels(build_ext):
         translated = cythonize(
             [Extension(e.name, list(e.sources), depends=list(e.depends)) for e in self.extensions],
             build_dir=GENERATED,
+            include_path=[str(SOURCES)],
             compiler_directives=DIRECTIVES,
             force=bool(self.force),
         )

@@ -30,6 +30,9 @@
 #define VU ISA(vu)
 #define VI ISA(vi)
 #define VM ISA(vm)
+#define VR ISA(vr) /* these three: real.h */
+#define VRI ISA(vri)
+#define VRM ISA(vrm)
 #define INLINE static inline __attribute__((always_inline))
 /* A function of its own, with the registers for itself: a hot loop inside a large caller spills. */
 #define HOT static __attribute__((noinline))

@@ -2,8 +2,6 @@
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-import numpy as np
-
 
 cdef extern from "shards.h" nogil:
     ctypedef void (*shard_function)(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch)
@@ -21,6 +19,8 @@ cdef extern from "shards.h" nogil:
 cdef inline tuple reduce_shards(const int64_t[::1] bounds, int64_t first_shard, int64_t n_shards, int64_t m,
                                 size_t scratch_bytes, shard_function function, const void *call, int n_threads):
     """Return the pieces of shards that were added up, (P, 2), and their statistics of m numbers, (P, m)."""
+    import numpy as np  # here, because a .pxd runs no statements of its own
+
     cdef tree_sum_t tree
     cdef int64_t i, last
     cdef int failed

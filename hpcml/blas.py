@@ -6,6 +6,8 @@ wrong one behind, so the limit is counted: the first user sets it, the last one 
 """
 
 import contextlib
+import functools
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +17,14 @@ __all__ = ["one_thread"]
 _lock = threading.Lock()
 _users = 0
 _limit: Any = None
+
+
+@functools.cache
+def _controller(scipy_is_loaded: bool) -> Any:
+    """Return the handle on the BLAS of NumPy and, once it is loaded, that of SciPy; to find them takes 2 ms."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 @contextlib.contextmanager
@@ -30,9 +40,7 @@ def one_thread() -> Iterator[None]:
     global _users, _limit
     with _lock:
         if _users == 0:
-            from threadpoolctl import threadpool_limits
-
-            _limit = threadpool_limits(limits=1, user_api="blas")
+            _limit = _controller("scipy.linalg" in sys.modules).limit(limits=1)
         _users += 1
     try:
         yield

@@ -2,7 +2,8 @@
 
 Shards run in parallel and BLAS must not start threads below them; and what BLAS computes on one thread has
 the same bits on every machine size. Limits that two Python threads set and lift across each other leave the
-wrong one behind, so the limit is counted: the first user sets it, the last one lifts it.
+wrong one behind, so the limit is counted: the first user sets it, the last one lifts it. threadpoolctl 3.8 lets
+only one thread set limits and ignores the others in silence: the guard takes that right when it needs it.
 """
 
 import contextlib
@@ -21,10 +22,16 @@ _limit: Any = None
 
 @functools.cache
 def _controller(scipy_is_loaded: bool) -> Any:
-    """Return the handle on the BLAS of NumPy and, once it is loaded, that of SciPy; to find them takes 2 ms."""
+    """Return the handle on the BLAS of NumPy and, once loaded, of SciPy; finding them takes 2 ms."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
+
+
+def _let_this_thread_limit(controller: Any) -> None:
+    for library in controller.lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 @contextlib.contextmanager
@@ -40,7 +47,9 @@ def one_thread() -> Iterator[None]:
     global _users, _limit
     with _lock:
         if _users == 0:
-            _limit = _controller("scipy.linalg" in sys.modules).limit(limits=1)
+            controller = _controller("scipy.linalg" in sys.modules)
+            _let_this_thread_limit(controller)
+            _limit = controller, controller.limit(limits=1)
         _users += 1
     try:
         yield
@@ -48,5 +57,8 @@ def one_thread() -> Iterator[None]:
         with _lock:
             _users -= 1
             if _users == 0:
-                _limit.restore_original_limits()
+                controller, limiter = _limit
+                _let_this_thread_limit(controller)
+                limiter.restore_original_limits()
+                _let_this_thread_limit(controller)  # and leave the right to whoever comes next
                 _limit = None

@@ -2,7 +2,7 @@
 
 Shards run in parallel and BLAS must not start threads below them; and what BLAS computes on one thread has
 the same bits on every machine size. Limits that two Python threads set and lift across each other leave the
-wrong one behind, so the limit is counted: the first user sets it, the last one lifts it. threadpoolctl 3.8 lets
+wrong one behind, so the limit is counted: the first user sets it, the last lifts it. threadpoolctl 3.8 lets
 only one thread set limits and ignores the others in silence: the guard takes that right when it needs it.
 """
 

@@ -1,13 +1,14 @@
-"""The declarations of the kernels, one file for each module of the implementations."""
+"""The declarations of the kernels, one file for each module of the implementations; a new file is found."""
 
-from hpcml.kernels.declared import binning, growth, moments, prediction
+import importlib
+import pkgutil
+
 from hpcml.kernels.terms import Kernel
 
 __all__ = ["DECLARED"]
 
-DECLARED: tuple[Kernel, ...] = (
-    *binning.KERNELS,
-    *growth.KERNELS,
-    *prediction.KERNELS,
-    *moments.KERNELS,
+_NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+DECLARED: tuple[Kernel, ...] = tuple(
+    kernel for name in _NAMES for kernel in importlib.import_module(f"{__name__}.{name}").KERNELS
 )

@@ -15,7 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.cases import CASES, Accuracy, Memory, Scaling, Speed
+from benchmarks.cases import CASES
+from benchmarks.kinds import Accuracy, Memory, Scaling, Speed
 from benchmarks.measure import Options, measure_accuracy, measure_scaling, measure_speed
 from benchmarks.memory import measure_memory
 from benchmarks.report import not_run, tables, write_json

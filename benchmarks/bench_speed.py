@@ -7,8 +7,9 @@ import os
 
 import pytest
 
-from benchmarks.cases import CASES, Scaling, Speed
+from benchmarks.cases import CASES
 from benchmarks.data import Dataset
+from benchmarks.kinds import Scaling, Speed
 from benchmarks.peers import PEERS
 
 SCALE = float(os.environ.get("HPCML_BENCH_SCALE", "1"))

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Accuracy, Scaling, Speed
 from benchmarks.data import Dataset, head
+from benchmarks.kinds import Accuracy, Scaling, Speed
 from benchmarks.peers import PEERS
 
 __all__ = ["Options", "measure_accuracy", "measure_scaling", "measure_speed"]

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES, Memory
+from benchmarks.cases import CASES
 from benchmarks.data import head
+from benchmarks.kinds import Memory
 from benchmarks.measure import WARM_UP_ROWS, Options
 from benchmarks.peers import PEERS
 

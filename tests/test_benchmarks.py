@@ -16,8 +16,9 @@ if not (ROOT / "benchmarks").is_dir():
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import __main__ as runner  # noqa: E402
-from benchmarks import cases, measure, memory, report  # noqa: E402
+from benchmarks import kinds, measure, memory, report  # noqa: E402
 from benchmarks.cases import CASES  # noqa: E402
+from benchmarks.data import classes, numbers  # noqa: E402
 from benchmarks.peers import PEERS, Forest, Peer  # noqa: E402
 from benchmarks.work import Fit  # noqa: E402
 
@@ -29,7 +30,7 @@ def quiet(**changes):
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_is_declared_whole(name):
     case = CASES[name]
-    if isinstance(case, cases.Scaling):
+    if isinstance(case, kinds.Scaling):
         assert list(case.sizes) == sorted(case.sizes)
         case = case.case(case.sizes[0])
     assert case.peers[0] == "hpcml" and set(case.peers) <= set(PEERS)
@@ -49,7 +50,7 @@ def test_every_case_is_declared_whole(name):
 def test_the_readme_names_every_case():
     text = (ROOT / "benchmarks" / "README.md").read_text()
     for name, case in CASES.items():
-        assert f"`{name}`" in text or isinstance(case, cases.Accuracy)
+        assert f"`{name}`" in text or isinstance(case, kinds.Accuracy)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -58,16 +59,16 @@ def test_every_installed_peer_fits_and_says_its_version(name):
     if peer.version() is None:
         pytest.skip(f'{peer.module} is not installed: python -m pip install "hpcml[peers]"')
     work = Fit(Forest("classifier", 3, 3, "sqrt"))
-    data = cases.classes(300, 20)(0, 1.0)
+    data = classes(300, 20)(0, 1.0)
     fitted = work.prepare(peer, data, 1, 0)()
     assert 0.3 < work.quality(fitted, data)[0] <= 1
 
 
 def test_a_speed_case_gives_samples_ratios_and_verdicts():
-    case = cases.Speed(
+    case = kinds.Speed(
         "tiny",
         "tiny",
-        cases.numbers(300, 12),
+        numbers(300, 12),
         Fit(Forest("regressor", 3, 3, "all")),
         ("hpcml", "sklearn"),
         {"sklearn": 1e9},
@@ -86,10 +87,10 @@ def test_a_peer_that_is_not_there_or_fails_is_told_of_and_the_others_run(monkeyp
 
     monkeypatch.setitem(PEERS, "xgboost", Peer("absent", "no_such_module", "none", fail))
     monkeypatch.setitem(PEERS, "lightgbm", Peer("broken", "sklearn", "scikit-learn", fail))
-    case = cases.Speed(
+    case = kinds.Speed(
         "tiny",
         "tiny",
-        cases.numbers(300, 12),
+        numbers(300, 12),
         Fit(Forest("regressor", 3, 3, "all")),
         ("lightgbm", "xgboost", "sklearn"),
     )
@@ -123,8 +124,8 @@ def test_peak_memory_is_that_of_the_work_alone(monkeypatch):
         def prepare(self, peer, data, n_jobs, seed):
             return lambda: np.ones(40_000_000 // 8 if len(data.X) > 500 else 1).sum()
 
-    case = cases.Memory(
-        "tiny", "tiny", cases.numbers(1000, 12), Greedy(Forest("regressor", 1, 1, "all")), ("sklearn",)
+    case = kinds.Memory(
+        "tiny", "tiny", numbers(1000, 12), Greedy(Forest("regressor", 1, 1, "all")), ("sklearn",)
     )
     monkeypatch.setitem(CASES, "tiny", case)
     found = memory._alone("tiny", "sklearn", 1.0, 0)
@@ -136,15 +137,15 @@ def test_the_runner_prints_tables_and_writes_samples_with_the_machine(monkeypatc
     work = Fit(Forest("regressor", 2, 2, "all"))
     pair = ("hpcml", "sklearn")
     tiny = {
-        "speed": cases.Speed("speed", "tiny", cases.numbers(300, 12), work, pair),
-        "scaling": cases.Scaling(
+        "speed": kinds.Speed("speed", "tiny", numbers(300, 12), work, pair),
+        "scaling": kinds.Scaling(
             "scaling",
             "tiny",
             "rows",
             (300, 600),
-            lambda n: cases.Speed(f"n{n}", "", cases.numbers(n, 12), work, pair),
+            lambda n: kinds.Speed(f"n{n}", "", numbers(n, 12), work, pair),
         ),
-        "accuracy": cases.Accuracy("accuracy", "tiny", cases.numbers(300, 12), work, pair, n_seeds=2),
+        "accuracy": kinds.Accuracy("accuracy", "tiny", numbers(300, 12), work, pair, n_seeds=2),
     }
     monkeypatch.setattr(runner, "CASES", tiny)
     path = tmp_path / "results.json"

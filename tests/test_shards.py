@@ -1,5 +1,7 @@
 """Shards follow from the number of rows alone, and their statistics are added up in one fixed tree."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,7 +58,7 @@ def test_processes_that_share_the_shards_give_the_bits_of_one(n, cuts):
     vectors = np.random.default_rng(n).standard_normal((n, 2))
     ends = sorted({0, n, *(min(cut, n) for cut in cuts)})
     whole = TreeSum(n)
-    for first, stop in zip(ends[:-1], ends[1:], strict=True):
+    for first, stop in pairwise(ends):
         own = TreeSum(n)
         for shard in range(first, stop):
             own.add(shard, shard + 1, vectors[shard].copy())

@@ -1,0 +1,163 @@
+"""Where EM starts: responsibilities of every row, or the rows that the components are put on.
+
+Random numbers are drawn in the order in which scikit-learn draws them, so that equal seeds give equal starts
+up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml.communicators import Communicator, Table
+from hpcml.training import lloyd
+from hpcml.training.mixture import COUNT_FLOOR, EM, Mixture
+from hpcml.training.seeding import dense_rows, plus_plus
+
+__all__ = ["STARTS", "Given", "start"]
+
+Floats = NDArray[np.float64]
+
+#: k-means as its estimator does it by default: most steps, and the tolerance as a share of the mean variance.
+KMEANS_STEPS = 300
+KMEANS_TOLERANCE = 1e-4
+#: Random numbers of other ranks' rows are drawn, and thrown away, so many at a time.
+DRAWS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Given:
+    """Parameters of the start that the user gave; None for those to be estimated.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (k,), optional
+    means : ndarray of shape (k, d), optional
+    precisions : ndarray, optional
+        In the shape of the covariances.
+    """
+
+    weights: Floats | None = None
+    means: Floats | None = None
+    precisions: Floats | None = None
+
+
+def start(em: EM, comm: Communicator, how: str, k: int, given: Given, rng: np.random.RandomState) -> Mixture:
+    """Return a mixture to start from.
+
+    Parameters
+    ----------
+    em : EM
+    comm : Communicator
+    how : str
+        A key of `STARTS`.
+    k : int
+        Number of components.
+    given : Given
+        If it is complete, nothing is drawn.
+    rng : RandomState
+        In the same state on every rank.
+    """
+    weights, means, precisions = given.weights, given.means, given.precisions
+    covariances = factors = None
+    if weights is None or means is None or precisions is None:
+        counts, found, covariances = STARTS[how](em, comm, k, rng)
+        weights = counts / em.table.n_rows if weights is None else weights
+        means = found if means is None else means
+    if precisions is not None:
+        factors = em.kind.factors_of_precisions(precisions)
+        covariances = em.kind.covariances(factors)
+    if factors is None:
+        return em.mixture(weights, means, covariances)
+    return Mixture(weights, means, covariances, factors)
+
+
+Moments = tuple[Floats, Floats, Floats]
+
+
+def _of_kmeans(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
+    """Responsibility 1 for the cluster of k-means that a row belongs to."""
+    table, origin = em.table, em.center
+    squares = table.map_reduce("moments", weights=None, centers=origin.astype(np.float64))
+    n = table.n_rows
+    variances = squares["squares"] / n - (squares["sums"] / n) ** 2
+    centers = dense_rows(table, plus_plus(table, k, rng, weighted=False)) - origin
+    steps = lloyd.LloydSteps(origin)
+    tol = KMEANS_TOLERANCE * float(variances.mean())
+    run = lloyd.iterate(
+        table, comm, steps, centers, origin, steps.labels, weighted=False, max_iter=KMEANS_STEPS, tol=tol, verbose=False
+    )
+    steps(table, run.centers, False)
+    found = em.moments(k=k)
+    table.drop(steps.labels)
+    return found
+
+
+def _of_random(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
+    """Responsibilities drawn at random."""
+    table = em.table
+    _throw_away(rng, table.first_row * k)
+    r = rng.uniform(size=(table.n_local, k)).astype(em.center.dtype)
+    _throw_away(rng, (table.n_rows - table.first_row - table.n_local) * k)
+    r /= r.sum(axis=1)[:, np.newaxis]
+    table.set(responsibilities=r)
+    del r
+    found = em.moments(k=k)
+    table.drop("responsibilities")
+    return found
+
+
+def _throw_away(rng: np.random.RandomState, count: int) -> None:
+    while count > 0:
+        rng.uniform(size=min(count, DRAWS_AT_ONCE))
+        count -= DRAWS_AT_ONCE
+
+
+def _of_random_rows(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
+    """Components on different rows drawn at random."""
+    return _on_rows(em, rng.choice(em.table.n_rows, size=k, replace=False))
+
+
+def _of_plus_plus(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
+    """Components on rows that k-means++ draws."""
+    return _on_rows(em, plus_plus(em.table, k, rng, weighted=False))
+
+
+def _on_rows(em: EM, rows: NDArray[np.int64]) -> Moments:
+    """Return moments where every component has responsibility 1 for one row, and other rows have none."""
+    found = dense_rows(em.table, rows).astype(np.float64)
+    k, d = found.shape
+    counts = np.full(k, 1.0 + COUNT_FLOOR)
+    means = found / counts[:, np.newaxis]
+    if em.covariance_type == "tied":  # the covariance of all rows, for the count of those k
+        covariances = (_products(em) - (counts[:, np.newaxis] * means).T @ means) / counts.sum()
+    else:
+        covariances = np.zeros(em.kind.shape(k, d))
+    return counts, means, em.kind.plus(covariances, em.reg_covar)
+
+
+def _products(em: EM) -> Floats:
+    """Return X^T X."""
+    table, c = em.table, em.center.astype(np.float64)
+    table.fill("labels", 0, np.int32)
+    shifts = np.zeros((1, len(c)), dtype=em.center.dtype)
+    found = table.map_reduce(
+        "gaussian_moments", responsibilities=None, center=em.center, shifts=shifts
+    )
+    table.drop("labels")
+    s, Q = found["sums"][0], found["squares"][0]
+    Q = Q + np.triu(Q, 1).T
+    return Q + np.outer(c, s) + np.outer(s, c) + table.n_rows * np.outer(c, c)
+
+
+#: Kinds of starts, by the names of ``init_params``: counts, means and covariances.
+STARTS: dict[str, Callable[[EM, Communicator, int, np.random.RandomState], Moments]] = {
+    "kmeans": _of_kmeans,
+    "k-means++": _of_plus_plus,
+    "random": _of_random,
+    "random_from_data": _of_random_rows,
+}

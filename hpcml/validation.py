@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hpcml import config
+
 __all__ = [
     "BOOLEAN",
     "CALLABLE",
@@ -19,6 +21,7 @@ __all__ = [
     "InvalidParameterError",
     "UnsupportedError",
     "check_parameters",
+    "check_whole_table",
     "instance",
     "integer",
     "one_of",
@@ -207,3 +210,30 @@ or None. Got 0 instead.
             raise InvalidParameterError(
                 f"The {name!r} parameter of {owner} must be {text}. Got {value!r} instead."
             )
+
+
+def check_whole_table(owner: str) -> None:
+    """Raise if rows are shared among MPI ranks, for what needs all of them in one process.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the class, for the message.
+
+    Raises
+    ------
+    UnsupportedError
+        If the communicator in force is 'mpi'.
+
+    Examples
+    --------
+    >>> import hpcml
+    >>> from hpcml.validation import check_whole_table
+    >>> with hpcml.config_context(communicator="serial"):
+    ...     check_whole_table("RandomForestClassifier")
+    """
+    if config.communicator() == "mpi":
+        raise UnsupportedError(
+            f"{owner} needs all rows in one process. Got communicator='mpi', under which every rank has a part; "
+            "within hpcml.config_context(communicator='serial') every rank fits a copy of its own."
+        )

@@ -48,6 +48,8 @@ def _machine() -> Table:
         "processor": machine.cpu_model(),
         "usable cores": f"{n_cores} ({reason})",
         "threads of a fit": f"{config.n_threads()} (n_jobs, config_context or HPCML_NUM_THREADS change it)",
+        "communicator": f"{config.communicator()} (config_context or HPCML_COMMUNICATOR: "
+        f"{', '.join(config.COMMUNICATORS)})",
         "caches": ", ".join(f"{name} {_bytes(size)}" for name, size in machine.caches().items()) or "unknown",
         "instruction sets": ", ".join(machine.instruction_sets()),
         "kernels use": f"{machine.isa()} (HPCML_ISA: one of {', '.join(machine.supported_isas())})",

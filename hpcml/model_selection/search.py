@@ -27,6 +27,7 @@ from hpcml.model_selection.rows import n_rows, take_params
 from hpcml.model_selection.scoring import Scoring
 from hpcml.model_selection.verify import Evidence, Verification, verify
 from hpcml.progress import Progress
+from hpcml.validation import check_whole_table
 
 __all__ = ["GridSearchCV", "RandomizedSearchCV"]
 
@@ -75,6 +76,7 @@ class SharingSearch:
         """
         start = time.perf_counter()
         check_arguments(self)
+        check_whole_table(type(self).__name__)
         if has_callbacks(self):
             return self._fit_with_callbacks(X, y, params)
         scoring = Scoring(self.scoring, self.estimator, self.error_score)

@@ -21,7 +21,7 @@ from hpcml.training.forest import Sampling, Split
 from hpcml.training.prediction import decision_path, leaves, values
 from hpcml.training.trees import NO_LIMIT, StopRule, Trees
 from hpcml.tree.parameters import check
-from hpcml.validation import Allowed, UnsupportedError
+from hpcml.validation import Allowed, UnsupportedError, check_whole_table
 
 __all__ = ["ClassifierPart", "RegressorPart", "TreeModel"]
 
@@ -89,6 +89,7 @@ class TreeModel(BaseEstimator):
 
         A numeric array stays as it is, and is read by blocks; any other table becomes a float32 array or CSR.
         """
+        check_whole_table(type(self).__name__)
         if sparse.issparse(y):
             raise UnsupportedError("sparse multilabel-indicator for y is not supported.")
         _check_one_output(y)

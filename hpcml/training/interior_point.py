@@ -1,0 +1,194 @@
+"""Losses that are sums of hinges: a primal-dual interior-point method, Mehrotra's predictor and corrector.
+
+Ferris, Munson (2002), Interior-point methods for massive support vector machines, SIAM J. Optim. 13(3);
+Mehrotra (1992), On the implementation of a primal-dual interior point method, SIAM J. Optim. 2(4).
+
+    minimise over w   w^T R w / 2 + sum_j c_j max(0, o_j - s_j w.x)
+    maximise over a   sum_j o_j a_j - |sum_j s_j a_j x|^2 / 2  (in the norm of R^-1),  0 <= a_j <= c_j
+
+Rows enter through sums alone: every iteration solves (R + sum D x x^T) dw = g twice, with one number D a row.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from hpcml.communicators import Table
+from hpcml.kernels.overshoot import largest_ratio_of
+
+__all__ = ["Hinges", "Solution", "interior_point"]
+
+#: Share of the way to the boundary that a step takes.
+TO_THE_BOUNDARY = 0.995
+#: Power of Mehrotra's guess at how much of the barrier to keep.
+CENTERING_POWER = 3
+#: Rounding hides smaller gaps between the two objectives, relative to them.
+LEAST_GAP = 1e-13
+#: A gap below this, relative to the objectives, that so many iterations do not halve is as small as rounding
+#: lets it become.
+SMALL_GAP, PATIENCE = 1e-7, 4
+#: So many iterations that do not halve a larger gap will not do so later.
+LAST_PATIENCE = 25
+#: First multiple of the unit matrix that is added to normal equations that rounding has made indefinite.
+FIRST_SHIFT = 1e-15
+MOST_SHIFTS = 12
+
+
+@dataclass(frozen=True)
+class Hinges:
+    """Which hinges rows have, as the kernels of ``interior_point`` take it.
+
+    Parameters
+    ----------
+    loss : {'hinge', 'epsilon_insensitive'}
+    price : float
+        Weight of the loss of a row, of the class +1 under hinge.
+    other_price : float
+        That of rows of the class -1 under hinge.
+    positive : float
+        The class +1.
+    epsilon : float
+        Half width of the tube.
+    """
+
+    loss: str
+    price: float
+    other_price: float = 0.0
+    positive: float = 0.0
+    epsilon: float = 0.0
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What was found.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (d + 1,)
+        Coefficients, the intercept last.
+    n_iter : int
+        Iterations.
+    converged : bool
+        Whether the gap is small enough.
+    objective, gap : float
+        The objective, and by how much it may exceed its minimum.
+    """
+
+    coef: NDArray[np.float64]
+    n_iter: int
+    converged: bool
+    objective: float
+    gap: float
+
+
+class _Equations:
+    """R + sum D x x^T, factored; entries of w with an infinite penalty stay 0."""
+
+    def __init__(self, gram: NDArray[np.float64], penalty: NDArray[np.float64]) -> None:
+        self._free = np.isfinite(penalty)
+        matrix = gram[np.ix_(self._free, self._free)]
+        matrix[np.diag_indices_from(matrix)] += penalty[self._free]
+        self._scale = 1.0 / np.sqrt(np.diag(matrix))  # features of any scale: a unit diagonal
+        matrix *= self._scale[:, np.newaxis] * self._scale
+        for attempt in range(MOST_SHIFTS):
+            try:
+                self._factor = cho_factor(matrix, lower=False, check_finite=attempt == 0)
+                break
+            except LinAlgError:
+                matrix[np.diag_indices_from(matrix)] += FIRST_SHIFT * 10.0**attempt
+
+    def solve(self, right: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = np.zeros(len(right))
+        inner = cho_solve(self._factor, self._scale * right[self._free], check_finite=False)
+        found[self._free] = self._scale * inner
+        return found
+
+
+def _spread(y: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> dict[str, float]:
+    live = np.ones(len(y), dtype=bool) if weights is None else weights > 0
+    return {"rows": float(live.sum()), "sum": float(np.abs(y[live]).sum())}
+
+
+def _stalls(gaps: list[float], patience: int) -> bool:
+    """Return whether the last iterations have not halved the least gap before them."""
+    return len(gaps) > patience and min(gaps[-patience:]) > min(gaps[:-patience]) / 2
+
+
+def interior_point(
+    table: Table, hinges: Hinges, penalty: NDArray[np.float64], *, tol: float, max_iter: int, verbose: int = 0
+) -> Solution:
+    """Minimise the penalty and the hinges of all rows.
+
+    Parameters
+    ----------
+    table : Table
+        Holds X, ``y`` and perhaps ``weights``; at least one row must have a weight.
+    hinges : Hinges
+        Which hinges the rows have.
+    penalty : ndarray of shape (d + 1,)
+        The diagonal of R; inf holds an entry at 0.
+    tol : float
+        Largest gap between the two objectives, relative to them.
+    max_iter : int
+        Most iterations.
+    verbose : int
+        Above 0, every iteration tells its objective and gap on stderr.
+
+    Returns
+    -------
+    Solution
+    """
+    what: dict[str, Any] = dict(vars(hinges))
+    free = np.isfinite(penalty)
+    R, inverse = np.where(free, penalty, 0.0), np.where(free, 1.0 / penalty, 0.0)
+    least = 1.0
+    if hinges.loss == "epsilon_insensitive":
+        spread = table.map_reduce(_spread)
+        least = float(spread["sum"] / spread["rows"]) or 1.0
+    table.map_rows("interior_start", least=least, **what)
+    vectors = np.zeros((3, len(penalty)))  # w, its predicted and its corrected direction
+    step, barrier, tol = 0.0, 0.0, max(tol, LEAST_GAP)
+    best: Solution | None = None
+    gaps: list[float] = []
+    for n_iter in range(max_iter + 1):
+        at = table.map_reduce("interior_gram", vectors=vectors, barrier=barrier, step=step, **what)
+        w = vectors[0] + step * vectors[2]
+        pull = np.where(free, at["pull"], 0.0)
+        objective = float(w @ (R * w) / 2 + at["primal"])
+        dual = float(at["dual"] - pull @ (inverse * pull) / 2)
+        gap = objective - dual
+        relative = gap / max(abs(objective), abs(dual), np.finfo(float).tiny)
+        if not np.isfinite(relative):
+            break
+        if verbose:
+            print(f"interior point {n_iter}: objective {objective:.9g}, gap {gap:.3g}", file=sys.stderr)
+        if best is None or objective <= best.objective:
+            best = Solution(w, n_iter, relative <= tol, objective, gap)
+        gaps.append(relative)
+        small = _stalls(gaps, PATIENCE) and min(gaps) <= SMALL_GAP
+        if relative <= tol or small:
+            best = Solution(best.coef, n_iter, True, best.objective, best.gap)
+            break
+        if n_iter == max_iter or _stalls(gaps, LAST_PATIENCE):
+            break
+        products = float(at["products"])
+        equations = _Equations(at["gram"], penalty)
+        right = pull - R * w + at["target"]
+        vectors = np.stack([w, equations.solve(right), np.zeros_like(w)])
+        ahead = table.map_reduce("interior_correct", vectors=vectors[:2], **what)
+        reach = min(1.0, 1.0 / largest_ratio_of(ahead["overshoot"]))
+        # what is left of the products after the predicted direction: Mehrotra keeps the cube of its share
+        left = max((1.0 - reach) * products + reach * reach * float(ahead["cross"]), 0.0)
+        barrier = min(left / products, 1.0) ** CENTERING_POWER * products / (2.0 * float(at["live"]))
+        vectors[2] = equations.solve(right + barrier * ahead["centering"] + ahead["correction"])
+        limit = table.map_reduce("interior_step", vectors=vectors, barrier=barrier, **what)
+        step = min(1.0, TO_THE_BOUNDARY / largest_ratio_of(limit["overshoot"]))
+    table.drop("alpha", "lower", "upper")
+    assert best is not None
+    return Solution(best.coef, n_iter, best.converged, best.objective, best.gap)

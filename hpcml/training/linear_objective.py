@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Table
+from hpcml.communicators.serial import SerialTable
 
 __all__ = ["Objective"]
 
 Floats = NDArray[np.float64]
+
+#: Strength of a sample's additional penalty, in curvatures at 0 of one row.
+UNCERTAIN = 4.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,12 @@ class Objective:
         Strengths of the penalties of every parameter; the last column is that of the intercepts.
     positive : ndarray of shape (K,)
         Class that is +1 in every column; what it says is ignored by losses of regression and multinomial.
+    total_weight : float
+        Sum of the weights of the rows.
+    itemsize : int
+        Bytes of a value of X.
+    weighted : bool
+        Whether the table has row weights.
     epsilon : float
         Of the loss "squared_epsilon_insensitive".
     fit_intercept : bool
@@ -47,6 +57,9 @@ class Objective:
     l2: Floats
     l1: Floats
     positive: Floats
+    total_weight: float
+    itemsize: int
+    weighted: bool = False
     epsilon: float = 0.0
     fit_intercept: bool = True
 
@@ -69,12 +82,41 @@ class Objective:
             self, l2=self.l2[problems], l1=self.l1[problems], positive=self.positive[problems]
         )
 
+    # -- samples ---------------------------------------------------------------------------------------------
+
+    def table_of_sample(self, n_sampled: int) -> SerialTable:
+        """Return rows at equal distances, as a table of this process."""
+        numbers = np.arange(n_sampled, dtype=np.int64) * self.table.n_rows // n_sampled
+        names = ("X", "y", "weights") if self.weighted else ("X", "y")
+        return SerialTable({name: self.table.take(numbers, name) for name in names})
+
+    def of_sample(self, table: Table) -> Objective:
+        """Return the objective that a sample of the rows stands for.
+
+        Its l2 penalty is a little stronger, by what the sample's optimum is uncertain, so that a sample whose
+        classes can be told apart has an optimum.
+        """
+        n_sampled = table.n_rows
+        total = float(table.rows("weights").sum()) if self.weighted else float(n_sampled)
+        if total == 0.0:
+            total = 1.0
+        scale = self.scale * self.total_weight / total
+        sample = dataclasses.replace(self, table=table, scale=scale, total_weight=total)
+        diagonal = (sample.diagonal(np.zeros(self.shape)) - self.l2.reshape(self.shape)).reshape(
+            self.l2.shape
+        )
+        return dataclasses.replace(sample, l2=self.l2 + UNCERTAIN / n_sampled * diagonal)
+
     # -- values ----------------------------------------------------------------------------------------------
 
     def evaluate(self, P: Floats) -> tuple[Floats, Floats]:
         """Return the value of every problem without its l1 part, and the gradient."""
         found = self.table.map_reduce("linear_gradient", **self._at(P), **self._loss)
         return self._value(found["loss"], P), self._gradient(found["gradient"], P)
+
+    def values(self, P: Floats) -> Floats:
+        """Return the value of every problem, with its l1 part."""
+        return self.evaluate(P)[0] + (self.l1.reshape(P.shape) * np.abs(P)).sum(axis=1)
 
     def hessian(self, P: Floats) -> Floats:
         """Return the Hessian of every problem, of shape (problems, parameters, parameters)."""

@@ -1,0 +1,153 @@
+"""Rounds of steps with a line search; each costs one pass over the rows for all problems together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml.training.linear_objective import Objective
+from hpcml.training.newton_steps import Steps
+from hpcml.training.proximal import least_subgradient
+
+__all__ = ["LineSearch"]
+
+Floats = NDArray[np.float64]
+
+#: Share of the promised decrease that a step must bring (Armijo).
+ARMIJO = 1e-4
+#: A step that fails is cut to between these shares of its length.
+CUT = (0.1, 0.5)
+MOST_CUTS = 40
+#: Differences of values, relative to them, that rounding makes: those of 64 last bits, as in SciPy's L-BFGS
+#: where scikit-learn calls it; values of float32 rows change by the rounding of margins.
+ROUNDING = {8: 64 * np.finfo(np.float64).eps, 4: 1e-8}
+#: Steps without progress beyond rounding after which a problem is solved as well as it can be.
+MOST_IDLE = 5
+#: The gradient may be small where the objective is flat and the minimum far below: then up to this many
+#: further steps are taken while the value is estimated to be this much (relative) above the minimum.
+MOST_POLISH = 2
+NEAR_MINIMUM = 1e-7
+
+
+class LineSearch:
+    """The state of every problem while it is minimised.
+
+    Parameters
+    ----------
+    objective : Objective
+    steps : Steps
+    tol : float
+        Greatest entry of the least subgradient of a solved problem.
+    max_iter : int
+        Most steps.
+    """
+
+    P: Floats  # parameters of every problem
+    values: Floats
+    norms: Floats  # greatest entries of the least subgradients
+    live: NDArray[np.intp]  # problems that are not finished
+
+    def __init__(self, objective: Objective, steps: Steps, tol: float, max_iter: int) -> None:
+        self._objective, self._steps, self._tol, self._max_iter = objective, steps, tol, max_iter
+        self._l1 = objective.l1.reshape(objective.shape)
+        self._rounding = ROUNDING[objective.itemsize]
+
+    def begin(self, P: Floats) -> None:
+        """Go to parameters."""
+        n_problems = len(P)
+        self.P = P.copy()
+        smooth, self._G = self._objective.evaluate(P)
+        self.values = smooth + self._absolute(P, self._l1)
+        self.norms = self._norms(np.arange(n_problems))
+        self.n_iter = np.zeros(n_problems, dtype=np.int64)
+        self.converged = np.zeros(n_problems, dtype=bool)
+        self._best = self.values.copy(), self.norms.copy()
+        self._idle = np.zeros(n_problems, dtype=np.int64)
+        self._polished = np.zeros(n_problems, dtype=np.int64)
+        self._D, self._promised = np.zeros_like(self.P), np.zeros(n_problems)
+        self._t, self._cuts = np.ones(n_problems), np.zeros(n_problems, dtype=np.int64)
+        self.live = np.arange(n_problems)
+        self._next(self.live)
+
+    def round(self) -> bool:
+        """Try a step in every problem that is not finished; return whether one was taken."""
+        i = self.live
+        P, G, t = self.P[i], self._G[i], self._t[i]
+        D = t[:, np.newaxis] * self._D[i]
+        trial = self._steps.trial(i, P, G, D)
+        smooth, gradient = self._objective.of(i).evaluate(trial)
+        values = smooth + self._absolute(trial, self._l1[i])
+        good = self._is_good(i, values - self.values[i], gradient, trial - P)
+        taken = i[good]
+        if taken.size:
+            self._steps.accepted(taken, (trial - P)[good], (gradient - G)[good])
+            self.P[taken], self._G[taken], self.values[taken] = trial[good], gradient[good], values[good]
+            self.norms[taken] = self._norms(taken)
+            self.n_iter[taken] += 1
+        self._shorten(i[~good], values[~good])
+        self._next(taken)
+        return bool(taken.size)
+
+    def _absolute(self, P: Floats, l1: Floats) -> Floats:
+        return np.asarray((l1 * np.abs(P)).sum(axis=1))
+
+    def _norms(self, i: NDArray[np.intp]) -> Floats:
+        return np.asarray(np.abs(least_subgradient(self.P[i], self._G[i], self._l1[i])).max(axis=1))
+
+    def _is_good(
+        self, i: NDArray[np.intp], change: Floats, gradient: Floats, step: Floats
+    ) -> NDArray[np.bool_]:
+        """Return whether the steps may be taken."""
+        promised = self._t[i] * self._promised[i]
+        with np.errstate(invalid="ignore"):
+            good = change <= ARMIJO * promised
+            # Values hide small changes behind rounding, gradients do not: the objective is convex, and has
+            # fallen all the way where it still falls at the end of the step.
+            small = np.abs(change) <= self._rounding * np.abs(self.values[i])
+            good |= (
+                small & (self._t[i] == 1.0) & (np.abs(promised) <= self._rounding * np.abs(self.values[i]))
+            )
+            if not self._l1.any():
+                good |= small & ((gradient * step).sum(axis=1) <= 0)
+        return np.asarray(good & np.isfinite(change))
+
+    def _shorten(self, i: NDArray[np.intp], values: Floats) -> None:
+        """Cut the steps of problems to where a parabola has its minimum."""
+        promised = self._t[i] * self._promised[i]
+        above = values - self.values[i] - promised
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            factor = -promised / (2.0 * above)
+        factor = np.clip(np.where(np.isfinite(factor), factor, 0.0), *CUT)
+        self._t[i] *= factor
+        self._cuts[i] += 1
+        stuck = i[self._cuts[i] >= MOST_CUTS]
+        if stuck.size:  # no step brings anything: what is left to gain is rounding, or the problem is broken
+            self.converged[stuck] = np.abs(self._promised[stuck]) <= np.sqrt(self._rounding) * np.abs(
+                self.values[stuck]
+            )
+            self.live = np.setdiff1d(self.live, stuck)
+
+    def _next(self, i: NDArray[np.intp]) -> None:
+        """Find out which problems are solved, and the directions of the others."""
+        if not i.size:
+            return
+        solved = self.norms[i] <= self._tol
+        unsure = i[solved & (self._polished[i] < MOST_POLISH) & (self.n_iter[i] < self._max_iter)]
+        if unsure.size:
+            above = self._steps.decrement(unsure, self.P[unsure], self._G[unsure])
+            on = unsure[(above > NEAR_MINIMUM * np.abs(self.values[unsure])) & np.isfinite(above)]
+            self._polished[on] += 1
+            solved &= ~np.isin(i, on)
+        value, norm = self._best
+        progress = (self.values[i] < value[i] - self._rounding * np.abs(value[i])) | (
+            self.norms[i] < 0.5 * norm[i]
+        )
+        self._idle[i] = np.where(progress, 0, self._idle[i] + 1)
+        value[i], norm[i] = np.minimum(value[i], self.values[i]), np.minimum(norm[i], self.norms[i])
+        self.converged[i] = solved | (self._idle[i] > MOST_IDLE) | (self.norms[i] <= self._tol)
+        finished = solved | (self._idle[i] > MOST_IDLE) | (self.n_iter[i] >= self._max_iter)
+        self.live = np.setdiff1d(self.live, i[finished])
+        on = i[~finished]
+        if on.size:
+            self._D[on], self._promised[on] = self._steps.directions(on, self.P[on], self._G[on])
+            self._t[on], self._cuts[on] = 1.0, 0

@@ -1,0 +1,136 @@
+"""Newton's method for linear models: the whole Hessian where that is cheap, else one of a sample as a start.
+
+Problems with few parameters for their rows take damped Newton steps with the exact Hessian. Others take
+L-BFGS steps (Liu and Nocedal, Mathematical Programming 45, 1989) that are preconditioned with the Hessian of
+a sample of the rows at the sample's own optimum, or with the diagonal of the Hessian. An l1 penalty is met by
+proximal Newton steps (Lee, Sun and Saunders, SIAM Journal on Optimization 24, 2014), or, for many
+parameters, by orthant-wise L-BFGS steps (Andrew and Gao, ICML 2007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml.training.line_search import LineSearch
+from hpcml.training.linear_objective import Objective
+from hpcml.training.newton_steps import ExactSteps, LbfgsSteps, Steps, by_blocks, by_diagonal
+
+__all__ = ["Solution", "minimise"]
+
+Floats = NDArray[np.float64]
+
+#: Most parameters of a problem whose whole Hessian is formed: with more its Cholesky factor costs more than
+#: many passes over the rows.
+EXACT_PARAMETERS = 512
+#: Most numbers of the blocks that a preconditioner may hold (32 MB).
+BLOCKS_MEMORY = 4_000_000
+#: Rows of a sample: so many that its optimum is near that of all rows, and so many for each parameter that
+#: its Hessian is within about a quarter of theirs.
+SAMPLE_ROWS = 8192
+SAMPLE_ROWS_A_PARAMETER = 16
+#: A sample must be this much smaller than the table to be worth its while.
+SAMPLE_SHARE = 4
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Parameters that a minimisation found, and how it ended; one entry for every problem.
+
+    Parameters
+    ----------
+    parameters : ndarray of shape (problems, parameters)
+    n_iter : ndarray of int
+        Accepted steps over all rows.
+    converged : ndarray of bool
+        Whether the gradient fell to `tol`, or no further step can be told from rounding.
+    """
+
+    parameters: Floats
+    n_iter: NDArray[np.int64]
+    converged: NDArray[np.bool_]
+
+
+def minimise(
+    objective: Objective,
+    start: Floats,
+    tol: float,
+    max_iter: int,
+    on_step: Callable[[int, Floats, float], None] | None = None,
+    *,
+    warm: bool = False,
+) -> Solution:
+    """Minimise every problem of an objective.
+
+    Parameters
+    ----------
+    objective : Objective
+    start : ndarray of shape (problems, parameters)
+    tol : float
+        Greatest entry of the gradient (with l1: of the subgradient of least norm) at which a problem is
+        solved.
+    max_iter : int
+        Most steps.
+    on_step : callable, optional
+        Called after every round of steps with its number, the parameters and the greatest entry of all
+        gradients.
+    warm : bool
+        Whether `start` is a solution of a similar problem rather than a mere beginning.
+
+    Returns
+    -------
+    Solution
+    """
+    P = objective.symmetric(np.array(start, dtype=np.float64).reshape(objective.shape))
+    if max_iter == 0:
+        return Solution(P, np.zeros(len(P), dtype=np.int64), np.zeros(len(P), dtype=bool))
+    sampled, steps = _plan(objective, P, tol, max_iter, warm)
+    search = LineSearch(objective, steps, tol, max_iter)
+    if sampled is None:
+        search.begin(P)
+    else:
+        search.begin(sampled.P)
+        if not (search.values <= sampled.values_before).all():  # the sample has misled
+            search.begin(P)
+    while search.live.size:
+        if search.round() and on_step is not None:
+            on_step(int(search.n_iter.max()), search.P, float(search.norms.max()))
+    return Solution(search.P, search.n_iter, search.converged)
+
+
+# -- plan ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """The optimum of a sample, and the value that the sample gives to the parameters before."""
+
+    P: Floats
+    values_before: Floats
+
+
+def _plan(
+    objective: Objective, P: Floats, tol: float, max_iter: int, warm: bool
+) -> tuple[_Sampled | None, Steps]:
+    """Return a start from a sample, or None, and the kind of steps."""
+    n_rows, (K, e), size = objective.table.n_rows, objective.l2.shape, objective.shape[1]
+    exact, with_l1 = size <= EXACT_PARAMETERS, bool(objective.l1.any())
+    if not exact and (with_l1 or K * e * e > BLOCKS_MEMORY):
+        return None, LbfgsSteps(objective, by_diagonal(objective.diagonal(P)))
+    n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))
+    if n_rows <= SAMPLE_SHARE * n_sampled:
+        return None, ExactSteps(objective) if exact else LbfgsSteps(objective, by_blocks(objective.blocks(P)))
+    with objective.table_of_sample(n_sampled) as table:
+        sample = objective.of_sample(table)
+        sampled = None
+        if not warm:
+            near = max(tol, 0.1 / np.sqrt(n_sampled))  # its optimum is further than that from the table's
+            found = minimise(sample, P, near, max_iter).parameters
+            sampled = _Sampled(found, sample.values(P))
+        if exact and with_l1:
+            return sampled, ExactSteps(objective)
+        at = P if sampled is None else sampled.P
+        return sampled, LbfgsSteps(objective, by_blocks(sample.hessian(at) if exact else sample.blocks(at)))

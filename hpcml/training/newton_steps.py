@@ -1,0 +1,189 @@
+"""Directions of Newton's method: with the exact Hessian, or with L-BFGS and a preconditioner."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from hpcml.training.linear_objective import Objective
+from hpcml.training.proximal import least_subgradient, minimum_of_model
+
+__all__ = ["ExactSteps", "LbfgsSteps", "Steps", "by_blocks", "by_diagonal"]
+
+Floats = NDArray[np.float64]
+Problems = NDArray[np.intp]
+
+#: Added to the diagonal, relative to it, so that a singular Hessian has a Cholesky factor: the least that
+#: rounding does not undo; the step in well-determined directions changes as little.
+RIDGE = 1e-12
+#: Factor by which it grows until there is one.
+MORE_RIDGE = 100.0
+#: Pairs of steps and gradients that L-BFGS keeps; more bring little (Liu and Nocedal 1989).
+MOST_PAIRS = 10
+#: Memory for them, in numbers.
+PAIRS_MEMORY = 5_000_000
+
+
+class Steps(Protocol):
+    """What a line search asks for, of some of the problems."""
+
+    def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
+        """Return directions from P, where the gradient is G, and the decrease they promise (below 0)."""
+        ...
+
+    def trial(self, i: Problems, P: Floats, G: Floats, D: Floats) -> Floats:
+        """Return the point that a step D leads to."""
+        ...
+
+    def accepted(self, i: Problems, step: Floats, change: Floats) -> None:
+        """Learn from a step and the change of the gradient along it."""
+        ...
+
+    def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
+        """Return about how far the values are above the minimum."""
+        ...
+
+
+def factor_of(H: Floats) -> Any:
+    """Return the Cholesky factor of a Hessian, with a ridge if it is singular."""
+    diagonal = np.diag(H).copy()
+    diagonal[diagonal <= 0] = max(diagonal.max(), np.finfo(float).tiny)  # a feature of zeros
+    ridge = RIDGE
+    while True:
+        damped = H.copy()
+        np.fill_diagonal(damped, np.diag(H) + ridge * diagonal)
+        try:
+            return cho_factor(damped, lower=True, check_finite=False)
+        except LinAlgError:
+            ridge *= MORE_RIDGE
+
+
+class ExactSteps:
+    """Newton steps; proximal ones where there is an l1 penalty."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._l1 = objective.l1.reshape(objective.shape)
+        self._factors: dict[int, Any] = {}
+
+    def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
+        D, promised = np.empty_like(P), np.empty(len(i))
+        for at, (problem, H) in enumerate(zip(i.tolist(), self._objective.of(i).hessian(P), strict=True)):
+            p, g, l1 = P[at], G[at], self._l1[problem]
+            self._factors[problem] = factor_of(H)
+            if l1.any():
+                H[np.diag_indices(len(H))] += RIDGE * np.diag(H).max()
+                D[at] = minimum_of_model(H, g, p, l1) - p
+            else:
+                D[at] = -cho_solve(self._factors[problem], g, check_finite=False)
+            promised[at] = g @ D[at] + l1 @ (np.abs(p + D[at]) - np.abs(p))
+        return D, promised
+
+    def trial(self, i: Problems, P: Floats, G: Floats, D: Floats) -> Floats:
+        return P + D
+
+    def accepted(self, i: Problems, step: Floats, change: Floats) -> None:
+        pass
+
+    def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
+        V = least_subgradient(P, G, self._l1[i])
+        found = np.full(len(i), np.inf)
+        for at, problem in enumerate(i.tolist()):
+            if problem in self._factors:
+                found[at] = 0.5 * V[at] @ cho_solve(self._factors[problem], V[at], check_finite=False)
+        return found
+
+
+def by_blocks(H: Floats) -> Callable[[Floats], Floats]:
+    """Return what solves with blocks on the diagonal, an array of shape (number, size, size)."""
+    factors = [factor_of(block) for block in H]
+
+    def apply(R: Floats) -> Floats:
+        parts = zip(factors, R.reshape(len(H), -1), strict=True)
+        return np.array([cho_solve(f, r, check_finite=False) for f, r in parts]).reshape(R.shape)
+
+    return apply
+
+
+def by_diagonal(D: Floats) -> Callable[[Floats], Floats]:
+    """Return what divides by a diagonal, but for entries that are too small to be one."""
+    D = np.where(D > RIDGE * D.max(), D, D.max())
+    return lambda R: R / D
+
+
+class LbfgsSteps:
+    """L-BFGS steps from a preconditioner; orthant-wise ones where there is an l1 penalty.
+
+    Parameters
+    ----------
+    objective : Objective
+    precondition : callable
+        Multiplies an array of parameters by something near the inverse of the Hessian.
+    """
+
+    def __init__(self, objective: Objective, precondition: Callable[[Floats], Floats]) -> None:
+        self._objective = objective
+        self._l1 = objective.l1.reshape(objective.shape)
+        self._with_l1 = bool(objective.l1.any())
+        self._precondition = precondition
+        n_pairs = max(3, min(MOST_PAIRS, PAIRS_MEMORY // (2 * objective.l1.size)))
+        self._pairs: deque[tuple[Floats, Floats, Floats]] = deque(maxlen=n_pairs)
+        self._sizes = np.ones(objective.shape[0])  # of the steps, relative to the preconditioner's
+
+    def _times_inverse(self, i: Problems, R: Floats) -> Floats:
+        """Multiply by the inverse of the Hessian that the pairs describe (two-loop recursion)."""
+        n_problems, size = self._objective.shape
+        whole = np.zeros((n_problems, size))
+        whole[i] = R
+        kept = []
+        for s, y, rho in reversed(self._pairs):
+            a = rho * (s * whole).sum(axis=1)
+            whole -= a[:, np.newaxis] * y
+            kept.append(a)
+        whole = self._solve(whole) * self._sizes[:, np.newaxis]
+        for (s, y, rho), a in zip(self._pairs, reversed(kept), strict=True):
+            whole += (a - rho * (y * whole).sum(axis=1))[:, np.newaxis] * s
+        return whole[i]
+
+    def _solve(self, R: Floats) -> Floats:
+        return self._objective.symmetric(self._precondition(self._objective.symmetric(R)))
+
+    def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
+        V = least_subgradient(P, G, self._l1[i])
+        D = -self._times_inverse(i, V)
+        if self._with_l1:
+            D[(D * V >= 0) & (self._l1[i] > 0)] = 0.0  # only downhill, entry by entry
+        promised = (V * D).sum(axis=1)
+        lost = ~(promised < 0)
+        if lost.any():  # rounding has spoilt the pairs
+            D[lost] = -V[lost] / np.maximum(np.abs(V[lost]).max(axis=1, keepdims=True), 1.0)
+            promised[lost] = (V * D).sum(axis=1)[lost]
+        return D, promised
+
+    def trial(self, i: Problems, P: Floats, G: Floats, D: Floats) -> Floats:
+        if not self._with_l1:
+            return P + D
+        V = least_subgradient(P, G, self._l1[i])
+        orthant = np.where(P != 0, np.sign(P), -np.sign(V))
+        left = ((P + D) * orthant <= 0) & (self._l1[i] > 0)
+        return np.where(left, 0.0, P + D)
+
+    def accepted(self, i: Problems, step: Floats, change: Floats) -> None:
+        n_problems, size = self._objective.shape
+        s, y, rho = np.zeros((n_problems, size)), np.zeros((n_problems, size)), np.zeros(n_problems)
+        s[i], y[i] = step, change
+        curvature = (s * y).sum(axis=1)
+        fine = curvature > np.finfo(float).eps * (y * y).sum(axis=1)
+        rho[fine] = 1.0 / curvature[fine]
+        lengths = (y * self._solve(y)).sum(axis=1)
+        self._sizes[fine] = (curvature[fine] / lengths[fine]) if fine.any() else 1.0
+        self._pairs.append((s, y, rho))
+
+    def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
+        V = least_subgradient(P, G, self._l1[i])
+        return 0.5 * (V * self._times_inverse(i, V)).sum(axis=1)

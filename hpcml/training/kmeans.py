@@ -1,0 +1,179 @@
+"""K-means from several starts: the run of least inertia is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml.communicators import Communicator, Table
+from hpcml.training.hamerly import BoundedSteps
+from hpcml.training.lloyd import LloydSteps, iterate
+
+__all__ = ["Best", "assign", "best_of", "mean_and_variance", "origin_of"]
+
+#: Rows whose mean the moments are taken about: near enough to the mean that differences do not cancel.
+ROWS_OF_FIRST_MEAN = 16
+
+
+@dataclass
+class Best:
+    """The run that is kept.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n_clusters, n_features)
+    labels : str
+        Name of the row array of labels, which are those of the centers.
+    inertia : float
+    n_iter : int
+    """
+
+    centers: NDArray[Any]
+    labels: str
+    inertia: float
+    n_iter: int
+
+
+def mean_and_variance(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and variance of every feature, weights aside.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    mean, variance : ndarray of float64 of shape (n_features,)
+    """
+    n = table.n_rows
+    some = table.take(np.unique(np.linspace(0, n - 1, ROWS_OF_FIRST_MEAN).astype(np.int64)))
+    near = np.zeros(some.shape[1])
+    if isinstance(some, np.ndarray):
+        near = some.mean(axis=0, dtype=np.float64)
+    found = table.map_reduce("moments", weights=None, centers=near)
+    shift = found["sums"] / n
+    return near + shift, np.maximum(found["squares"] / n - shift**2, 0.0)
+
+
+def origin_of(centers: NDArray[Any], sparse: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return centers less their mean, and the mean, so that products of rows and centers keep their digits.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n_clusters, n_features)
+    sparse : bool
+        Whether the rows are sparse: nothing is subtracted from these.
+    """
+    if sparse:
+        return centers, None
+    origin = centers.mean(axis=0, dtype=np.float64).astype(centers.dtype)
+    return centers - origin, origin
+
+
+def assign(table: Table, centers: NDArray[Any], labels: str, sparse: bool) -> float:
+    """Label every row with its nearest center, as prediction does, and return the inertia.
+
+    Parameters
+    ----------
+    table : Table
+    centers : ndarray of shape (n_clusters, n_features)
+    labels : str
+        Name of the row array of labels, which must exist.
+    sparse : bool
+        Whether the rows are sparse.
+    """
+    relative, origin = origin_of(centers, sparse)
+    found = table.map_reduce("assign_rows", labels=labels, centers=relative, origin=origin)
+    return float(found["inertia"][0])
+
+
+def best_of(
+    table: Table,
+    communicator: Communicator,
+    start: Callable[[], NDArray[Any]],
+    origin: NDArray[Any] | None,
+    *,
+    n_runs: int,
+    weighted: bool,
+    max_iter: int,
+    tol: float,
+    bounded: bool,
+    verbose: bool,
+) -> Best:
+    """Run k-means `n_runs` times.
+
+    A later run replaces a former one if its inertia is less and its clusters are other ones.
+
+    Parameters
+    ----------
+    table : Table
+        With the row array ``weights`` if `weighted`.
+    communicator : Communicator
+    start : callable
+        Returns the first centers of a run.
+    origin : ndarray of shape (n_features,) or None
+        What is subtracted from rows and centers while the runs last.
+    n_runs : int
+    weighted : bool
+    max_iter : int
+    tol : float
+        As for `hpcml.training.lloyd.iterate`.
+    bounded : bool
+        Whether bounds spare comparisons, with the same results.
+    verbose : bool
+
+    Returns
+    -------
+    Best
+    """
+    best: Best | None = None
+    for _ in range(n_runs):
+        labels = "other_labels" if best is not None and best.labels == "labels" else "labels"
+        centers = start()
+        if verbose and communicator.rank == 0:
+            print("Initialization complete")
+        relative = centers if origin is None else centers - origin
+        steps = (BoundedSteps if bounded else LloydSteps)(origin, labels)
+        run = iterate(
+            table,
+            communicator,
+            steps,
+            relative,
+            origin,
+            labels,
+            weighted=weighted,
+            max_iter=max_iter,
+            tol=tol,
+            verbose=verbose,
+        )
+        centers = run.centers if origin is None else run.centers + origin
+        inertia = assign(table, centers, labels, origin is None)
+        if best is None or (
+            inertia < best.inertia and not _same_clusters(table, labels, best.labels, len(centers))
+        ):
+            best = Best(centers, labels, inertia, run.n_iter)
+    assert best is not None
+    return best
+
+
+def _same_clusters(table: Table, labels: str, others: str, n_clusters: int) -> bool:
+    """Return whether rows of one label all have one label among the others."""
+    found = table.map_reduce(_add_labels, labels=labels, other_labels=others, n_clusters=n_clusters)
+    # m numbers are equal where m (sum of squares) = (sum)^2: whole numbers, without rounding
+    totals = zip(found["rows"], found["sums"], found["squares"], strict=True)
+    return all(int(rows) * int(squares) == int(sums) ** 2 for rows, sums, squares in totals)
+
+
+def _add_labels(
+    labels: NDArray[np.int32], other_labels: NDArray[np.int32], n_clusters: int
+) -> dict[str, NDArray[Any]]:
+    others = other_labels.astype(np.float64)
+    return {
+        "rows": np.bincount(labels, minlength=n_clusters),
+        "sums": np.bincount(labels, others, n_clusters),
+        "squares": np.bincount(labels, others**2, n_clusters),
+    }

@@ -234,6 +234,6 @@ def check_whole_table(owner: str) -> None:
     """
     if config.communicator() == "mpi":
         raise UnsupportedError(
-            f"{owner} needs all rows in one process. Got communicator='mpi', under which every rank has a part; "
+            f"{owner} needs all rows in one process. Got communicator='mpi', under which ranks share them; "
             "within hpcml.config_context(communicator='serial') every rank fits a copy of its own."
         )

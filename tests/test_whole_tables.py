@@ -1,4 +1,4 @@
-"""What needs all rows in one process refuses rows that are shared among MPI ranks, before it looks at them."""
+"""What needs all rows in one process refuses rows that MPI ranks share, before it looks at them."""
 
 import pytest
 

@@ -9,9 +9,12 @@ from hpcml.cli.failures import CommandError, one_line
 
 __all__ = ["kind_of", "make", "names"]
 
+#: Modules of classifiers and regressors; told by their names, so that a manual loads none of them.
+_WITH_TARGETS = ("ensemble", "linear_model", "svm", "tree")
+
 
 def names() -> dict[str, str]:
-    """Return the dotted paths of hpcml's estimators by their names on the command line.
+    """Return the dotted paths of hpcml's classifiers and regressors by their names on the command line.
 
     Returns
     -------
@@ -25,7 +28,11 @@ def names() -> dict[str, str]:
     """
     from hpcml.counterparts import COUNTERPARTS
 
-    return {_short_name(path.rpartition(".")[2]): path for path in COUNTERPARTS}
+    return {
+        _short_name(path.rpartition(".")[2]): path
+        for path in COUNTERPARTS
+        if path.split(".")[1] in _WITH_TARGETS
+    }
 
 
 def _short_name(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpcml.cli import files, report
+from hpcml.cli import estimators, files, report
 from hpcml.cli.failures import INTERRUPTED, CommandError, one_line
 from hpcml.cli.task import Data, Paths, Task, check_missing, checked_scoring
 
@@ -46,9 +46,8 @@ def search(
             "--estimator",
             "-e",
             metavar="NAME",
-            help="decision-tree-classifier, decision-tree-regressor, random-forest-classifier, "
-            "random-forest-regressor, or the dotted path of any class with scikit-learn's interface, such as "
-            "sklearn.linear_model.Ridge.",
+            help=", ".join(estimators.names()) + ", or the dotted path of any class with scikit-learn's "
+            "interface, such as sklearn.linear_model.Ridge.",
             rich_help_panel=INPUT,
         ),
     ] = "random-forest-regressor",

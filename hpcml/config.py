@@ -21,6 +21,7 @@ __all__ = [
     "COMMUNICATORS",
     "KERNELS",
     "communicator",
+    "communicator_is_chosen",
     "config_context",
     "get_config",
     "kernels",
@@ -28,7 +29,9 @@ __all__ = [
     "n_workers",
     "restored",
     "set_config",
+    "share_cores",
     "snapshot",
+    "worker_threads",
 ]
 
 #: Values of the setting ``kernels``.
@@ -44,6 +47,7 @@ _NOTHING: dict[str, Any] = dict.fromkeys(("kernels", "n_threads", "communicator"
 _process: dict[str, Any] = dict(_NOTHING)  # set_config; every thread sees it
 _context: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("hpcml", default=_NOTHING)
 _forked = False
+_share: int | None = None  # of the usable cores, where others of the same job use them too
 
 
 def _mark_forked() -> None:
@@ -109,6 +113,10 @@ def _openmp_threads() -> int | None:
     # ours.
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return max(1, int(text)) if text.isdecimal() else None
+
+
+def _thread_budget() -> int | None:
+    return _explicit("n_threads") or _number_of_environment("HPCML_NUM_THREADS")
 
 
 def _explicit(name: str) -> Any:
@@ -275,13 +283,29 @@ def communicator() -> str:
     return value or "serial"
 
 
+def communicator_is_chosen() -> bool:
+    """Return whether `communicator` follows from a choice, be it 'serial', and not from there being none.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.config_context(communicator="serial"):
+    ...     config.communicator_is_chosen()
+    True
+    """
+    if _explicit("communicator") is not None or multiprocessing.parent_process() is not None:
+        return True
+    return bool(os.environ.get("HPCML_COMMUNICATOR", "").strip())
+
+
 def n_workers() -> int:
     """Return how many worker processes share the rows under ``communicator="processes"``.
 
     Returns
     -------
     int
-        Context, process, ``HPCML_NUM_WORKERS``, else the usable cores.
+        Context, process, ``HPCML_NUM_WORKERS``, else as many as fill the usable cores: one for each, or for
+        each ``n_threads`` of them where that is set.
 
     Raises
     ------
@@ -296,7 +320,57 @@ def n_workers() -> int:
     3
     """
     value = _explicit("n_workers") or _number_of_environment("HPCML_NUM_WORKERS")
-    return value or machine.usable_cores()[0]
+    return value or max(1, _cores() // (_thread_budget() or 1))
+
+
+def worker_threads(workers: int) -> int:
+    """Return how many threads each worker process may use.
+
+    Parameters
+    ----------
+    workers : int
+        How many there are.
+
+    Returns
+    -------
+    int
+        The thread budget, if there is one; else an equal share of the usable cores, at least 1.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.config_context(n_threads=3):
+    ...     config.worker_threads(2)
+    3
+    """
+    cores = _cores()
+    return _thread_budget() or max(1, min(cores // workers, _openmp_threads() or cores))
+
+
+def share_cores(n: int | None) -> None:
+    """Say that only `n` of the usable cores are this process's own, because other ranks of its job run on them.
+
+    Parameters
+    ----------
+    n : int or None
+        Cores; None takes back what was said.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> config.share_cores(1)
+    >>> with config.config_context():
+    ...     config.n_threads(-1)
+    1
+    >>> config.share_cores(None)
+    """
+    global _share
+    _share = _checked_number(n, "n")
+
+
+def _cores() -> int:
+    cores, _ = machine.usable_cores()
+    return min(cores, _share or cores)
 
 
 def n_threads(n_jobs: int | None = None) -> int:
@@ -337,11 +411,11 @@ def n_threads(n_jobs: int | None = None) -> int:
     if _forked:
         return 1
     if n_jobs is not None:
-        return n_jobs if n_jobs > 0 else max(1, machine.usable_cores()[0] + 1 + n_jobs)
-    budget = _explicit("n_threads") or _number_of_environment("HPCML_NUM_THREADS")
+        return n_jobs if n_jobs > 0 else max(1, _cores() + 1 + n_jobs)
+    budget = _thread_budget()
     if budget is not None:
         return budget
-    cores, _ = machine.usable_cores()
+    cores = _cores()
     return min(cores, _openmp_threads() or cores)
 
 

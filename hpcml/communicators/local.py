@@ -60,6 +60,28 @@ class Chunk:
         """Rows of the chunk."""
         return int(self.bounds[-1])
 
+    def shard_sums(self, name: str) -> NDArray[np.float64]:
+        """Return the sum of a row array of numbers over every shard, whatever chunk the shard lies in."""
+        values = self.arrays[name]
+        pairs = zip(self.bounds[:-1].tolist(), self.bounds[1:].tolist(), strict=True)
+        return np.array([np.sum(values[start:stop], dtype=np.float64) for start, stop in pairs])
+
+    def row_where_sum_exceeds(self, name: str, shard: int, target: float) -> int:
+        """Return the row of the chunk at which the running sum over one shard exceeds a target, or the last.
+
+        Parameters
+        ----------
+        name : str
+            A row array of numbers.
+        shard : int
+            Number of the shard in the whole table.
+        target : float
+            What remains for the shard.
+        """
+        start, stop = self.bounds[shard - self.first_shard : shard - self.first_shard + 2].tolist()
+        running = np.cumsum(self.arrays[name][start:stop], dtype=np.float64)
+        return start + min(int(np.searchsorted(running, target, side="right")), stop - start - 1)
+
 
 @dataclass
 class Pieces:
@@ -155,14 +177,23 @@ def _row_names(chunk: Chunk, kernel: Kernel) -> list[str]:
     return [name for name in inspect.signature(kernel).parameters if name in chunk.arrays]
 
 
+def _overwritten(kernel: Kernel) -> set[str]:
+    """Return the row arrays that a kernel overwrites; of one that may only be read it gets a copy."""
+    arguments = contract.KERNELS[kernel].arguments if isinstance(kernel, str) else ()
+    return {a.name for a in arguments if isinstance(a, Array) and a.inout}
+
+
 def _arguments(chunk: Chunk, kernel: Kernel, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments by name, with the row arrays of the chunk."""
     given = dict(arguments)
+    overwritten = _overwritten(kernel)
     for name in _row_names(chunk, kernel):
         source = given.get(name, name)
         if source is not None:
             if not isinstance(source, str):
                 raise TypeError(f"{name} is taken from the table: pass the name of a row array of it.")
+            if name in overwritten and source in chunk.arrays and not chunk.arrays[source].flags.writeable:
+                chunk.arrays[source] = chunk.arrays[source].copy()
             given[name] = chunk.arrays.get(source)
         else:
             given[name] = None

@@ -54,14 +54,9 @@ class SerialTable(Table):
         return CSR.of(array.to_scipy()[numbers]) if isinstance(array, CSR) else array[numbers]
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
-        values, bounds = self._chunk.arrays[name], self._chunk.bounds
-        shards, left = running_sum_rows(np.add.reduceat(values, bounds[:-1], dtype=np.float64), targets)
-        found = np.empty(len(targets), dtype=np.int64)
-        for i, (shard, rest) in enumerate(zip(shards.tolist(), left.tolist(), strict=True)):
-            start, stop = bounds[shard], bounds[shard + 1]
-            running = np.cumsum(values[start:stop], dtype=np.float64)
-            found[i] = start + min(np.searchsorted(running, rest, side="right"), stop - start - 1)
-        return found
+        shards, left = running_sum_rows(self._chunk.shard_sums(name), targets)
+        rows = zip(shards.tolist(), left.tolist(), strict=True)
+        return np.array([self._chunk.row_where_sum_exceeds(name, *each) for each in rows], dtype=np.int64)
 
     def close(self) -> None:
         self._chunk.arrays.clear()

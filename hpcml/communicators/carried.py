@@ -1,0 +1,98 @@
+"""What goes to a worker with every call of a kernel: the function, if it is a user's, and the settings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from hpcml import config
+from hpcml.communicators.contract import Kernel
+
+__all__ = ["Function", "Settings", "dumps_for"]
+
+
+class Settings(NamedTuple):
+    """What is set in the asking process at the moment."""
+
+    config: dict[str, Any]
+    n_threads: int
+    isa: str | None
+
+    @classmethod
+    def now(cls, n_workers: int) -> Settings:
+        """Return the settings for each of some workers."""
+        return cls(config.snapshot(), config.worker_threads(n_workers), os.environ.get("HPCML_ISA"))
+
+    @contextlib.contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Apply them, in the worker."""
+        if os.environ.get("HPCML_ISA") != self.isa:
+            if self.isa is None:
+                del os.environ["HPCML_ISA"]
+            else:
+                os.environ["HPCML_ISA"] = self.isa
+        with config.restored({**self.config, "n_threads": self.n_threads}):
+            yield
+
+
+class Function(NamedTuple):
+    """A user's function of one shard, pickled by value: workers need not find, or run, the module it is from.
+
+    Examples
+    --------
+    >>> from hpcml.communicators.carried import Function
+    >>> Function.of(lambda X: {"n": len(X)}).function()(range(3))
+    {'n': 3}
+    """
+
+    pickled: bytes
+
+    @classmethod
+    def of(cls, kernel: Callable[..., Any]) -> Function:
+        """Pickle a function as it is now, with the values that it refers to."""
+        import cloudpickle
+
+        with _by_value(_module_of(kernel)):
+            return cls(cloudpickle.dumps(kernel))
+
+    def function(self) -> Callable[..., Any]:
+        """Return the function, in the worker."""
+        return pickle.loads(self.pickled)
+
+
+def _module_of(kernel: Any) -> types.ModuleType | None:
+    """Return the user's module that defines a function or a callable, None if it is a library's."""
+    while hasattr(kernel, "func"):  # functools.partial
+        kernel = kernel.func
+    name = getattr(kernel, "__module__", None) or ""
+    module = sys.modules.get(name)
+    libraries = (*sys.stdlib_module_names, "__main__", "hpcml", "numpy", "scipy")  # __main__: always by value
+    return None if module is None or name.partition(".")[0] in libraries else module
+
+
+@contextlib.contextmanager
+def _by_value(module: types.ModuleType | None) -> Iterator[None]:
+    import cloudpickle
+
+    if module is None or module.__name__ in cloudpickle.list_registry_pickle_by_value():
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+def dumps_for(kernel: Kernel) -> Callable[..., bytes]:
+    """Return what pickles arguments of a kernel; those of a user's function may be of the user's classes."""
+    if isinstance(kernel, str):
+        return pickle.dumps
+    import cloudpickle
+
+    return cloudpickle.dumps

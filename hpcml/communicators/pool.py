@@ -1,0 +1,296 @@
+"""The worker processes of this process: started afresh, kept warm, ended together.
+
+There is one pool a process. A worker that is lost, an answer that is not waited for (an interrupt) or a fork
+ends it, and the next table starts another one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import contextlib
+import multiprocessing.spawn
+import os
+import pickle
+import select
+import signal
+import site
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpcml import config
+from hpcml.communicators.channel import Closed, Inbox, Outbox, receive, send
+from hpcml.communicators.remote_errors import RemoteError, Warned
+from hpcml.errors import WorkerLost
+
+__all__ = ["Pool", "current_pool", "end_pool"]
+
+#: Seconds in which a new worker must report: Python and NumPy may come from a slow network disk.
+START_SECONDS = 120.0
+
+#: Seconds that a worker which has closed its end is given to be gone, so that its exit code can be told.
+END_SECONDS = 2.0
+
+_MODULE = "hpcml.communicators.worker"
+
+# Libraries that a worker loads later get one BLAS thread too: shards run in parallel above them.
+_ONE_BLAS_THREAD = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+
+
+def _environment() -> dict[str, str]:
+    """Return a worker's environment, in which it finds the same hpcml."""
+    environment = {**os.environ, **_ONE_BLAS_THREAD}
+    folder = str(Path(config.__file__).resolve().parent.parent)
+    if folder not in (*site.getsitepackages(), site.getusersitepackages()):
+        paths = [folder, os.environ.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return environment
+
+
+class _Worker:
+    """One worker process and the socket to it."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.inbox = Inbox()
+        self.known = 0  # generation of the outbox that it has mapped
+        self.socket, theirs = socket.socketpair()
+        try:
+            # A session of its own: an interrupt from the keyboard reaches this process alone.
+            self.process = subprocess.Popen(
+                [
+                    multiprocessing.spawn.get_executable(),
+                    "-P",
+                    "-m",
+                    _MODULE,
+                    str(theirs.fileno()),
+                    str(index),
+                ],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=_environment(),
+                start_new_session=True,
+            )
+        except BaseException:
+            self.socket.close()
+            raise
+        finally:
+            theirs.close()
+
+    def fate(self) -> str:
+        """Say how the process ended, after its end of the socket was closed."""
+        try:
+            code = self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "closed its connection"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return f"was killed by {name}" + (", as by a system out of memory" if name == "SIGKILL" else "")
+
+
+class Pool:
+    """Worker processes, and the exchange of messages with the first of them.
+
+    One message is under way at a time: Python threads take turns by `lock`, which is held as long as an
+    answer is read in place.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.alive = True
+        self.reason = "they were ended by close()"
+        self.abandoned: collections.deque[tuple[int, int]] = collections.deque()  # (table, its workers)
+        self._owner = os.getpid()
+        self._under_way = False  # a message was sent that is not answered by all
+        self._workers: list[_Worker] = []
+        self._new: list[_Worker] = []
+        self._outbox = Outbox()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process started the workers; a forked child did not."""
+        return self._owner == os.getpid()
+
+    def start(self, n_workers: int) -> None:
+        """Start as many workers as are missing, without waiting for them."""
+        with self.lock:
+            try:
+                while len(self._workers) < n_workers:
+                    worker = _Worker(len(self._workers))
+                    self._workers.append(worker)
+                    self._new.append(worker)
+            except BaseException:
+                self.end("one could not be started")
+                raise
+
+    def call(
+        self,
+        n_workers: int,
+        operation: str,
+        *payload: Any,
+        files: Sequence[int] = (),
+        dumps: Callable[..., bytes] = pickle.dumps,
+    ) -> list[Any]:
+        """Let the first workers do something and return their answers, whose arrays lie in shared memory.
+
+        Raises
+        ------
+        WorkerLost
+            If a worker died, now or earlier.
+        Exception
+            What a worker raised; the first worker's, if several did.
+        """
+        self._check()
+        with self.lock:
+            self._check()
+            try:
+                if self._new:
+                    self._greet()
+                while self.abandoned:
+                    table, of = self.abandoned.popleft()
+                    self._exchange(self._workers[:of], ("close", table))
+                answers = self._exchange(self._workers[:n_workers], (operation, *payload), files, dumps)
+            except BaseException as error:
+                if self._under_way:
+                    self.end(f"{type(error).__name__} came before they answered")
+                raise
+        for answer in answers:
+            if isinstance(answer, RemoteError):
+                raise answer.error()
+        return answers
+
+    def trim(self) -> None:
+        """Give back the memory of large messages; workers follow with the next one."""
+        with self.lock:
+            self._outbox.trim()
+
+    def _check(self) -> None:
+        if not self.is_ours:
+            raise WorkerLost("The workers belong to the process that this one was forked from; fit again.")
+        if not self.alive:
+            raise WorkerLost(f"The worker processes are gone, and the rows with them: {self.reason}.")
+
+    def _greet(self) -> None:
+        new, self._new = self._new, []
+        limit = time.monotonic() + START_SECONDS
+        self._exchange(new, ("hello", sys.path), limit=limit)
+
+    def _exchange(
+        self,
+        workers: Sequence[_Worker],
+        message: tuple[Any, ...],
+        files: Sequence[int] = (),
+        dumps: Callable[..., bytes] = pickle.dumps,
+        limit: float | None = None,
+    ) -> list[Any]:
+        header = self._outbox.write(message, dumps)
+        self._under_way = True
+        waiting = {}
+        poll = select.poll()
+        for worker in workers:
+            try:
+                send(worker.socket, header, self._outbox, worker.known, files)
+            except Closed:
+                self._lose(worker)
+            worker.known = header.generation
+            waiting[worker.socket.fileno()] = worker
+            poll.register(worker.socket, select.POLLIN)
+        answers: dict[int, Any] = {}
+        warned: list[Warned] = []
+        while waiting:
+            rest = None if limit is None else max(0.0, limit - time.monotonic()) * 1000
+            ready = poll.poll(rest)
+            if not ready:
+                self._lose(next(iter(waiting.values())), f"did not start within {START_SECONDS:.0f} s")
+            for fd, _ in ready:
+                worker = waiting.pop(fd)
+                poll.unregister(fd)
+                try:
+                    answered, _ = receive(worker.socket, worker.inbox)
+                except Closed:
+                    self._lose(worker)
+                answers[worker.index], more = worker.inbox.read(answered, copy=False)
+                warned += more
+        self._under_way = False
+        for warning in dict.fromkeys(warned):
+            warning.repeat()
+        return [answers[worker.index] for worker in workers]
+
+    def _lose(self, worker: _Worker, fate: str | None = None) -> None:
+        of, pid = len(self._workers), worker.process.pid
+        what = f"worker {worker.index + 1} of {of} (process {pid}) {fate or worker.fate()}"
+        self.end(what)
+        raise WorkerLost(f"{what} before it answered. The rows are lost; the next fit starts new workers.")
+
+    def end(self, reason: str) -> None:
+        """End all workers at once; nothing of them is left when this returns."""
+        with self.lock:
+            if not self.alive:
+                return
+            self.alive, self.reason = False, reason
+            for worker in self._workers:
+                worker.socket.close()
+                with contextlib.suppress(OSError):
+                    worker.process.kill()
+            for worker in self._workers:
+                worker.process.wait()
+            self._outbox.close()
+
+    def leave(self) -> None:
+        """Forget the workers in a forked child, for their parent goes on with them."""
+        self.alive, self.lock = False, threading.RLock()  # another thread of the parent may hold the lock
+        for worker in self._workers:
+            worker.socket.close()
+            worker.process.returncode = 0  # not ours to wait for
+
+
+# -- the pool of this process ------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_pool: Pool | None = None
+
+
+def current_pool(n_workers: int) -> Pool:
+    """Return this process's pool, with at least so many workers on their way."""
+    global _pool
+    with _lock:
+        if _pool is None or not _pool.alive:
+            _pool = Pool()
+        _pool.start(n_workers)
+        return _pool
+
+
+def end_pool() -> None:
+    """End the workers, if there are any; the next use starts new ones."""
+    global _pool
+    with _lock:
+        pool, _pool = _pool, None
+    if pool is not None:
+        pool.end("they were ended by close()")
+
+
+def _after_fork() -> None:
+    global _lock, _pool
+    _lock = threading.Lock()
+    pool, _pool = _pool, None
+    if pool is not None:
+        pool.leave()
+
+
+atexit.register(end_pool)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,117 @@
+"""Errors and warnings of a worker, as they reach the process that asked."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import traceback
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["RemoteError", "Warned"]
+
+_seen: dict[Any, Any] = {}  # warnings that were shown, where the filters show them once
+
+
+def _pickled(value: Any) -> bytes | None:
+    try:
+        return pickle.dumps(value)
+    except Exception:  # what a user's class raises when it is pickled
+        return None
+
+
+def _unpickled(pickled: bytes | None) -> Any:
+    try:
+        return None if pickled is None else pickle.loads(pickled)
+    except Exception:  # what a user's class raises when it is made
+        return None
+
+
+@dataclass
+class RemoteError:
+    """An exception, in pieces that always arrive: some classes cannot be unpickled, or live in one process.
+
+    Parameters
+    ----------
+    module, name : str
+        Where the class is found.
+    message : str
+        ``str(error)``.
+    trace : str
+        The formatted traceback.
+    process : int
+        Id of the process that raised.
+    pickled, arguments, state : bytes or None
+        The exception, its ``args`` and its attributes, where they can be pickled.
+    """
+
+    module: str
+    name: str
+    message: str
+    trace: str
+    process: int
+    pickled: bytes | None
+    arguments: bytes | None
+    state: bytes | None
+
+    @classmethod
+    def of(cls, error: BaseException) -> RemoteError:
+        """Take an exception apart."""
+        try:
+            message = str(error)
+        except Exception:
+            message = ""
+        return cls(
+            type(error).__module__,
+            type(error).__qualname__,
+            message,
+            "".join(traceback.format_exception(error)),
+            os.getpid(),
+            _pickled(error),
+            _pickled(error.args),
+            _pickled(error.__dict__),
+        )
+
+    def error(self) -> BaseException:
+        """Put the exception together again: with its type where this process has it, else a RuntimeError."""
+        error = _unpickled(self.pickled)
+        if not isinstance(error, BaseException):
+            error = self._made()
+        if self.process != os.getpid():
+            error.add_note(f"Raised in the worker process {self.process}:\n{self.trace}")
+        return error
+
+    def _made(self) -> BaseException:
+        kind: Any = sys.modules.get(self.module)
+        for part in self.name.split("."):
+            kind = getattr(kind, part, None)
+        if isinstance(kind, type) and issubclass(kind, BaseException):
+            arguments = _unpickled(self.arguments)
+            try:  # without __init__, whose arguments are not known
+                error = kind.__new__(kind, *((self.message,) if arguments is None else arguments))
+                error.__dict__.update(_unpickled(self.state) or {})
+                return error
+            except Exception:  # a __new__ of its own
+                pass
+        return RuntimeError(f"{self.module}.{self.name}: {self.message}")
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A warning: its class, its text and the line it came from."""
+
+    category: type[Warning]
+    message: str
+    file: str
+    line: int
+
+    @classmethod
+    def of(cls, message: str, category: type[Warning], file: str, line: int) -> Warned:
+        """Take a warning, with a class that the other process can find."""
+        return cls(UserWarning if _pickled(category) is None else category, message, file, line)
+
+    def repeat(self) -> None:
+        """Warn here; this process's filters decide."""
+        warnings.warn_explicit(self.message, self.category, self.file, self.line, registry=_seen)

@@ -7,14 +7,14 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from sklearn.base import clone
-
-__all__ = ["COUNTERPARTS", "counterpart", "counterpart_class"]
+__all__ = ["COUNTERPARTS", "counterpart", "counterpart_class", "fitted_counterpart"]
 
 #: Class of hpcml -> class of scikit-learn, by dotted names.
 COUNTERPARTS: Mapping[str, str] = {
+    "hpcml.decomposition.PCA": "sklearn.decomposition.PCA",
     "hpcml.ensemble.RandomForestClassifier": "sklearn.ensemble.RandomForestClassifier",
     "hpcml.ensemble.RandomForestRegressor": "sklearn.ensemble.RandomForestRegressor",
+    "hpcml.preprocessing.StandardScaler": "sklearn.preprocessing.StandardScaler",
     "hpcml.tree.DecisionTreeClassifier": "sklearn.tree.DecisionTreeClassifier",
     "hpcml.tree.DecisionTreeRegressor": "sklearn.tree.DecisionTreeRegressor",
 }
@@ -74,6 +74,8 @@ def counterpart(value: Any) -> Any:
     >>> counterpart(Ridge(alpha=2.0))
     Ridge(alpha=2.0)
     """
+    from sklearn.base import clone
+
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         return type(value)(counterpart(item) for item in value)
     if type(value) is dict:
@@ -89,6 +91,26 @@ def counterpart(value: Any) -> Any:
     allowed = theirs().get_params(deep=False)
     given = {name: counterpart(item) for name, item in own.items() if name in allowed}
     return clone(theirs(**given))
+
+
+def fitted_counterpart(estimator: Any) -> Any:
+    """Return a fitted estimator as scikit-learn's: its parameters, and all attributes whose names end in ``_``.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator of hpcml whose fitted attributes are those of scikit-learn's.
+
+    Returns
+    -------
+    object
+        The arrays are shared, not copied.
+    """
+    theirs = counterpart(estimator)
+    for name, value in vars(estimator).items():
+        if name.endswith("_") and not name.startswith("_"):
+            setattr(theirs, name, value)
+    return theirs
 
 
 def _holds_estimator(value: Any) -> bool:

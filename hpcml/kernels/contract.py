@@ -170,6 +170,10 @@ def statistic_shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple
                     sizes.setdefault(letter, length - int(more or 0))
         elif isinstance(argument, Scalar) and argument.type == "int" and value is not None:
             sizes.setdefault(argument.name, int(value))
+    for argument in kernel.arguments:  # an array that is absent has no entries
+        if isinstance(argument, Array) and arguments.get(argument.name) is None:
+            for symbol in argument.shape:
+                sizes.setdefault(str(symbol).partition("+")[0], 0)
     return {part.name: tuple(_length(symbol, sizes) for symbol in part.shape) for part in kernel.results}
 
 

@@ -1,6 +1,8 @@
-"""First and second moments of features."""
+"""First and second moments of features, and rows on the scale that they give."""
 
-from hpcml.kernels.terms import Array, Kernel, Result
+from hpcml.kernels.terms import THREADS, Array, Kernel, Result, Scalar
+
+_VECTORISED = {"numba": "the NumPy version spends its time in vectorised loops already"}
 
 KERNELS = (
     Kernel(
@@ -18,6 +20,21 @@ KERNELS = (
             Result("sums", "float64", ("d",), "sum of w (x - c)"),
             Result("squares", "float64", ("d",), "sum of w (x - c)^2"),
         ),
-        {"numba": "the NumPy version spends its time in vectorised loops already"},
+        _VECTORISED,
+    ),
+    Kernel(
+        "rescale",
+        "rows",
+        "moments",
+        "Bring rows to standard scale, or back; NaN stays NaN.",
+        (
+            Array("X", "floating", ("n", "d"), "the rows"),
+            Array("centers", "float64", ("d",), "c, rounded to the type of X"),
+            Array("scales", "float64", ("d",), "s, rounded to the type of X"),
+            Scalar("way", "str", "there: (x - c) / s; back: x s + c", choices=("there", "back")),
+            THREADS,
+        ),
+        (Result("rescaled", "floating", ("n", "d"), "the rows on the other scale"),),
+        _VECTORISED,
     ),
 )

@@ -1,4 +1,4 @@
-"""First and second moments of features."""
+"""First and second moments of features, and rows on the scale that they give."""
 
 import numpy as np
 from scipy import sparse
@@ -12,3 +12,9 @@ def moments(X, weights, centers):
     there = ~np.isnan(X)
     deviation = np.where(there, X - centers, 0.0)
     return w @ there, w @ deviation, w @ deviation**2
+
+
+def rescale(X, centers, scales, way, n_threads=1):
+    """Return (x - c) / s of every row, or x s + c."""
+    c, s = centers.astype(X.dtype), scales.astype(X.dtype)
+    return (X - c) / s if way == "there" else X * s + c

@@ -1,0 +1,5 @@
+"""Principal components, under scikit-learn's names."""
+
+from hpcml.decomposition.pca import PCA
+
+__all__ = ["PCA"]

@@ -1,0 +1,161 @@
+"""What PCA and IncrementalPCA have in common: rows to components and back, covariances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from hpcml import blas, config
+from hpcml.counterparts import fitted_counterpart
+from hpcml.kernels import lookup
+from hpcml.training.inputs import as_rows
+
+__all__ = ["FLOATS", "Components"]
+
+FLOATS = [np.float64, np.float32]
+
+
+class Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base of the estimators whose model is `components_` about `mean_`."""
+
+    whiten: bool
+    components_: NDArray[Any]
+    mean_: NDArray[Any]
+    explained_variance_: NDArray[Any]
+    explained_variance_ratio_: NDArray[Any]
+    singular_values_: NDArray[Any]
+    noise_variance_: Any
+    n_components_: int
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def transform(self, X: ArrayLike) -> Any:
+        """Project rows on the components.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            Coordinates along the components, of variance 1 each if `whiten`.
+        """
+        check_is_fitted(self)
+        return self._coordinates(
+            validate_data(self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), reset=False)
+        )
+
+    def _coordinates(self, X: Any) -> NDArray[Any]:
+        W = self.components_.T.astype(np.float64)
+        if self.whiten:
+            # components of a table that lacks rank may have no variance at all
+            smallest = float(np.finfo(self.explained_variance_.dtype).eps)
+            W /= np.maximum(np.sqrt(self.explained_variance_.astype(np.float64)), smallest)
+        return _projected(X, self.mean_, W)
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the rows whose coordinates these are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Coordinates along the components.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        rows: Any = check_array(X, input_name="X", dtype=FLOATS)
+        W = self.components_.astype(np.float64)
+        if rows.shape[1] != len(W):
+            raise ValueError(
+                f"X must have {len(W)} columns, one for each component. Got {rows.shape[1]} instead."
+            )
+        if self.whiten:
+            W *= np.sqrt(self.explained_variance_.astype(np.float64))[:, np.newaxis]
+        return lookup("project")(
+            np.ascontiguousarray(rows), np.zeros(len(W)), W, self.mean_.astype(np.float64), config.n_threads()
+        )
+
+    def _scaled_components(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the components as covariances need them, and the variance of each beyond the noise."""
+        components = self.components_
+        if self.whiten:
+            components = components * np.sqrt(self.explained_variance_[:, np.newaxis])
+        return components, np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
+
+    def get_covariance(self) -> NDArray[Any]:
+        """Return the covariance of the model: its components, and noise of equal variance everywhere.
+
+        Returns
+        -------
+        ndarray of shape (n_features, n_features)
+            ``components_.T * S * components_ + noise_variance_ * I`` with ``S`` what the components explain
+            beyond the noise [1]_.
+
+        References
+        ----------
+        .. [1] M. E. Tipping, C. M. Bishop, "Probabilistic principal component analysis", Journal of the Royal
+           Statistical Society B 61 (1999), 611-622.
+        """
+        check_is_fitted(self)
+        components, beyond = self._scaled_components()
+        covariance = (components.T * beyond) @ components
+        covariance.flat[:: len(covariance) + 1] += self.noise_variance_
+        return covariance
+
+    def get_precision(self) -> NDArray[Any]:
+        """Return the inverse of the covariance of the model, by the matrix inversion lemma.
+
+        Returns
+        -------
+        ndarray of shape (n_features, n_features)
+        """
+        check_is_fitted(self)
+        n_features = self.components_.shape[1]
+        if self.n_components_ == 0:
+            return np.eye(n_features) / self.noise_variance_
+        if self.noise_variance_ == 0.0:
+            return linalg.inv(self.get_covariance())
+        # (s I + C^T B C)^-1 = I/s - C^T (B^-1 + C C^T / s)^-1 C / s^2
+        components, beyond = self._scaled_components()
+        inner = components @ components.T / self.noise_variance_
+        with np.errstate(divide="ignore"):
+            inner.flat[:: len(inner) + 1] += 1.0 / beyond
+        precision = components.T @ linalg.inv(inner) @ components
+        precision /= -(self.noise_variance_**2)
+        precision.flat[:: n_features + 1] += 1.0 / self.noise_variance_
+        return precision
+
+    def to_sklearn(self) -> Any:
+        """Return the fitted model as scikit-learn's."""
+        check_is_fitted(self)
+        return fitted_counterpart(self)
+
+
+def _projected(X: Any, mean: NDArray[Any], W: NDArray[np.float64]) -> NDArray[Any]:
+    """Return W^T (x - mean) of every row."""
+    with blas.one_thread():
+        return lookup("project")(
+            as_rows(X),
+            mean.astype(np.float64),
+            np.ascontiguousarray(W),
+            np.zeros(W.shape[1]),
+            config.n_threads(),
+        )

@@ -1,0 +1,75 @@
+"""Validated tables and weights as communicators take them."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import check_array
+
+from hpcml.kernels.csr import CSR
+
+__all__ = ["as_rows", "checked_weights"]
+
+
+def as_rows(X: Any) -> Any:
+    """Return a validated table as rows: a C-contiguous array, or a CSR whose entries are there once.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix or array of shape (n_samples, n_features)
+        It is not changed; a copy is made where it is not in this form.
+
+    Returns
+    -------
+    ndarray or CSR
+    """
+    if not sparse.issparse(X):
+        return np.ascontiguousarray(X)
+    rows = X.tocsr()
+    if not rows.has_canonical_format:
+        rows = rows.copy() if rows is X else rows
+        rows.sum_duplicates()
+    return CSR.of(rows)
+
+
+def checked_weights(
+    sample_weight: Any, n_samples: int, *, dtype: Any = np.float64, negative: bool = True
+) -> NDArray[np.float64] | None:
+    """Return the weights of rows as a float64 array, None for None.
+
+    Parameters
+    ----------
+    sample_weight : float or array-like of shape (n_samples,), optional
+        A number is the weight of every row.
+    n_samples : int
+        Rows of the table.
+    dtype : dtype
+        What the weights are rounded to before they become float64.
+    negative : bool
+        Whether they may be negative.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are not one finite number for each row.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, numbers.Real):
+        sample_weight = np.full(n_samples, sample_weight, dtype=dtype)
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=[np.float64, np.float32], order="C", input_name="sample_weight"
+    )
+    if weights.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got {weights.ndim}D array.")
+    if len(weights) != n_samples:
+        raise ValueError(
+            f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}: one weight for each row of X."
+        )
+    if not negative and (weights < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`.")
+    return weights.astype(dtype, copy=False).astype(np.float64, copy=False)

@@ -1,0 +1,328 @@
+"""Principal components of the rows of a table: singular values and right singular vectors about the mean.
+
+* `by_covariance`: eigenvectors of the covariance matrix, one pass over the rows.
+* `by_factors`: the SVD of the factor R of A = Q R, which two or three passes with P^T A^T A P find as exactly
+  as Householder reflections would: T. Fukaya, R. Kannan, Y. Nakatsukasa, Y. Yamamoto, Y. Yanagisawa,
+  "Shifted Cholesky QR for computing the QR factorization of ill-conditioned matrices", SIAM Journal on
+  Scientific Computing 42 (2020), with eigenvectors for the Cholesky factor, so that A may lack rank. Few rows
+  go to LAPACK instead.
+* `by_random_projection`: N. Halko, P.-G. Martinsson, J. A. Tropp, "Finding structure with randomness", SIAM
+  Review 53 (2011), 217-288.
+* `by_lanczos`: R. B. Lehoucq, D. C. Sorensen, C. Yang, "ARPACK users' guide", SIAM 1998.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from hpcml.communicators import Table
+from hpcml.training.gram import centered_gram, symmetric
+from hpcml.training.moments import feature_moments
+
+__all__ = [
+    "Spectrum",
+    "by_covariance",
+    "by_factors",
+    "by_lanczos",
+    "by_random_projection",
+    "dimension_by_evidence",
+]
+
+Matrix = NDArray[np.float64]
+
+#: Tables of at most so many numbers, or of no more than twice as many rows as columns, go to LAPACK.
+NUMBERS_FOR_LAPACK = 1 << 18
+#: Most passes of `_factored`: every one resolves a factor of about 1e7 between singular values.
+MOST_PASSES = 3
+#: Columns whose squared lengths are this fraction of the longest one's are resolved as far as the largest
+#: singular value allows.
+RESOLVED = 1e-4
+#: All eigenvalues of matrices of this size are computed at once; of larger ones only those that are wanted.
+SMALL_COVARIANCE = 512
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular values and vectors of centred rows.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (d,)
+    singular_values : ndarray of shape (k,)
+        In falling order.
+    components : ndarray of shape (k, d)
+        Right singular vectors; the largest entry of each is positive.
+    total : float
+        Sum of the squares of all singular values.
+    rest : float
+        Mean of the squares of those that are left out; 0 if none is.
+    """
+
+    mean: Matrix
+    singular_values: Matrix
+    components: Matrix
+    total: float
+    rest: float
+
+
+def _spectrum(mean: Matrix, squares: Matrix, vectors: Matrix, total: float, rank: int) -> Spectrum:
+    """Return a spectrum of squared singular values out of `rank`."""
+    largest = np.argmax(np.abs(vectors), axis=1)
+    signs = np.sign(vectors[np.arange(len(vectors)), largest])
+    signs[signs == 0] = 1.0
+    left = rank - len(squares)
+    rest = max(total - squares.sum(), 0.0) / left if left > 0 else 0.0
+    return Spectrum(mean, np.sqrt(squares), vectors * signs[:, np.newaxis], total, rest)
+
+
+# -- all components ------------------------------------------------------------------------------------------
+
+
+def by_covariance(table: Table, n_features: int, k: int | None = None) -> Spectrum:
+    """Return the spectrum by the eigenvectors of the covariance matrix.
+
+    Parameters
+    ----------
+    table : Table
+        With the row array ``X``.
+    n_features : int
+        Columns of ``X``.
+    k : int, optional
+        Components that are wanted; None is all.
+
+    Returns
+    -------
+    Spectrum
+        Squared singular values are exact to about 1e-16 of the largest square.
+    """
+    found = centered_gram(table, n_features)
+    few = k is not None and n_features > SMALL_COVARIANCE and 4 * k < n_features
+    subset = (n_features - max(k or 0, 1), n_features - 1) if few else None
+    squares, vectors = linalg.eigh(
+        found.gram, overwrite_a=False, driver="evr" if few else "evd", subset_by_index=subset
+    )
+    squares, vectors = np.maximum(squares[::-1], 0.0), vectors.T[::-1]
+    total = float(np.trace(found.gram)) if few else float(squares.sum())
+    keep = len(squares) if k is None else k
+    exact = _spectrum(found.mean, squares[:keep], vectors[:keep], total, n_features)
+    if few or keep == len(squares):
+        return exact
+    return Spectrum(exact.mean, exact.singular_values, exact.components, total, float(squares[keep:].mean()))
+
+
+def by_factors(table: Table, n_features: int, dtype: np.dtype) -> Spectrum:
+    """Return the whole spectrum as exactly as a singular value decomposition of the rows.
+
+    Parameters
+    ----------
+    table : Table
+        With the row array ``X``, not sparse.
+    n_features : int
+        Columns of ``X``.
+    dtype : dtype
+        Type of ``X``.
+
+    Returns
+    -------
+    Spectrum
+        Singular values are exact to a few roundings of the largest one.
+    """
+    n = table.n_rows
+    if n <= 2 * n_features or n * n_features <= NUMBERS_FOR_LAPACK:
+        rows = table.take(np.arange(n)).astype(np.float64)
+        mean = rows.mean(axis=0)
+        rows -= mean
+        _, values, vectors = linalg.svd(rows, full_matrices=False, overwrite_a=True, check_finite=False)
+    else:
+        found = centered_gram(table, n_features)
+        mean = found.mean
+        values, vectors = _factored(table, mean, np.eye(n_features), found.gram, dtype)
+    return _spectrum(mean, values**2, vectors, float((values**2).sum()), len(values))
+
+
+def _factored(table: Table, mean: Matrix, P: Matrix, G: Matrix, dtype: np.dtype) -> tuple[Matrix, Matrix]:
+    """Return singular values and right singular vectors of A P, given G = P^T A^T A P; A are centred rows.
+
+    A P = Z M throughout, and the columns of Z come closer to orthonormal with every pass.
+    """
+    k = P.shape[1]
+    basis, M = P, np.eye(k)
+    floor = 16 * k * float(np.finfo(dtype).eps)  # of an eigenvalue of G, relative to the largest one
+    for i in range(MOST_PASSES):
+        squares, E = linalg.eigh(G)
+        top = squares[-1]
+        if top <= 0:  # all rows are equal
+            break
+        resolved = squares[0] >= (0.25 if i == 0 else RESOLVED) * top
+        if resolved or i == MOST_PASSES - 1:
+            break
+        lengths = np.sqrt(np.maximum(squares, floor * top))
+        M = lengths[:, np.newaxis] * (E.T @ M)
+        basis = (basis @ E) / lengths
+        G = symmetric(table.map_reduce("projected_gram", centers=mean, W=basis)["gram"])
+    R = np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ M)
+    _, values, turned = linalg.svd(R)
+    return values, turned @ P.T
+
+
+# -- some components -----------------------------------------------------------------------------------------
+
+
+def by_random_projection(
+    table: Table,
+    n_features: int,
+    k: int,
+    *,
+    n_oversamples: int,
+    n_iterations: int,
+    normalizer: str,
+    rng: np.random.RandomState,
+    dtype: np.dtype,
+) -> Spectrum:
+    """Return the largest singular values by subspace iterations from random directions.
+
+    Parameters
+    ----------
+    table : Table
+        With the row array ``X``.
+    n_features : int
+        Columns of ``X``.
+    k : int
+        Components that are wanted.
+    n_oversamples : int
+        Directions beyond `k`.
+    n_iterations : int
+        Iterations beyond the first one.
+    normalizer : {'auto', 'QR', 'LU', 'none'}
+        What keeps the directions apart between iterations; 'auto' is 'QR'.
+    rng : RandomState
+        Draws the first directions.
+    dtype : dtype
+        Type of ``X``.
+
+    Returns
+    -------
+    Spectrum
+    """
+    mean, total = _mean_and_total(table, n_features)
+    width = min(k + n_oversamples, n_features)
+    Q = rng.normal(size=(n_features, width))
+    zeros = np.zeros(width)
+    for i in range(n_iterations + 1):  # Q <- A^T A Q
+        Q = table.map_reduce("residual_products", y=None, centers=mean, W=Q, offsets=zeros)["products"]
+        if normalizer in ("auto", "QR") or i == n_iterations:
+            Q = linalg.qr(Q, mode="economic")[0]
+        elif normalizer == "LU":
+            Q = linalg.lu(Q, permute_l=True)[0]
+    values, vectors = _ritz(table, mean, Q, dtype)
+    return _spectrum(mean, values[:k] ** 2, vectors[:k], total, min(table.n_rows, n_features))
+
+
+def by_lanczos(
+    table: Table, n_features: int, k: int, *, tol: float, rng: np.random.RandomState, dtype: np.dtype
+) -> Spectrum:
+    """Return the largest singular values by Lanczos iterations with A^T A; each is a pass over the rows.
+
+    Parameters
+    ----------
+    table : Table
+        With the row array ``X``.
+    n_features : int
+        Columns of ``X``.
+    k : int
+        Components that are wanted, less than `n_features`.
+    tol : float
+        Relative error of singular values; 0 is as exact as possible.
+    rng : RandomState
+        Draws the first direction.
+    dtype : dtype
+        Type of ``X``.
+
+    Returns
+    -------
+    Spectrum
+    """
+    mean, total = _mean_and_total(table, n_features)
+
+    def product(v: Matrix) -> Matrix:  # A^T A v
+        W, zero = v.reshape(-1, 1), np.zeros(1)
+        found = table.map_reduce("residual_products", y=None, centers=mean, W=W, offsets=zero)
+        return found["products"][:, 0]
+
+    operator = LinearOperator((n_features, n_features), matvec=product, dtype=np.float64)
+    _, Q = eigsh(operator, k=k, tol=tol**2, v0=rng.uniform(-1.0, 1.0, size=n_features))
+    values, vectors = _ritz(table, mean, linalg.qr(Q[:, ::-1], mode="economic")[0], dtype)
+    return _spectrum(mean, values**2, vectors, total, min(table.n_rows, n_features))
+
+
+def _mean_and_total(table: Table, n_features: int) -> tuple[Matrix, float]:
+    moments = feature_moments(table, n_features)
+    return moments.mean, float(moments.variance.sum()) * table.n_rows
+
+
+def _ritz(table: Table, mean: Matrix, Q: Matrix, dtype: np.dtype) -> tuple[Matrix, Matrix]:
+    """Return singular values and vectors of A on the space of the orthonormal columns of Q."""
+    G = symmetric(table.map_reduce("projected_gram", centers=mean, W=Q)["gram"])
+    return _factored(table, mean, Q, G, dtype)
+
+
+# -- how many ------------------------------------------------------------------------------------------------
+
+
+def dimension_by_evidence(variances: Matrix, n_rows: int) -> int:
+    """Return the number of components of largest evidence, from 1 to one less than there are features.
+
+    T. P. Minka, "Automatic choice of dimensionality for PCA", NIPS 13 (2000), 598-604: Laplace's
+    approximation of the evidence of a probabilistic PCA of k components.
+
+    Parameters
+    ----------
+    variances : ndarray of shape (d,)
+        Variances along all components, in falling order.
+    n_rows : int
+        Rows that they were computed from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hpcml.training.pca import dimension_by_evidence
+    >>> dimension_by_evidence(np.array([9.0, 4.0, 0.1, 0.1, 0.1]), 100)
+    2
+    """
+    evidence = [_log_evidence(variances, k, n_rows) for k in range(1, len(variances))]
+    return 1 + int(np.argmax(evidence)) if evidence else 0
+
+
+#: Variances below are rounding.
+LEAST_VARIANCE = 1e-15
+
+
+def _log_evidence(variances: Matrix, k: int, n: int) -> float:
+    d = len(variances)
+    if variances[k - 1] < LEAST_VARIANCE:
+        return -math.inf
+    noise = max(LEAST_VARIANCE, float(variances[k:].sum()) / (d - k))
+    halves = (d - np.arange(k)) / 2.0
+    log_p_U = -k * math.log(2.0) + sum(math.lgamma(h) - math.log(math.pi) * h for h in halves)
+    m = d * k - k * (k + 1) / 2.0  # degrees of freedom of the directions
+    smoothed = np.concatenate([variances[:k], np.full(d - k, noise)])
+    i, j = np.triu_indices(d, 1)
+    i, j = i[i < k], j[i < k]
+    with np.errstate(divide="ignore"):
+        terms = (variances[i] - variances[j]) * (1.0 / smoothed[j] - 1.0 / smoothed[i])
+        log_A = float(np.log(terms).sum()) + len(i) * math.log(n)  # the Hessian's determinant
+        log_kept = float(np.log(variances[:k]).sum())
+    return (
+        log_p_U
+        - n / 2.0 * log_kept
+        - n * (d - k) / 2.0 * math.log(noise)
+        + (m + k) / 2.0 * math.log(2.0 * math.pi)
+        - log_A / 2.0
+        - k / 2.0 * math.log(n)
+    )

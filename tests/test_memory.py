@@ -43,3 +43,67 @@ def test_a_grid_takes_two_bytes_a_value(dtype, refit):
     assert done.returncode == 0, done.stderr
     peak, values = map(int, done.stdout.split())
     assert peak <= 2 * values + FIXED, f"{peak / 1e6:.0f} MB beside a table of {values} values"
+
+
+FITS = """
+    import importlib
+    import sys
+    import warnings
+    import numpy as np
+
+    FITS = {
+        "preprocessing.StandardScaler": [{}],
+        "cluster.KMeans": [
+            {"n_clusters": 4, "max_iter": 2, "n_init": 1, "random_state": 0},
+            {"n_clusters": 4, "max_iter": 2, "n_init": 1, "algorithm": "elkan", "random_state": 0},
+        ],
+        "cluster.MiniBatchKMeans": [{"n_clusters": 4, "max_iter": 1, "n_init": 1, "random_state": 0}],
+        "mixture.GaussianMixture": [
+            {"n_components": 2, "max_iter": 2, "init_params": start, "random_state": 0}
+            for start in ("kmeans", "random")
+        ],
+        "decomposition.PCA": [
+            {"n_components": 3, "svd_solver": solver} for solver in ("full", "covariance_eigh", "randomized")
+        ],
+        "decomposition.IncrementalPCA": [{"n_components": 3, "batch_size": 5000}],
+        "linear_model.LinearRegression": [{}],
+        "linear_model.Ridge": [{}],
+        "linear_model.LogisticRegression": [{"max_iter": 5}],
+        "svm.LinearSVC": [{"max_iter": 5}, {"loss": "hinge", "max_iter": 3}],
+        "svm.LinearSVR": [{"max_iter": 3}, {"loss": "squared_epsilon_insensitive", "max_iter": 5}],
+    }
+
+    def status(key):
+        lines = open("/proc/self/status").read().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+
+    warnings.simplefilter("ignore")
+    X = np.random.default_rng(0).random((500_000, 60)).astype(sys.argv[1])
+    y = X[:, 0] + X[:, 1]
+    for name, several in FITS.items():
+        module, _, kind = name.rpartition(".")
+        kind = getattr(importlib.import_module(f"hpcml.{module}"), kind)
+        for parameters in several:
+            target = y > 1 if kind.__name__ in ("LogisticRegression", "LinearSVC") else y
+            kind(**parameters).fit(X[:2000].copy(), target[:2000])  # what is loaded once
+            before = status("VmRSS")
+            open("/proc/self/clear_refs", "w").write("5")  # the peak becomes the present size
+            kind(**parameters).fit(X, target)
+            print(f"{name}({parameters})\\t{status('VmHWM') - before}\\t{X.nbytes}")
+"""
+
+
+@pytest.mark.require("cython")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fits_over_shards_take_a_tenth_of_the_table(dtype):
+    command = [sys.executable, "-c", textwrap.dedent(FITS), dtype]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    too_much = []
+    for line in done.stdout.splitlines():
+        fit, peak, table = line.split("\t")
+        if int(peak) > 0.1 * int(table) + 100e6:
+            too_much.append(f"{fit}: {int(peak) / 1e6:.0f} MB beside a table of {int(table) / 1e6:.0f} MB")
+    assert len(done.stdout.splitlines()) >= 15
+    assert not too_much

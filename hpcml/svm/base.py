@@ -1,0 +1,245 @@
+"""What LinearSVC and LinearSVR have in common: the objective, its two methods, coefficients."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from hpcml.communicators import Table
+from hpcml.counterparts import fitted_counterpart
+from hpcml.training.inputs import as_rows, checked_weights
+from hpcml.training.interior_point import Hinges, interior_point
+from hpcml.training.linear_objective import Objective
+from hpcml.training.newton import minimise
+from hpcml.validation import (
+    BOOLEAN,
+    RANDOM_STATE,
+    VERBOSE,
+    InvalidParameterError,
+    UnsupportedError,
+    check_parameters,
+    integer,
+    one_of,
+    real,
+)
+
+__all__ = ["ALLOWED", "LinearModel", "total_weight"]
+
+Floats = NDArray[np.float64]
+
+#: What the parameters of both classes may be.
+ALLOWED = {
+    "dual": (BOOLEAN, one_of("auto")),
+    "tol": (real(0.0, closed="neither"),),
+    "C": (real(0.0, closed="neither"),),
+    "fit_intercept": (BOOLEAN,),
+    "intercept_scaling": (real(0.0, closed="neither"),),
+    "verbose": (VERBOSE,),
+    "random_state": (RANDOM_STATE,),
+    "max_iter": (integer(0),),
+}
+
+#: Features up to which the interior-point method solves its equations.
+MOST_FEATURES = 2000
+#: Gap of the interior-point method, relative to the objective, for a unit of ``tol``: at the default, the
+#: objective is within 1e-7 of its minimum.
+GAP_OF_TOL = 1e-3
+#: Losses and penalties that scikit-learn's solver combines, and with which values of ``dual``.
+COMBINATIONS: dict[str, dict[str, tuple[bool, ...]]] = {
+    "hinge": {"l2": (True,)},
+    "squared_hinge": {"l1": (False,), "l2": (False, True)},
+    "epsilon_insensitive": {"l2": (True,)},
+    "squared_epsilon_insensitive": {"l2": (False, True)},
+}
+
+
+def _weight(weights: Floats) -> dict[str, float]:
+    return {"weight": float(weights.sum())}
+
+
+def total_weight(table: Table, weighted: bool) -> float:
+    """Return the sum of the weights of the rows; raise if there are only zeros."""
+    total = float(table.map_reduce(_weight)["weight"]) if weighted else float(table.n_rows)
+    if total <= 0.0:
+        raise ValueError("sample_weight must be positive for at least one row. Got only zeros.")
+    return total
+
+
+class LinearModel(BaseEstimator):
+    """Base of the two estimators."""
+
+    dual: Any
+    tol: float
+    C: float
+    fit_intercept: bool
+    intercept_scaling: float
+    verbose: int
+    random_state: Any
+    max_iter: int
+    loss: str
+    coef_: Any
+    intercept_: Any
+    n_iter_: int
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # -- fit -------------------------------------------------------------------------------------------------
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, allowed: Any) -> tuple[Any, Any, Floats | None]:
+        """Return parameters, rows and weights checked; parameters against `allowed` too."""
+        check_parameters(type(self).__name__, self.get_params(deep=False), ALLOWED | allowed)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C")
+        return as_rows(X), y, checked_weights(sample_weight, X.shape[0], negative=False)
+
+    def _check_combination(self, penalty: str, n_samples: int, n_features: int) -> None:
+        """Raise for what scikit-learn's solver cannot combine either."""
+        duals = COMBINATIONS[self.loss].get(penalty)
+        dual = self.dual
+        if dual == "auto":
+            few = n_samples < n_features
+            dual = few if duals is None or few in duals else not few
+        if duals is None:
+            text = f"The combination of penalty='{penalty}' and loss='{self.loss}' is not supported"
+        elif bool(dual) not in duals:
+            text = (
+                f"The combination of penalty='{penalty}' and loss='{self.loss}' are not supported when "
+                f"dual={dual}"
+            )
+        else:
+            return
+        raise InvalidParameterError(
+            f"Unsupported set of arguments: {text}, Parameters: penalty={penalty!r}, loss={self.loss!r}, "
+            f"dual={dual!r}"
+        )
+
+    def _check_width(self, n_features: int) -> None:
+        if self.loss in ("hinge", "epsilon_insensitive") and n_features > MOST_FEATURES:
+            raise UnsupportedError(
+                f"The 'loss' parameter of {type(self).__name__} must be 'squared_{self.loss}' for more than "
+                f"{MOST_FEATURES} features. Got {self.loss!r} and {n_features} features instead, which hpcml "
+                "does not support; scikit-learn's estimator of the same name does."
+            )
+
+    def _penalty(self, n_features: int, without_intercept: float) -> Floats:
+        """Return the strength of the penalty of every coefficient, the intercept's last.
+
+        scikit-learn's solver gives rows another feature that is always `intercept_scaling`, and penalises its
+        coefficient v as the others: intercept_^2 / intercept_scaling^2 is v^2.
+        """
+        strengths = np.ones(n_features + 1)
+        strengths[-1] = self.intercept_scaling**-2.0 if self.fit_intercept else without_intercept
+        return strengths
+
+    def _fit_hinges(self, table: Table, hinges: list[Hinges], n_features: int) -> None:
+        penalty = self._penalty(n_features, np.inf)
+        tol = float(self.tol) * GAP_OF_TOL
+        found = [
+            interior_point(
+                table, some, penalty, tol=tol, max_iter=int(self.max_iter), verbose=int(self.verbose)
+            )
+            for some in hinges
+        ]
+        n_iter, converged = [one.n_iter for one in found], [one.converged for one in found]
+        self._set_fitted(np.array([one.coef for one in found]), n_iter, converged)
+
+    def _minimised(
+        self, table: Table, rows: Any, weighted: bool, penalty: str, positive: Floats, epsilon: float = 0.0
+    ) -> tuple[Floats, list[int], list[bool]]:
+        """Return coefficients, iterations and whether they suffice, for every class of `positive`."""
+        strengths = np.tile(self._penalty(rows.shape[1], 0.0), (len(positive), 1))
+        nothing = np.zeros_like(strengths)
+        objective = Objective(
+            table,
+            self.loss,
+            scale=float(self.C),
+            l2=strengths if penalty == "l2" else nothing,
+            l1=np.sqrt(strengths) if penalty == "l1" else nothing,
+            positive=positive,
+            total_weight=total_weight(table, weighted),
+            itemsize=rows.dtype.itemsize,
+            weighted=weighted,
+            epsilon=epsilon,
+            fit_intercept=bool(self.fit_intercept),
+        )
+        _, gradient = objective.evaluate(nothing)
+        # as scikit-learn's: relative to the gradient where all coefficients are 0
+        tol = max(float(self.tol) * np.abs(gradient).max(axis=1).min(), np.finfo(np.float64).tiny)
+        found = minimise(objective, nothing, tol, int(self.max_iter), self._told if self.verbose else None)
+        return found.parameters, found.n_iter.tolist(), found.converged.tolist()
+
+    @staticmethod
+    def _told(n_iter: int, parameters: Floats, gradient: float) -> None:
+        print(f"Newton {n_iter}: largest gradient {gradient:.3g}", file=sys.stderr)
+
+    def _set_fitted(self, parameters: Floats, n_iter: list[int], converged: list[bool]) -> None:
+        self.coef_ = np.ascontiguousarray(parameters[:, :-1])
+        self.intercept_ = parameters[:, -1].copy() if self.fit_intercept else 0.0
+        self.n_iter_ = max(n_iter)
+        if self.n_iter_ >= self.max_iter or not all(converged):
+            warnings.warn(
+                "Liblinear failed to converge, increase the number of iterations. (It is hpcml's method, in "
+                f"its place, that ended after {self.n_iter_} of max_iter={self.max_iter} iterations.)",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    # -- use -------------------------------------------------------------------------------------------------
+
+    def _scores(self, X: Any) -> NDArray[Any]:
+        """Return the margins of rows."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        return scores.ravel() if scores.ndim > 1 and scores.shape[1] == 1 else scores
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator of the same name, fitted, that predicts the same.
+
+        Returns
+        -------
+        object
+            Its arrays are shared with this estimator.
+        """
+        check_is_fitted(self)
+        return fitted_counterpart(self)
+
+
+class SparseCoefficients:
+    """Coefficients as a sparse matrix and back, as scikit-learn's linear classifiers have it."""
+
+    coef_: Any
+
+    def sparsify(self) -> Any:
+        """Make ``coef_`` a sparse matrix, which is smaller where an l1 penalty has made most of it 0.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self, msg="Estimator, %(name)s, must be fitted before sparsifying.")
+        self.coef_ = sparse.csr_matrix(self.coef_)
+        return self
+
+    def densify(self) -> Any:
+        """Make ``coef_`` an ndarray again.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self, msg="Estimator, %(name)s, must be fitted before densifying.")
+        if sparse.issparse(self.coef_):
+            self.coef_ = self.coef_.toarray()
+        return self

@@ -348,7 +348,7 @@ def worker_threads(workers: int) -> int:
 
 
 def share_cores(n: int | None) -> None:
-    """Say that only `n` of the usable cores are this process's own, because other ranks of its job run on them.
+    """Say that only `n` of the usable cores are this process's own, the others those of ranks of its job.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from typing import Any
 
 __all__ = [
     "ISAS",
+    "agree_isa",
     "caches",
     "cpu_model",
     "describe",
@@ -34,6 +35,7 @@ _NEEDED_FLAGS = {
 }
 _SHOWN_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni")
 _SHOWN_FLAGS_ARM = ("asimd", "sve", "sve2")
+_agreed_isa: int | None = None  # the lowest level of the ranks of a job
 _LIBRARIES = (
     "numpy",
     "scipy",
@@ -203,6 +205,8 @@ def supported_isas(root: str | Path = "/") -> tuple[str, ...]:
 def isa() -> str:
     """Return the instruction set that compiled kernels use: ``HPCML_ISA``, else the highest supported one.
 
+    Where the ranks of a job have agreed on a lower one (`agree_isa`), that.
+
     Returns
     -------
     str
@@ -236,7 +240,28 @@ def isa_level() -> int:
     >>> machine.ISAS[machine.isa_level()] == machine.isa()
     True
     """
-    return _isa_level_of(os.environ.get("HPCML_ISA", ""))
+    level = _isa_level_of(os.environ.get("HPCML_ISA", ""))
+    return level if _agreed_isa is None else min(level, _agreed_isa)
+
+
+def agree_isa(level: int | None) -> None:
+    """Let compiled kernels use no higher instruction set than the others of the same job can.
+
+    Parameters
+    ----------
+    level : int or None
+        Position in `ISAS`; None takes the agreement back.
+
+    Examples
+    --------
+    >>> from hpcml import machine
+    >>> machine.agree_isa(0)
+    >>> machine.isa()
+    'baseline'
+    >>> machine.agree_isa(None)
+    """
+    global _agreed_isa
+    _agreed_isa = level
 
 
 @functools.lru_cache(maxsize=16)

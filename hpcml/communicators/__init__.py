@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from collections.abc import Mapping
 
 from hpcml import config
 from hpcml.communicators.contract import Communicator, Table
+from hpcml.communicators.launcher import announced
 
 __all__ = ["COMMUNICATORS", "Communicator", "Table", "current"]
 
@@ -48,10 +50,32 @@ def current() -> Communicator:
     ImportError
         If what it needs is not installed; the message gives the command.
 
+    Warns
+    -----
+    RuntimeWarning
+        Once a job, if a launcher such as mpirun started several ranks and none was chosen: every rank then
+        trains a model of its own on the rows that it is given.
+
     Examples
     --------
     >>> from hpcml import communicators
     >>> communicators.current().name
     'serial'
     """
-    return _class(config.communicator())()
+    name = config.communicator()
+    if name == "serial" and not config.communicator_is_chosen():
+        _warn_of_copies()
+    return _class(name)()
+
+
+@functools.cache  # once a process
+def _warn_of_copies() -> None:
+    found = announced()
+    if found is not None and found.size > 1 and found.rank == 0:
+        warnings.warn(
+            f"{found.launcher} started {found.size} ranks and no communicator is chosen: every rank trains "
+            'its own copy of the model. hpcml.config_context(communicator="mpi") or HPCML_COMMUNICATOR=mpi '
+            'lets them train one together, each on its rows; communicator="serial" means copies.',
+            RuntimeWarning,
+            stacklevel=4,
+        )

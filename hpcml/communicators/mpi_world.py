@@ -1,0 +1,311 @@
+"""The ranks of an MPI job as one: they meet before anything is exchanged, and an error of one ends all.
+
+Before every exchange the ranks meet: one small all-reduce in which each says what it is about to do, or that
+it has failed. So data is exchanged only where all ranks want the same, a rank that raises ends the fit of
+the others at their next meeting, and one that ends its script is missed by the others, not waited for. While
+a rank waits, it looks after the processes of its own node.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import pickle
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml.communicators.mates import Mate, gone
+from hpcml.errors import WorkerLost
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+__all__ = ["World"]
+
+#: Seconds of waiting after which a rank gives others the processor, and then looks after its mates.
+PATIENCE = 2e-4
+MATES_INTERVAL = 0.5
+#: A waiting rank sleeps for this share of what it has waited already, and never longer than LONGEST_SLEEP.
+SLEEP_SHARE = 0.05
+LONGEST_SLEEP = 1e-3
+#: Seconds that a rank gives the others to notice its error before it aborts the job.
+GRACE = 5.0
+
+_END = "the end of the script"
+_NO_LEVEL = sys.maxsize
+
+
+class World:
+    """The ranks of a job.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        A communicator of their own.
+
+    Attributes
+    ----------
+    rank, size : int
+        This rank among how many.
+    forked : bool
+        Whether this process is a forked child, which is no rank.
+    """
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        from mpi4py import MPI
+
+        self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self.forked = False
+        self._MPI = MPI
+        self._mates: Sequence[Mate] = ()
+        self._level = 0  # fits around what runs now
+        self._silent_from = _NO_LEVEL  # from this level on, errors leave fits without being told again
+        self._known: BaseException | None = None  # the error that the others know of
+        self._broken = False  # a rank is gone: nothing can be agreed any more
+        self._dying = False
+        self._user = threading.Lock()
+        self._user_thread: int | None = None
+        self._header = np.zeros((2, 4), dtype=np.int64)
+        if self.size > 1:
+            self._previous_hook = sys.excepthook
+            sys.excepthook = self._uncaught
+            atexit.register(self._end)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._forget)
+
+    def watch(self, mates: Sequence[Mate]) -> None:
+        """Look after other processes of this node while waiting."""
+        self._mates = mates
+
+    # -- waiting -------------------------------------------------------------------------------------------
+
+    def wait(self, *requests: MPI.Request, deadline: float | None = None) -> bool:
+        """Wait until requests are done; return False if a deadline passes first.
+
+        Raises
+        ------
+        WorkerLost
+            If a process of this node is gone meanwhile.
+        """
+        for request in requests:
+            started = looked = time.perf_counter()
+            while not request.Test():
+                now = time.perf_counter()
+                if now - started < PATIENCE:
+                    os.sched_yield()
+                    continue
+                time.sleep(min(SLEEP_SHARE * (now - started), LONGEST_SLEEP))
+                if now - looked > MATES_INTERVAL:
+                    looked = now
+                    lost = [mate for mate in self._mates if gone(mate)]
+                    if lost and not request.Test():  # one that has ended may have sent its part before
+                        self._lose(lost)
+                    if deadline is not None and now > deadline:
+                        return False
+        return True
+
+    def _lose(self, lost: list[Mate]) -> None:
+        self._broken = True
+        told = ", ".join(f"rank {mate.rank} (process {mate.pid})" for mate in lost)
+        self._known = WorkerLost(
+            f"{told} ended without a word while rank {self.rank} waited; it was killed, perhaps by the "
+            "system for want of memory. The job cannot go on"
+        )
+        raise self._known
+
+    # -- meetings ------------------------------------------------------------------------------------------
+
+    def meet(self, what: str) -> None:
+        """Return when every rank is about to do the same.
+
+        Parameters
+        ----------
+        what : str
+            In words, numbers included that must be the same.
+
+        Raises
+        ------
+        WorkerLost
+            If a rank has failed or ended, or is about to do something else.
+        """
+        if self.size > 1:
+            self._meet(what, self._level + 1)
+
+    def _meet(self, what: str, level: int) -> None:
+        if self._broken:
+            raise WorkerLost("a rank of this job was lost before; nothing can be computed together any more")
+        self._exchange_headers(False, what, level)
+        failed, high, low, _ = self._header[1].tolist()
+        if not failed and high == -low:
+            self._silent_from = _NO_LEVEL
+            return
+        error = self._explained(what)
+        self._known = error
+        raise error
+
+    def _exchange_headers(self, failed: bool, what: str, level: int, deadline: float | None = None) -> bool:
+        digest = zlib.crc32(what.encode())
+        sent, received = self._header
+        sent[:] = failed, digest, -digest, -level
+        if not self.wait(self.comm.Iallreduce(sent, received, op=self._MPI.MAX), deadline=deadline):
+            return False
+        self._silent_from = -int(received[3])
+        return True
+
+    def _explained(self, what: str, failure: str | None = None) -> WorkerLost:
+        """Tell one another what happened, and return it as an error."""
+        notes = self._gathered((what, failure))
+        for rank, (_, told) in enumerate(notes):
+            if told is not None:
+                return WorkerLost(f"rank {rank} raised {told}")
+        ended = [rank for rank, (doing, _) in enumerate(notes) if doing == _END]
+        if ended:
+            return WorkerLost(
+                f"rank {ended[0]} has ended its script, and rank {self.rank} is at {what}; every rank must "
+                "make the same calls in the same order"
+            )
+        other = next(rank for rank, (doing, _) in enumerate(notes) if doing != what)
+        return WorkerLost(
+            f"the ranks do different things: rank {other} is at {notes[other][0]}, rank {self.rank} at "
+            f"{what}; every rank must make the same calls in the same order"
+        )
+
+    def tell(self, error: BaseException, level: int = 0, deadline: float | None = None) -> bool:
+        """Let the others fail at their next meeting; return False if they do not come before the deadline."""
+        if self.size == 1 or self._broken:
+            return True
+        text = " ".join(str(error).split())
+        failure = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        if not self._exchange_headers(True, "", level, deadline):
+            return False
+        self._explained("", failure)
+        self._known = error
+        return True
+
+    # -- small things of every rank ------------------------------------------------------------------------
+
+    def gather(self, what: str, value: Any) -> list[Any]:
+        """Return a small picklable value of every rank."""
+        if self.size == 1:
+            return [value]
+        self.meet(what)
+        return self._gathered(value)
+
+    def _gathered(self, value: Any) -> list[Any]:
+        own = np.frombuffer(pickle.dumps(value), dtype=np.uint8)
+        lengths = np.empty(self.size, dtype=np.int64)
+        self.wait(self.comm.Iallgather(np.array([len(own)], dtype=np.int64), lengths))
+        ends = np.cumsum(lengths)
+        everything = np.empty(int(ends[-1]), dtype=np.uint8)
+        self.wait(self.comm.Iallgatherv(own, (everything, lengths.tolist())))
+        return [pickle.loads(part.tobytes()) for part in np.split(everything, ends[:-1])]
+
+    def bcast(self, value: Any) -> Any:
+        """Return rank 0's value, small and picklable."""
+        if self.size == 1:
+            return value
+        self.meet("bcast")
+        own = np.frombuffer(pickle.dumps(value) if self.rank == 0 else b"", dtype=np.uint8)
+        length = np.array([len(own)], dtype=np.int64)
+        self.wait(self.comm.Ibcast(length))
+        buffer: NDArray[np.uint8] = own.copy() if self.rank == 0 else np.empty(int(length[0]), dtype=np.uint8)
+        self.wait(self.comm.Ibcast(buffer))
+        return value if self.rank == 0 else pickle.loads(buffer.tobytes())
+
+    # -- fits ----------------------------------------------------------------------------------------------
+
+    def enter(self) -> None:
+        """Begin a fit, or one inside it.
+
+        Raises
+        ------
+        RuntimeError
+            If another Python thread of this process is in a fit: exchanges of two would mix.
+        """
+        me = threading.get_ident()
+        if self._user_thread != me:
+            if not self._user.acquire(blocking=False):
+                raise RuntimeError(
+                    "under MPI one Python thread at a time computes with the other ranks, and another thread "
+                    "of this process does; fit one after the other, or choose communicator='serial' in one"
+                )
+            self._user_thread = me
+        self._level += 1
+
+    def leave(self, error: BaseException | None) -> None:
+        """End a fit together with the others; one that ends by an error tells them."""
+        level = self._level
+        self._level -= 1
+        try:
+            if self.size == 1:
+                return
+            if error is None:
+                self._meet("the end of a fit", level)
+            elif level < self._silent_from:
+                with contextlib.suppress(WorkerLost):  # the error at hand is the one to be seen
+                    self.tell(error, level)
+        finally:
+            if self._level == 0:
+                self._user_thread = None
+                self._user.release()
+
+    # -- the end of the script -----------------------------------------------------------------------------
+
+    def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """Print an uncaught exception, and see to it that no rank waits for this one."""
+        self._previous_hook(kind, error, trace)
+        _flush()
+        self._dying = True
+        if self._broken:
+            time.sleep(2 * MATES_INTERVAL)  # the others on this node find out for themselves
+            self._abort()
+        if error is not self._known:
+            try:
+                if not self.tell(error, deadline=time.perf_counter() + GRACE):
+                    self._abort()
+            except WorkerLost:
+                self._abort()
+
+    def _end(self) -> None:
+        """Wait for the others at the end of the script, so that one which does not come is missed."""
+        if self.size == 1 or self._MPI.Is_finalized():
+            return
+        try:
+            while not self._broken:
+                deadline = time.perf_counter() + GRACE if self._dying else None
+                if not self._exchange_headers(False, _END, 1, deadline):
+                    break
+                failed, high, low, _ = self._header[1].tolist()
+                if not failed and high == -low:
+                    return
+                self._explained(_END)
+        except BaseException as error:  # whatever it is, the others must not wait
+            print(f"hpcml: rank {self.rank}: {error}", file=sys.stderr)
+        self._abort()
+
+    def _abort(self) -> None:
+        _flush()
+        self._MPI.COMM_WORLD.Abort(1)
+
+    def _forget(self) -> None:
+        """Forked children are no ranks."""
+        self.forked = True
+        sys.excepthook = self._previous_hook
+        atexit.unregister(self._end)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue

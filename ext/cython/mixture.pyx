@@ -1,0 +1,129 @@
+"""Mixtures of normal densities in C: shards, or blocks of rows, side by side on threads."""
+
+from libc.stdint cimport int32_t, int64_t
+
+import numpy as np
+
+from hpcml.machine import isa_level
+
+from shards cimport reduce_shards, shard_function
+
+cdef extern from "mixture.h" nogil:
+    ctypedef struct mixture_t:
+        int64_t d, k
+        int diagonal
+        const void *x
+        const void *center
+        const void *means
+        const void *factors
+        const void *log_weights
+        const void *shifts
+        const void *responsibilities
+        const int32_t *labels
+        void *packed
+        void *log_densities
+        void *responsibilities_out
+        int32_t *labels_out
+    int64_t mixture_packed(int level, int is_double, int64_t d)
+    void mixture_pack(int level, int is_double, const mixture_t *m)
+    size_t mixture_scratch(int level, int is_double, const mixture_t *m)
+    shard_function mixture_shard(int level, int is_double)
+    int mixture_rows(int level, int is_double, const mixture_t *m, int64_t n, int n_threads)
+
+
+def gaussian_step(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads=1):
+    return _step(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads)
+
+
+def gaussian_step_diagonal(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads=1):
+    return _step(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads)
+
+
+def gaussian_moments(bounds, first_shard, n_shards, X, responsibilities, labels, center, shifts, n_threads=1):
+    return _moments(bounds, first_shard, n_shards, X, responsibilities, labels, center, shifts, n_threads, 0)
+
+
+def gaussian_moments_diagonal(bounds, first_shard, n_shards, X, responsibilities, labels, center, shifts, n_threads=1):
+    return _moments(bounds, first_shard, n_shards, X, responsibilities, labels, center, shifts, n_threads, 1)
+
+
+def gaussian_rows(X, center, means, factors, log_weights, with_responsibilities, n_threads=1):
+    return _rows(X, center, means, factors, log_weights, with_responsibilities, n_threads)
+
+
+def gaussian_rows_diagonal(X, center, means, factors, log_weights, with_responsibilities, n_threads=1):
+    return _rows(X, center, means, factors, log_weights, with_responsibilities, n_threads)
+
+
+cdef class _Call:
+    """The arguments of a call as C reads them, and the arrays that hold them."""
+
+    cdef mixture_t m
+    cdef int level, is_double
+    cdef list kept
+
+    def __cinit__(self, X, center, int diagonal):
+        self.kept = []
+        self.level, self.is_double = isa_level(), X.dtype == np.float64
+        self.m.d, self.m.diagonal = X.shape[1], diagonal
+        self.m.x, self.m.center = self.address(X), self.address(center)
+
+    cdef void *address(self, array) except? NULL:
+        """Return where a C-contiguous array lies, NULL for None."""
+        if array is None:
+            return NULL
+        self.kept.append(array)
+        cdef const unsigned char[::1] raw = array.reshape(-1).view(np.uint8)
+        return <void *>&raw[0] if raw.shape[0] else NULL
+
+    cdef model(self, means, factors, log_weights):
+        self.m.k = means.shape[0]
+        self.m.means, self.m.log_weights = self.address(means), self.address(log_weights)
+        self.m.factors = self.address(factors)
+        if not self.m.diagonal:
+            packed = np.empty(self.m.k * mixture_packed(self.level, self.is_double, self.m.d), dtype=means.dtype)
+            self.m.packed = self.address(packed)
+            with nogil:
+                mixture_pack(self.level, self.is_double, &self.m)
+
+    cdef reduce(self, bounds, first_shard, n_shards, n_threads):
+        cdef int64_t d = self.m.d, k = self.m.k
+        cdef int64_t size = k * (1 + d + (d if self.m.diagonal else d * d)) + (self.m.means != NULL)
+        return reduce_shards(bounds, first_shard, n_shards, size,
+                             mixture_scratch(self.level, self.is_double, &self.m),
+                             mixture_shard(self.level, self.is_double), &self.m, n_threads)
+
+
+cdef _step(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads):
+    call = _Call(X, center, factors.ndim == 2)
+    call.model(means, factors, log_weights)
+    call.m.shifts = call.address(shifts)
+    return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+cdef _moments(bounds, first_shard, n_shards, X, responsibilities, labels, center, shifts, n_threads, diagonal):
+    call = _Call(X, center, diagonal)
+    call.m.k = shifts.shape[0]
+    call.m.shifts = call.address(shifts)
+    call.m.responsibilities = call.address(responsibilities)
+    call.m.labels = <const int32_t *>call.address(labels)
+    return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+cdef _rows(X, center, means, factors, log_weights, int with_responsibilities, int n_threads):
+    cdef int64_t n = X.shape[0], k = means.shape[0]
+    cdef int failed
+    call = _Call(X, center, factors.ndim == 2)
+    call.model(means, factors, log_weights)
+    log_densities, labels = np.empty(n, dtype=X.dtype), np.empty(n, dtype=np.int32)
+    responsibilities = np.empty((n, k if with_responsibilities else 0), dtype=X.dtype)
+    call.m.log_densities = call.address(log_densities)
+    call.m.labels_out = <int32_t *>call.address(labels)
+    call.m.responsibilities_out = call.address(responsibilities)
+    cdef mixture_t *m = &call.m
+    cdef int level = call.level, is_double = call.is_double
+    with nogil:
+        failed = mixture_rows(level, is_double, m, n, n_threads)
+    if failed:
+        raise MemoryError(f"no memory for {n_threads} threads' blocks of rows")
+    return log_densities, labels, responsibilities

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Mate", "gone", "myself", "visible"]
+__all__ = ["Mate", "gone", "myself", "siblings_watched", "visible"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,44 @@ def gone(mate: Mate) -> bool:
     """Return whether a process has ended, or is only remembered by its parent."""
     found = _stat(mate.pid)
     return found is None or found[0] in "ZX" or found[1] != mate.started
+
+
+# Looks every second whether the launcher $1 has fewer than $2 children left, until rank $3 is gone.
+_WATCH = """
+while sleep 1 && kill -0 $3 2>/dev/null; do
+    children=$(cat /proc/$1/task/$1/children) || exit 0
+    set -- $1 $2 $3 $children
+    if [ $(($# - 3)) -lt $2 ]; then
+        echo "hpcml.errors.WorkerLost: a rank of this node ended before MPI had started; the others end" >&2
+        kill -KILL $3
+        exit 1
+    fi
+    set -- $1 $2 $3
+done
+"""
+
+
+@contextlib.contextmanager
+def siblings_watched(environ: Mapping[str, str] | None = None) -> Iterator[None]:
+    """End this process if another rank of the node ends while MPI starts in a ``with`` block.
+
+    MPICH's launcher starts the ranks of a node as children of one process. It does not end the others when
+    one fails that has not started MPI yet, and they would wait for it inside a call that no Python thread or
+    signal handler interrupts. So a shell of its own looks after them meanwhile.
+    """
+    environ = os.environ if environ is None else environ
+    announced, parent = environ.get("MPI_LOCALNRANKS", ""), os.getppid()
+    try:
+        name = Path(f"/proc/{parent}/comm").read_text()
+    except OSError:
+        name = ""
+    if not announced.isdecimal() or int(announced) < 2 or not name.startswith("hydra"):
+        yield
+        return
+    numbers = [str(parent), announced, str(os.getpid())]
+    watch = subprocess.Popen(["/bin/sh", "-c", _WATCH, "sh", *numbers], stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        watch.kill()
+        watch.wait()

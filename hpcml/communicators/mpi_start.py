@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import sys
 import time
 import warnings
 from collections import defaultdict
@@ -14,10 +15,13 @@ from typing import Any
 
 from hpcml import config, machine, parts
 from hpcml.communicators.launcher import announced, check_library, check_size
-from hpcml.communicators.mates import Mate, myself, visible
+from hpcml.communicators.mates import Mate, myself, siblings_watched, visible
 from hpcml.communicators.mpi_world import World
 
 __all__ = ["share_of_cores", "started"]
+
+#: Seconds of waiting for the other ranks before a note says so.
+START_NOTE = 30.0
 
 _world: World | None = None
 
@@ -64,19 +68,18 @@ def started() -> World:
 def _start() -> World:
     MPI = _library()
     found, library = announced(), MPI.Get_library_version()
-    if not MPI.Is_initialized():
-        check_library(library, found)
-        MPI.Init_thread(MPI.THREAD_MULTIPLE)
-    check_size(MPI.COMM_WORLD.Get_size(), library, found)
-    if MPI.COMM_WORLD.Get_size() == 1:
-        return World(MPI.COMM_WORLD)
-    comm, duplicated = MPI.COMM_WORLD.Idup()
-    while not duplicated.Test():
-        time.sleep(1e-3)
+    with siblings_watched():
+        if not MPI.Is_initialized():
+            check_library(library, found)
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
+        check_size(MPI.COMM_WORLD.Get_size(), library, found)
+        if MPI.COMM_WORLD.Get_size() == 1:
+            return World(MPI.COMM_WORLD)
+        comm = _own_communicator(MPI)
+        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        first_of_node = node.bcast(comm.Get_rank())
+        node.Free()
     world = World(comm)
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    first_of_node = node.bcast(world.rank)
-    node.Free()
     told = world.gather("start", _description(world.rank, first_of_node))
     _same_version(told)
     own = told[world.rank]
@@ -87,6 +90,19 @@ def _start() -> World:
     if world.rank == 0:
         _warn_of_blas([each.blas for each in told])
     return world
+
+
+def _own_communicator(MPI: Any) -> Any:
+    """Return a copy of ``MPI.COMM_WORLD`` for hpcml alone."""
+    comm, duplicated = MPI.COMM_WORLD.Idup()
+    started, noted = time.perf_counter(), False
+    while not duplicated.Test():
+        time.sleep(1e-3)
+        if not noted and time.perf_counter() - started > START_NOTE:
+            noted = True
+            told = f"hpcml: rank {comm.Get_rank()} waits for all ranks to use communicator='mpi'"
+            print(told, file=sys.stderr, flush=True)
+    return comm
 
 
 def _library() -> Any:

@@ -240,6 +240,7 @@ class World:
                 )
             self._user_thread = me
         self._level += 1
+        self._silent_from = _NO_LEVEL  # errors from before have been dealt with
 
     def leave(self, error: BaseException | None) -> None:
         """End a fit together with the others; one that ends by an error tells them."""

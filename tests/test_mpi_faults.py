@@ -1,0 +1,287 @@
+"""Ranks that fail: one clear error on every other rank within seconds, never a hang, and mpirun fails."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from hpcml import communicators
+from hpcml.errors import WorkerLost
+from mpi_runs import run_ranks
+
+pytestmark = pytest.mark.require("mpi")
+
+#: Seconds in which a job must be over, start and end of three Pythons included.
+SOON = 25
+
+
+def total(X):
+    return {"sum": X.sum(axis=0)}
+
+
+def fit(broken=None, at="kernel", error=ValueError):
+    """Compute in three steps, of which one may fail on one rank."""
+
+    def failing(X):
+        if broken == communicator.rank and at == "kernel":
+            raise error("no such luck")
+        return {"sum": X.sum(axis=0)}
+
+    with communicators.current() as communicator:
+        if broken == communicator.rank and at == "before":
+            raise error("no such luck")
+        with communicator.put(X=np.ones((3000, 2))) as put:
+            first = put.map_reduce(total)["sum"]
+            put.map_reduce(failing)
+            if broken == communicator.rank and at == "after":
+                raise error("no such luck")
+            return first.tolist()
+
+
+def caught(function, *args, **kwargs):
+    try:
+        return function(*args, **kwargs)
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+
+
+# -- errors inside a fit -----------------------------------------------------------------------------------
+
+
+def every_way():
+    found = {}
+    for at in ("before", "kernel", "after"):
+        for error in (ValueError, KeyboardInterrupt):
+            found[at, error.__name__] = caught(fit, 1, at, error), fit()
+    found["all"] = [caught(fit, broken, "kernel") for broken in range(3)]
+    return found
+
+
+def test_a_rank_that_raises_ends_the_fit_of_all_and_the_next_one_works():
+    run = run_ranks(3, every_way, timeout=SOON)
+    for rank, found in enumerate(run.results):
+        for (_, kind), (first, then) in ((key, value) for key, value in found.items() if key != "all"):
+            told = f"{kind}: no such luck"
+            assert first == (told if rank == 1 else f"WorkerLost: rank 1 raised {told}")
+            assert then == [9000.0, 9000.0]
+        assert [("WorkerLost" in each) for each in found["all"]] == [broken != rank for broken in range(3)]
+
+
+def nested(depth, broken):
+    """Open fits inside fits and fail at the innermost of one rank, others compute at the outermost."""
+    communicator = communicators.current()
+    with communicator:
+        if communicator.rank == broken and depth:
+            return nested(depth - 1, broken)
+        if communicator.rank == broken:
+            raise ValueError("inside")
+        communicator.total(1)
+
+
+def unwound():
+    communicator = communicators.current()
+    found = []
+    for depth in (1, 2, 0):
+        found += [caught(nested, depth, 0), communicator.total(1)]
+    with communicator:  # an error that is caught inside an outer fit does not end it
+        found += [caught(fit, 2), communicator.total(1)]
+    return found
+
+
+def test_fits_inside_fits_unwind_together():
+    run = run_ranks(3, unwound, timeout=SOON)
+    lost, raised = "WorkerLost: rank 0 raised ValueError: inside", "ValueError: inside"
+    for rank, found in enumerate(run.results):
+        assert found[1::2] == [3] * 4
+        assert found[0:6:2] == [lost if rank else raised] * 3
+        own = "ValueError: no such luck"
+        assert found[6] == (own if rank == 2 else f"WorkerLost: rank 2 raised {own}")
+
+
+# -- errors anywhere ---------------------------------------------------------------------------------------
+
+
+def uncaught_outside():
+    communicator = communicators.current()
+    if communicator.rank == 1:
+        raise KeyError("in the script")
+    try:
+        fit()
+    except WorkerLost as error:
+        print(f"rank {communicator.rank}: {error}", flush=True)
+        raise
+
+
+def test_an_uncaught_error_in_the_script_reaches_the_others():
+    run = run_ranks(3, uncaught_outside, check=False, timeout=SOON)
+    assert run.returncode != 0
+    for rank in (0, 2):
+        assert f"rank {rank}: rank 1 raised KeyError: 'in the script'" in run.stdout
+    assert "KeyError: 'in the script'" in run.stderr
+
+
+def interrupted():
+    communicator = communicators.current()
+    if communicator.rank == 1:
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        while True:
+            time.sleep(0.01)
+    fit()
+
+
+def test_an_interrupt_of_one_rank_ends_all():
+    run = run_ranks(3, interrupted, check=False, timeout=SOON)
+    assert run.returncode != 0
+    assert run.stderr.count("WorkerLost: rank 1 raised KeyboardInterrupt") == 2
+
+
+def others_wait_elsewhere():
+    from mpi4py import MPI
+
+    communicator = communicators.current()
+    if communicator.rank == 1:
+        raise ValueError("alone")
+    MPI.COMM_WORLD.recv(source=1)
+
+
+def test_an_error_aborts_ranks_that_wait_for_something_else():
+    run = run_ranks(2, others_wait_elsewhere, check=False, timeout=SOON)
+    assert run.returncode != 0 and "ValueError: alone" in run.stderr
+
+
+def ends_early():
+    communicator = communicators.current()
+    if communicator.rank == 1:
+        sys.exit(0)
+    try:
+        fit()
+    except WorkerLost as error:
+        print(error, flush=True)
+        raise
+
+
+def test_a_rank_that_ends_its_script_is_missed():
+    run = run_ranks(3, ends_early, check=False, timeout=SOON)
+    assert run.returncode != 0
+    assert run.stdout.count("rank 1 has ended its script, and rank") == 2
+
+
+def different_calls():
+    communicator = communicators.current()
+
+    def together():
+        with communicator, communicator.put(X=np.ones((2000, 2))) as put:
+            return (
+                put.map_reduce(total) if communicator.rank else put.map_reduce("moments", centers=np.zeros(2))
+            )
+
+    def one_more():
+        with communicator:
+            return communicator.total(1) if communicator.rank else None
+
+    return caught(together), caught(one_more), communicator.total(1)
+
+
+def test_ranks_that_do_different_things_are_told():
+    run = run_ranks(2, different_calls, timeout=SOON, HPCML_KERNELS="reference")
+    for first, second, then in run.results:
+        assert "the ranks do different things" in first and "moments" in first and "total" in first
+        assert "the end of a fit" in second and "gather" in second
+        assert then == 2
+
+
+def two_threads():
+    communicator, found = communicators.current(), []
+    thread = threading.Thread(target=lambda: found.append(caught(fit)))
+    with communicator:
+        thread.start()
+        thread.join()
+    return found[0], fit()
+
+
+def test_a_second_thread_of_a_rank_is_refused_while_one_computes():
+    for refused, result in run_ranks(2, two_threads, timeout=SOON).results:
+        assert refused.startswith("RuntimeError: under MPI one Python thread at a time")
+        assert result == [6000.0, 6000.0]
+
+
+# -- ranks that vanish -------------------------------------------------------------------------------------
+
+
+def killed():
+    communicator = communicators.current()
+    fit()
+    if communicator.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        fit()
+    except WorkerLost as error:
+        print(f"rank {communicator.rank}: {error}", flush=True)
+        raise
+
+
+def test_mpirun_fails_soon_when_a_rank_is_killed():
+    run = run_ranks(3, killed, check=False, timeout=SOON)
+    assert run.returncode != 0
+
+
+def test_every_other_rank_tells_of_a_killed_one_that_the_launcher_does_not_miss():
+    shell = ("sh", "-c", '"$@"; sleep 20', "sh")  # outlives its Python
+    run = run_ranks(3, killed, check=False, timeout=SOON, wrapper=shell)
+    assert run.returncode != 0
+    for rank in (0, 2):
+        assert f"rank {rank}: rank 1 (process " in run.stdout
+    assert run.stderr.count("WorkerLost") == 2
+
+
+def dies_first():
+    if os.environ["PMI_RANK"] == "1":
+        raise ValueError("before MPI")
+    fit()
+
+
+def test_a_rank_that_ends_before_mpi_starts_is_not_waited_for():
+    run = run_ranks(3, dies_first, check=False, timeout=SOON)
+    assert run.returncode != 0 and "ValueError: before MPI" in run.stderr
+
+
+# -- rows that do not fit together -------------------------------------------------------------------------
+
+
+def unequal():
+    communicator = communicators.current()
+    rank, X = communicator.rank, np.ones((2000, 2))
+
+    def put(**rows):
+        with communicator, communicator.put(**rows):
+            pass
+
+    import hpcml
+
+    found = [
+        caught(put, X=X if rank else X[:, :1]),
+        caught(put, X=X if rank else X.astype(np.float32)),
+        caught(put, X=X, **({"y": X[:, 0]} if rank else {})),
+        caught(put, X=X, y=X[: 2000 - rank, 0]),
+    ]
+    with hpcml.config_context(kernels="auto" if rank else "reference"):
+        found.append(caught(put, X=X))
+    return found
+
+
+def test_rows_of_different_kinds_are_one_clear_error_on_every_rank():
+    run = run_ranks(2, unequal, timeout=SOON)
+    columns, kinds, arrays, lengths, kernels = zip(*run.results, strict=True)
+    assert (
+        len(set(columns)) == 1
+        and "(n, 1)" in columns[0]
+        and "(n, 2) on rank 1" in columns[0].replace("'}", "")
+    )
+    assert len(set(kinds)) == 1 and "float32" in kinds[0]
+    assert len(set(arrays)) == 1 and "every rank must put the same row arrays" in arrays[0]
+    assert lengths[0] == f"WorkerLost: rank 1 raised {lengths[1]}" and "1999" in lengths[1]
+    assert len(set(kernels)) == 1 and "'auto' on rank 1" in kernels[0]

@@ -70,8 +70,8 @@ default='k-means++'
     Notes
     -----
     Rows and centers are compared after the mean of X is subtracted from both, in the precision of X; sums are
-    added up in float64. A cluster that loses all rows starts anew at the row farthest from its center. Results
-    have the same bits on any number of threads, processes and ranks.
+    added up in float64. A cluster that loses all rows starts anew at the row farthest from its center.
+    Results have the same bits on any number of threads, processes and ranks.
 
     References
     ----------

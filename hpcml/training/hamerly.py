@@ -78,7 +78,7 @@ CENTERS_AT_ONCE = 64
 
 
 def _half_distance_to_next(centers: NDArray[Any]) -> NDArray[np.float64]:
-    """Return half of the distance of every center to the nearest other one, rather too small than too large."""
+    """Return half of the distance of every center to the nearest other one, too small if anything."""
     c = centers.astype(np.float64)
     size = np.einsum("kd,kd->k", c, c)
     half = np.empty(len(c))

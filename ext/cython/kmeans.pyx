@@ -1,0 +1,182 @@
+"""K-means in C: shards of rows against centers."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdlib cimport free
+
+import numpy as np
+
+from hpcml.machine import isa_level
+
+from shards cimport reduce_shards, shard_function
+
+cdef extern from "kmeans.h" nogil:
+    ctypedef struct kmeans_call:
+        int is_double
+        const void *x
+        const int32_t *indices
+        const int64_t *indptr
+        int64_t d, k
+        const double *weights
+        const void *origin
+        const void *centers
+        void *packed
+        void *start
+        int32_t *labels
+        int with_sums, with_inertia
+        void *upper
+        void *lower
+        const double *moved
+        const double *others_moved
+        const double *apart
+        int first
+        double norm
+        void *shares
+        int keep_shares
+        double *distances
+        void *all_distances
+    int64_t kmeans_statistic(const kmeans_call *call)
+    size_t kmeans_packed_bytes(int level, const kmeans_call *call)
+    size_t kmeans_scratch_bytes(int level, const kmeans_call *call)
+    void kmeans_pack(int level, kmeans_call *call)
+    shard_function kmeans_step_shard(int level, const kmeans_call *call)
+    shard_function kmeans_seeds_shard(int level, const kmeans_call *call)
+    shard_function kmeans_distances_shard(int level, const kmeans_call *call)
+    int kmeans_over_rows(int level, const kmeans_call *call, shard_function function, int64_t n, int n_threads)
+    void *aligned_memory(size_t size)
+
+
+cdef inline void *_at(array):
+    """Return where an array begins, NULL for None."""
+    return NULL if array is None else <void *><uintptr_t>array.ctypes.data
+
+
+cdef class _Call:
+    """The arguments of a call; keeps the memory that only it has."""
+
+    cdef kmeans_call c
+    cdef int level
+    cdef object zeros
+
+    def __cinit__(self, X, centers, origin=None):
+        self.level = isa_level()
+        self.c.is_double = centers.dtype == np.float64
+        self.c.k, self.c.d = centers.shape[0], centers.shape[1]
+        self.c.centers = _at(centers)
+        if isinstance(X, np.ndarray):
+            self.c.x = _at(X)
+            self.zeros = np.zeros(self.c.d, dtype=centers.dtype) if origin is None else origin
+            self.c.origin = _at(self.zeros)
+        else:
+            self.c.x, self.c.indices = _at(X.data), <const int32_t *>_at(X.indices)
+            self.c.indptr = <const int64_t *>_at(X.indptr)
+
+    cdef pack(self):
+        cdef size_t size = kmeans_packed_bytes(self.level, &self.c), k = <size_t>self.c.k + 64
+        self.c.packed, self.c.start = aligned_memory(size), aligned_memory(k * sizeof(double))
+        if self.c.packed == NULL or self.c.start == NULL:
+            raise MemoryError(f"no memory for {self.c.k} centers of {self.c.d} features")
+        with nogil:
+            kmeans_pack(self.level, &self.c)
+        return None
+
+    def __dealloc__(self):
+        free(self.c.packed)
+        free(self.c.start)
+
+
+def nearest_center(X, centers, origin, int n_threads=1):
+    cdef _Call call = _Call(X, centers, origin)
+    labels = np.zeros(X.shape[0], dtype=np.int32)
+    call.c.labels = <int32_t *>_at(labels)
+    call.pack()
+    _over_rows(call, kmeans_step_shard(call.level, &call.c), X.shape[0], n_threads)
+    return labels
+
+
+def center_distances(X, centers, int n_threads=1):
+    cdef _Call call = _Call(X, centers)
+    distances = np.empty((X.shape[0], centers.shape[0]), dtype=centers.dtype)
+    call.c.all_distances = _at(distances)
+    call.pack()
+    _no_start(call)
+    _over_rows(call, kmeans_distances_shard(call.level, &call.c), X.shape[0], n_threads)
+    return distances
+
+
+def label_distances(X, labels, centers, origin, int n_threads=1):
+    cdef _Call call = _Call(X, centers, origin)
+    distances = np.empty(X.shape[0])
+    call.c.labels, call.c.distances = <int32_t *>_at(labels), <double *>_at(distances)
+    _over_rows(call, kmeans_distances_shard(call.level, &call.c), X.shape[0], n_threads)
+    return distances
+
+
+cdef _no_start(_Call call):
+    """Let sums of squared differences start at 0."""
+    cdef int64_t j
+    for j in range(call.c.k):
+        if call.c.is_double:
+            (<double *>call.c.start)[j] = 0
+        else:
+            (<float *>call.c.start)[j] = 0
+
+
+cdef _over_rows(_Call call, shard_function function, int64_t n, int n_threads):
+    cdef int failed
+    with nogil:
+        failed = kmeans_over_rows(call.level, &call.c, function, n, n_threads)
+    if failed:
+        raise MemoryError(f"no memory for tiles of {call.c.d} features and {call.c.k} centers")
+
+
+cdef _reduce(_Call call, shard_function function, int64_t m, bounds, first_shard, n_shards, n_threads):
+    return reduce_shards(bounds, first_shard, n_shards, m, kmeans_scratch_bytes(call.level, &call.c), function, &call.c,
+                         n_threads)
+
+
+cdef _Call _step(X, weights, labels, centers, origin, with_sums, with_inertia):
+    cdef _Call call = _Call(X, centers, origin)
+    call.c.weights, call.c.labels = <const double *>_at(weights), <int32_t *>_at(labels)
+    call.c.with_sums, call.c.with_inertia = with_sums, with_inertia
+    call.pack()
+    return call
+
+
+def assign_rows(bounds, first_shard, n_shards, X, weights, labels, centers, origin, n_threads):
+    cdef _Call call = _step(X, weights, labels, centers, origin, False, True)
+    return _reduce(call, kmeans_step_shard(call.level, &call.c), kmeans_statistic(&call.c), bounds, first_shard,
+                   n_shards, n_threads)
+
+
+def lloyd_step(bounds, first_shard, n_shards, X, weights, labels, centers, origin, with_inertia, n_threads):
+    cdef _Call call = _step(X, weights, labels, centers, origin, True, with_inertia)
+    return _reduce(call, kmeans_step_shard(call.level, &call.c), kmeans_statistic(&call.c), bounds, first_shard,
+                   n_shards, n_threads)
+
+
+def bounded_step(bounds, first_shard, n_shards, X, weights, labels, upper, lower, centers, origin, moved, others_moved,
+                 apart, first, with_inertia, n_threads):
+    cdef _Call call = _step(X, weights, labels, centers, origin, True, with_inertia)
+    call.c.upper, call.c.lower, call.c.first = _at(upper), _at(lower), first
+    call.c.moved, call.c.others_moved = <const double *>_at(moved), <const double *>_at(others_moved)
+    call.c.apart = <const double *>_at(apart)
+    call.c.norm = np.linalg.norm(centers.astype(np.float64), axis=1).max()
+    return _reduce(call, kmeans_step_shard(call.level, &call.c), kmeans_statistic(&call.c), bounds, first_shard,
+                   n_shards, n_threads)
+
+
+cdef _seeds(bounds, first_shard, n_shards, X, weights, shares, seeds, keep_shares, n_threads):
+    cdef _Call call = _Call(X, seeds)
+    call.c.weights, call.c.shares, call.c.keep_shares = <const double *>_at(weights), _at(shares), keep_shares
+    call.pack()
+    _no_start(call)
+    return _reduce(call, kmeans_seeds_shard(call.level, &call.c), call.c.k, bounds, first_shard, n_shards, n_threads)
+
+
+def try_seeds(bounds, first_shard, n_shards, X, weights, shares, seeds, n_threads):
+    return _seeds(bounds, first_shard, n_shards, X, weights, shares, seeds, False, n_threads)
+
+
+def add_seed(bounds, first_shard, n_shards, X, weights, shares, seed, n_threads):
+    return _seeds(bounds, first_shard, n_shards, X, weights, shares, seed, True, n_threads)

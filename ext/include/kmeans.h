@@ -1,0 +1,86 @@
+/* K-means: rows and the centers nearest to them; hpcml/kernels/reference/kmeans.py is the definition. */
+#ifndef HPCML_KMEANS_H
+#define HPCML_KMEANS_H
+
+#include "isa.h"
+#include "shards.h"
+
+#define FEATURES_AT_ONCE 128 /* of a tile: it stays in the first-level cache beside a panel of centers */
+#define ROWS_AT_ONCE 480     /* between comparison and sums: whole tiles; they stay in the second-level cache */
+
+/* One call; arrays of the type of X are void. */
+typedef struct {
+    int is_double;
+    const void *x; /* rows, or the stored values of sparse rows */
+    const int32_t *indices;
+    const int64_t *indptr; /* NULL for dense rows */
+    int64_t d, k;
+    const double *weights; /* NULL for ones */
+    const void *origin;    /* NULL for zeros */
+    const void *centers;
+    void *packed, *start; /* made of the centers: as pack_centers or pack_columns leave them */
+    int32_t *labels;
+    int with_sums, with_inertia;
+    /* bounds of distances */
+    void *upper, *lower;
+    const double *moved, *others_moved, *apart;
+    int first;
+    double norm; /* the largest of the centers */
+    /* seeds: the centers are those that are tried */
+    void *shares;
+    int keep_shares;
+    double *distances; /* to the center of the label */
+    void *all_distances;
+} kmeans_call;
+
+/* Parts of a statistic: sums (k, d), counts (k), labels that changed, inertia, rows compared with all centers. */
+static int64_t kmeans_statistic(const kmeans_call *call) {
+    return (call->with_sums ? call->k * call->d + call->k : 0) + 2 + (call->upper != NULL);
+}
+
+#define BODY "kmeans_body.h"
+#include "each_real.h"
+
+static size_t kmeans_packed_bytes(int level, const kmeans_call *call) {
+    return AT_REAL(level, call->is_double, packed_bytes)(call);
+}
+static void kmeans_pack(int level, kmeans_call *call) { AT_REAL(level, call->is_double, pack)(call); }
+static size_t kmeans_scratch_bytes(int level, const kmeans_call *call) {
+    return AT_REAL(level, call->is_double, scratch_bytes)(call);
+}
+static shard_function kmeans_step_shard(int level, const kmeans_call *call) {
+    return AT_REAL(level, call->is_double, step_shard);
+}
+static shard_function kmeans_seeds_shard(int level, const kmeans_call *call) {
+    return AT_REAL(level, call->is_double, seeds_shard);
+}
+static shard_function kmeans_distances_shard(int level, const kmeans_call *call) {
+    return AT_REAL(level, call->is_double, distances_shard);
+}
+
+/* Runs a shard function over rows without a statistic, threads taking blocks of them; 0, or -1 without memory. */
+static int kmeans_over_rows(int level, const kmeans_call *call, shard_function function, int64_t n, int n_threads) {
+    size_t bytes = kmeans_scratch_bytes(level, call);
+    int64_t blocks = (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+    int failed = 0;
+    if (n_threads > blocks) n_threads = blocks ? (int)blocks : 1;
+#pragma omp parallel num_threads(n_threads)
+    {
+        void *scratch = aligned_memory(bytes);
+        double statistic[2];
+        if (!scratch) {
+#pragma omp atomic write
+            failed = -1;
+        }
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t block = 0; block < blocks; block++) {
+            int64_t start = block * ROWS_AT_ONCE, stop = start + ROWS_AT_ONCE < n ? start + ROWS_AT_ONCE : n;
+            statistic[0] = statistic[1] = 0;
+            if (scratch) function(call, start, stop, statistic, scratch);
+        }
+        free(scratch);
+    }
+    return failed;
+}
+
+#endif

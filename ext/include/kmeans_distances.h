@@ -1,0 +1,73 @@
+/* Distances of rows to given rows: to all centers, to the center of the label, to rows that may become seeds.
+ * No include guard.
+ */
+
+/* center_distances and label_distances for a block of rows. */
+static void ISA(distances_shard)(const void *call_, int64_t start, int64_t stop, double *statistic, void *memory) {
+    const kmeans_call *call = call_;
+    ISA(scratch_t) *scratch = ISA(scratch_at)(call, memory);
+    const int64_t k = call->k;
+    REAL *out = call->all_distances;
+    (void)statistic;
+    if (!out) {
+        for (int64_t i = start; i < stop; i++)
+            call->distances[i] = ISA(distance_to)(call, scratch, i, call->labels[i]);
+        return;
+    }
+    if (call->indptr) {
+        for (int64_t i = start; i < stop; i++)
+            for (int64_t j = 0; j < k; j++) out[i * k + j] = (REAL)sqrt(ISA(distance_to)(call, scratch, i, j));
+        return;
+    }
+    for (int64_t i = start; i < stop; i += TILE) {
+        int64_t n = stop - i < TILE ? stop - i : TILE;
+        const REAL *values = scratch->tile->values;
+        for (int64_t r = 0; r < n; r++) scratch->rows[r] = ISA(row_at)(call, i + r);
+        ISA(against_all)(scratch->tile, scratch->rows, n, call->origin, call->packed, call->start, k, call->d,
+                         DIFFERENCE, KEEP);
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t j = 0; j < k; j++) out[(i + r) * k + j] = (REAL)sqrt((double)values[j * TILE + r]);
+    }
+}
+
+/* try_seeds and add_seed for one shard: the sums of min(share, w |x - s|^2). */
+static void ISA(seeds_shard)(const void *call_, int64_t start, int64_t stop, double *statistic, void *memory) {
+    const kmeans_call *call = call_;
+    ISA(scratch_t) *scratch = ISA(scratch_at)(call, memory);
+    REAL *shares = call->shares;
+    const int64_t m = call->k;
+    if (call->indptr) {
+        for (int64_t i = start; i < stop; i++) {
+            const double w = call->weights ? call->weights[i] : 1.0;
+            for (int64_t j = 0; j < m; j++) {
+                REAL share = (REAL)(w * ISA(distance_to)(call, scratch, i, j));
+                share = share < shares[i] ? share : shares[i];
+                statistic[j] += (double)share;
+                if (call->keep_shares) shares[i] = share;
+            }
+        }
+        return;
+    }
+    for (int64_t i = start; i < stop; i += TILE) {
+        int64_t n = stop - i < TILE ? stop - i : TILE;
+        REAL w[TILE], old[TILE];
+        for (int64_t r = 0; r < n; r++) scratch->rows[r] = ISA(row_at)(call, i + r);
+        for (int64_t r = 0; r < TILE; r++) {
+            w[r] = r >= n ? 0 : call->weights ? (REAL)call->weights[i + r] : 1;
+            old[r] = r < n ? shares[i + r] : 0;
+        }
+        ISA(against_all)(scratch->tile, scratch->rows, n, call->origin, call->packed, call->start, m, call->d,
+                         DIFFERENCE, KEEP);
+        for (int64_t j = 0; j < m; j++) {
+            double sum = 0;
+            for (int v = 0; v < TILE; v += RL) {
+                VR share = ISA(load_r)(scratch->tile->values + j * TILE + v) * ISA(load_r)(w + v);
+                share = ISA(min_r)(share, ISA(load_r)(old + v));
+                if (call->keep_shares) ISA(store_r)(old + v, share);
+                sum += ISA(sum_as_double)(share);
+            }
+            statistic[j] += sum;
+        }
+        if (call->keep_shares) memcpy(shares + i, old, (size_t)n * sizeof(REAL));
+    }
+}

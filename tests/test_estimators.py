@@ -4,6 +4,7 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from hpcml.ensemble import RandomForestClassifier, RandomForestRegressor
+from hpcml.mixture import GaussianMixture
 from hpcml.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 #: As scikit-learn declares for its own class: the bootstrap of a weighted table draws other rows than that of
@@ -21,6 +22,7 @@ ESTIMATORS = [
     RandomForestClassifier(n_estimators=5),
     RandomForestRegressor(n_estimators=5),
     RandomForestClassifier(n_estimators=5, bootstrap=False, max_leaf_nodes=20),
+    *(GaussianMixture(covariance_type=kind) for kind in ("full", "tied", "diag", "spherical")),
 ]
 
 

@@ -92,7 +92,7 @@ class _Matrices(Covariances):
 
     def factors(self, covariances: Floats) -> Floats:
         try:
-            lower = np.linalg.cholesky(covariances)
+            lower = np.asarray(np.linalg.cholesky(covariances), dtype=np.float64)
         except np.linalg.LinAlgError as error:
             raise NotPositiveDefinite() from error
         if not np.isfinite(lower).all():
@@ -103,7 +103,7 @@ class _Matrices(Covariances):
         # J reverses the order of the features: J precision J = L L^T, so precision = (J L J)(J L J)^T,
         # and J L J is upper triangular
         reverse = (..., slice(None, None, -1), slice(None, None, -1))
-        return np.linalg.cholesky(precisions[reverse])[reverse].copy()
+        return np.array(np.linalg.cholesky(precisions[reverse])[reverse], dtype=np.float64)
 
     def precisions(self, factors: Floats) -> Floats:
         return factors @ factors.swapaxes(-1, -2)

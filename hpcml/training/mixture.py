@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 
 #: Added to every count: a component that lost all rows keeps a density, in the origin, of weight 2e-15.
 COUNT_FLOOR = 10 * float(np.finfo(np.float64).eps)
-#: Where a variance is a smaller share than this of the second moment about the old mean, moments are taken once
-#: more, about the new mean. So rounding of a block of rows costs less than 1e-4 of a variance, or 1e-9.
+#: Where a variance is a smaller share than this of the second moment about the old mean, moments are taken
+#: once more, about the new mean. So rounding of a block of rows costs less than 1e-4 of a variance, or 1e-9.
 LEAST_SHARE = {np.dtype(np.float32): 1e-2, np.dtype(np.float64): 1e-6}
 
 LOG_2PI = math.log(2 * math.pi)
@@ -120,12 +120,6 @@ class EM:
         """The kind of the covariances."""
         return KINDS[self.covariance_type]
 
-    @staticmethod
-    def central_point(table: Table, d: int, dtype: Any) -> NDArray[Any]:
-        """Return the mean of the rows, rounded to their type."""
-        found = table.map_reduce("moments", weights=None, centers=np.zeros(d))
-        return np.asarray(found["sums"] / table.n_rows, dtype=dtype)
-
     # -- E ---------------------------------------------------------------------------------------------------
 
     def step(self, mixture: Mixture) -> tuple[Mixture, float]:
@@ -165,9 +159,7 @@ class EM:
         counts = found["counts"] + COUNT_FLOOR
         return (found["sums"] + found["counts"][:, np.newaxis] * origin) / counts[:, np.newaxis], counts
 
-    def estimate(
-        self, found: dict[str, Floats], shifts: NDArray[Any]
-    ) -> tuple[Floats, Floats, Floats]:
+    def estimate(self, found: dict[str, Floats], shifts: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
         """Return counts, means and regularised covariances from moments."""
         means, counts = self.means(found, shifts)
         squares = self._squares(found, means - (self.center.astype(np.float64) + shifts))

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.communicators import Communicator, Table
-from hpcml.training import lloyd
+from hpcml.communicators import Communicator
+from hpcml.training.kmeans import best_of, mean_and_variance
 from hpcml.training.mixture import COUNT_FLOOR, EM, Mixture
 from hpcml.training.seeding import dense_rows, plus_plus
 
-__all__ = ["STARTS", "Given", "start"]
+__all__ = ["STARTS", "Given", "from_moments", "start"]
 
 Floats = NDArray[np.float64]
+Moments = tuple[Floats, Floats, Floats]
 
 #: k-means as its estimator does it by default: most steps, and the tolerance as a share of the mean variance.
 KMEANS_STEPS = 300
@@ -62,38 +62,51 @@ def start(em: EM, comm: Communicator, how: str, k: int, given: Given, rng: np.ra
     rng : RandomState
         In the same state on every rank.
     """
-    weights, means, precisions = given.weights, given.means, given.precisions
-    covariances = factors = None
-    if weights is None or means is None or precisions is None:
-        counts, found, covariances = STARTS[how](em, comm, k, rng)
-        weights = counts / em.table.n_rows if weights is None else weights
-        means = found if means is None else means
-    if precisions is not None:
-        factors = em.kind.factors_of_precisions(precisions)
-        covariances = em.kind.covariances(factors)
-    if factors is None:
+    if given.weights is not None and given.means is not None and given.precisions is not None:
+        return _with_precisions(em, given.weights, given.means, given.precisions)
+    return from_moments(em, STARTS[how](em, comm, k, rng), given)
+
+
+def from_moments(em: EM, moments: Moments, given: Given) -> Mixture:
+    """Return the mixture with given parameters where there are some, else those of the moments.
+
+    Parameters
+    ----------
+    em : EM
+    moments : tuple of ndarray
+        Counts, means and covariances.
+    given : Given
+    """
+    counts, means, covariances = moments
+    weights = counts / em.table.n_rows if given.weights is None else given.weights
+    means = means if given.means is None else given.means
+    if given.precisions is None:
         return em.mixture(weights, means, covariances)
-    return Mixture(weights, means, covariances, factors)
+    return _with_precisions(em, weights, means, given.precisions)
 
 
-Moments = tuple[Floats, Floats, Floats]
+def _with_precisions(em: EM, weights: Floats, means: Floats, precisions: Floats) -> Mixture:
+    factors = em.kind.factors_of_precisions(precisions)
+    return Mixture(weights, means, em.kind.covariances(factors), factors)
 
 
 def _of_kmeans(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
     """Responsibility 1 for the cluster of k-means that a row belongs to."""
-    table, origin = em.table, em.center
-    squares = table.map_reduce("moments", weights=None, centers=origin.astype(np.float64))
-    n = table.n_rows
-    variances = squares["squares"] / n - (squares["sums"] / n) ** 2
-    centers = dense_rows(table, plus_plus(table, k, rng, weighted=False)) - origin
-    steps = lloyd.LloydSteps(origin)
-    tol = KMEANS_TOLERANCE * float(variances.mean())
-    run = lloyd.iterate(
-        table, comm, steps, centers, origin, steps.labels, weighted=False, max_iter=KMEANS_STEPS, tol=tol, verbose=False
+    tol = KMEANS_TOLERANCE * float(mean_and_variance(em.table)[1].mean())
+    best = best_of(
+        em.table,
+        comm,
+        lambda: dense_rows(em.table, plus_plus(em.table, k, rng, weighted=False)),
+        em.center,
+        n_runs=1,
+        weighted=False,
+        max_iter=KMEANS_STEPS,
+        tol=tol,
+        bounded=False,
+        verbose=False,
     )
-    steps(table, run.centers, False)
     found = em.moments(k=k)
-    table.drop(steps.labels)
+    em.table.drop(best.labels)
     return found
 
 
@@ -145,9 +158,7 @@ def _products(em: EM) -> Floats:
     table, c = em.table, em.center.astype(np.float64)
     table.fill("labels", 0, np.int32)
     shifts = np.zeros((1, len(c)), dtype=em.center.dtype)
-    found = table.map_reduce(
-        "gaussian_moments", responsibilities=None, center=em.center, shifts=shifts
-    )
+    found = table.map_reduce("gaussian_moments", responsibilities=None, center=em.center, shifts=shifts)
     table.drop("labels")
     s, Q = found["sums"][0], found["squares"][0]
     Q = Q + np.triu(Q, 1).T

@@ -81,9 +81,7 @@ def _kernels(suffix, text, *shape):
             (
                 Result("log_densities", "floating", ("n",), "log-density of the mixture"),
                 Result("labels", "int32", ("n",), "component of largest log-density, the first of equals"),
-                Result(
-                    "responsibilities", "floating", ("n", "K"), "r; without columns where not asked for"
-                ),
+                Result("responsibilities", "floating", ("n", "K"), "r; without columns where not asked for"),
             ),
             _DECLINED,
         ),

@@ -7,13 +7,18 @@ import os
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hpcml import config
-from hpcml.communicators.contract import Kernel
+from hpcml.kernels.csr import CSR
 
 __all__ = ["Function", "Settings", "dumps_for"]
+
+# Classes of arguments that every worker knows, beside arrays and numbers of NumPy.
+_PLAIN = frozenset({CSR, bool, int, float, complex, str, bytes, type(None)})
 
 
 class Settings(NamedTuple):
@@ -24,9 +29,9 @@ class Settings(NamedTuple):
     isa: str | None
 
     @classmethod
-    def now(cls, n_workers: int) -> Settings:
-        """Return the settings for each of some workers."""
-        return cls(config.snapshot(), config.worker_threads(n_workers), os.environ.get("HPCML_ISA"))
+    def now(cls, n_threads: int) -> Settings:
+        """Return the settings, with a worker's share of the threads."""
+        return cls(config.snapshot(), n_threads, os.environ.get("HPCML_ISA"))
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
@@ -89,9 +94,15 @@ def _by_value(module: types.ModuleType | None) -> Iterator[None]:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def dumps_for(kernel: Kernel) -> Callable[..., bytes]:
-    """Return what pickles arguments of a kernel; those of a user's function may be of the user's classes."""
-    if isinstance(kernel, str):
+def _is_plain(value: Any) -> bool:
+    if type(value) is np.ndarray:
+        return not value.dtype.hasobject
+    return type(value) in _PLAIN or isinstance(value, np.generic)
+
+
+def dumps_for(arguments: Mapping[str, Any]) -> Callable[..., bytes]:
+    """Return what pickles the arguments of a kernel: cloudpickle, if there are some of a user's classes."""
+    if all(_is_plain(value) for value in arguments.values()):
         return pickle.dumps
     import cloudpickle
 

@@ -45,6 +45,7 @@ class ProcessTable(Table):
         self._bounds = bounds_of(self.n_rows)
         self._n_shards = len(self._bounds) - 1
         self._n_workers = min(config.n_workers(), self._n_shards)
+        self._n_threads = config.worker_threads(self._n_workers)
         self._shards = [self._n_shards * i // self._n_workers for i in range(self._n_workers + 1)]
         self._cuts = self._bounds[self._shards].tolist()
         self._given: dict[str, Any] = {}  # row arrays that no kernel has changed
@@ -84,8 +85,8 @@ class ProcessTable(Table):
 
     def _run(self, operation: str, kernel: Kernel, arguments: Mapping[str, Any]) -> list[Any]:
         told = kernel if isinstance(kernel, str) else Function.of(kernel)
-        settings = Settings.now(self._n_workers)
-        answers = self._call(operation, told, arguments, settings, dumps=dumps_for(kernel))
+        settings = Settings.now(self._n_threads)
+        answers = self._call(operation, told, arguments, settings, dumps=dumps_for(arguments))
         for name in answers[0][1]:
             self._given.pop(name, None)
         return [answer[0] for answer in answers]

@@ -8,7 +8,7 @@
 typedef REAL VR __attribute__((vector_size(RL * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 typedef REAL_INT VRI __attribute__((vector_size(RL * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
-INLINE VR ISA(splat_r)(REAL x) { return (VR){0} + x; }
+INLINE VR ISA(splat_r)(REAL x) { return x - (VR){0}; } /* x - 0 is x, -0 included: no addition is left */
 INLINE VR ISA(load_r)(const REAL *p) { return *(const VR *)p; }
 INLINE void ISA(store_r)(REAL *p, VR x) { *(VR *)p = x; }
 

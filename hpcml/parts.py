@@ -3,6 +3,8 @@
 import functools
 import importlib
 import importlib.util
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 
@@ -23,12 +25,15 @@ class Part:
         The command that mends it.
     modules : tuple of str
         Modules that must be importable.
+    apart : bool
+        Whether a process of its own tries, because importing them does more than that: MPI starts.
     """
 
     name: str
     purpose: str
     cure: str
     modules: tuple[str, ...]
+    apart: bool = False
 
 
 def _extra(name: str) -> str:
@@ -46,6 +51,8 @@ _DECLARED = (
         (
             "hpcml.kernels.cython.binning",
             "hpcml.kernels.cython.growth",
+            "hpcml.kernels.cython.kmeans",
+            "hpcml.kernels.cython.mixture",
             "hpcml.kernels.cython.prediction",
         ),
     ),
@@ -59,7 +66,8 @@ _DECLARED = (
         _extra("peers"),
         ("sklearnex", "lightgbm", "xgboost"),
     ),
-    Part("mpi", "MPI; nothing uses it yet", _extra("mpi"), ("mpi4py.MPI",)),
+    Part("mpi", "fits whose rows lie on the ranks of an MPI job", _extra("mpi"), ("mpi4py.MPI",), apart=True),
+    Part("hdf5", "rows in HDF5 files", _extra("hdf5"), ("h5py",)),
     Part("spark", "Spark; nothing uses it yet", _extra("spark"), ("joblibspark", "pyspark")),
     Part("cuda", "CUDA; nothing uses it yet", _extra("cuda"), ("pycuda",)),
 )
@@ -97,6 +105,11 @@ def check(name: str) -> str | None:
     if name not in PARTS:
         raise ValueError(f"name must be an optional part: {', '.join(PARTS)}. Got {name!r} instead.")
     for module in PARTS[name].modules:
+        if PARTS[name].apart:
+            reason = _tried_apart(module)
+            if reason is not None:
+                return reason
+            continue
         try:
             if importlib.util.find_spec(module) is None:
                 return f"{module} is not installed"
@@ -106,6 +119,21 @@ def check(name: str) -> str | None:
         except Exception as error:  # a broken library raises anything on import: OSError, RuntimeError, ...
             return f"{module} fails on import: {error}"
     return None
+
+
+def _tried_apart(module: str) -> str | None:
+    """Return None if a process of its own can import a module, else the reason why not."""
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        return f"{module.partition('.')[0]} is not installed"
+    # a launcher's variables would make it a rank of this process's job
+    launcher = ("PMI_", "PMIX_", "OMPI_", "SLURM_", "MPI_LOCAL")
+    kept = {key: text for key, text in os.environ.items() if not key.startswith(launcher)}
+    command = [sys.executable, "-c", f"import {module}"]
+    tried = subprocess.run(command, env=kept, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if tried.returncode == 0:
+        return None
+    lines = tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"]
+    return f"{module} fails on import: {lines[-1]}"
 
 
 def check_all() -> dict[str, str | None]:

@@ -83,7 +83,7 @@ def run_ranks(
     Parameters
     ----------
     n : int
-        Number of ranks.
+        Number of ranks; 0 starts one process without ``-n``, such as by ``launcher=["env"]``.
     function : callable
         Defined at the top of its file.
     *args
@@ -109,11 +109,18 @@ def run_ranks(
         call = (function.__code__.co_filename, function.__name__, args)
         Path(folder, "call").write_bytes(pickle.dumps(call))
         chosen = {"HPCML_COMMUNICATOR": communicator} if communicator else {}
-        ranks = [*(launcher or [mpirun()]), "-n", str(n), *wrapper, sys.executable, __file__, folder]
+        ranks = [
+            *(launcher or [mpirun()]),
+            *(["-n", str(n)] if n else []),
+            *wrapper,
+            sys.executable,
+            __file__,
+            folder,
+        ]
         run = launch(ranks, environment(**chosen, **env), timeout)
         if check and run.returncode:
             raise AssertionError(f"{ranks} ended with {run.returncode}.\n{run.stdout}\n{run.stderr}")
-        files = [Path(folder, f"result.{rank}") for rank in range(n)]
+        files = [Path(folder, f"result.{rank}") for rank in range(max(n, 1))]
         run.results = [pickle.loads(file.read_bytes()) if file.exists() else None for file in files]
     return run
 

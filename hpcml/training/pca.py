@@ -1,11 +1,7 @@
 """Principal components of the rows of a table: singular values and right singular vectors about the mean.
 
 * `by_covariance`: eigenvectors of the covariance matrix, one pass over the rows.
-* `by_factors`: the SVD of the factor R of A = Q R, which two or three passes with P^T A^T A P find as exactly
-  as Householder reflections would: T. Fukaya, R. Kannan, Y. Nakatsukasa, Y. Yamamoto, Y. Yanagisawa,
-  "Shifted Cholesky QR for computing the QR factorization of ill-conditioned matrices", SIAM Journal on
-  Scientific Computing 42 (2020), with eigenvectors for the Cholesky factor, so that A may lack rank. Few rows
-  go to LAPACK instead.
+* `by_factors`: the SVD of the factor R of A = Q R, of `hpcml.training.factors`; few rows go to LAPACK.
 * `by_random_projection`: N. Halko, P.-G. Martinsson, J. A. Tropp, "Finding structure with randomness", SIAM
   Review 53 (2011), 217-288.
 * `by_lanczos`: R. B. Lehoucq, D. C. Sorensen, C. Yang, "ARPACK users' guide", SIAM 1998.
@@ -22,6 +18,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from hpcml.communicators import Table
+from hpcml.training.factors import factored
 from hpcml.training.gram import centered_gram, symmetric
 from hpcml.training.moments import feature_moments
 
@@ -38,11 +35,6 @@ Matrix = NDArray[np.float64]
 
 #: Tables of at most so many numbers, or of no more than twice as many rows as columns, go to LAPACK.
 NUMBERS_FOR_LAPACK = 1 << 18
-#: Most passes of `_factored`: every one resolves a factor of about 1e7 between singular values.
-MOST_PASSES = 3
-#: Columns whose squared lengths are this fraction of the longest one's are resolved as far as the largest
-#: singular value allows.
-RESOLVED = 1e-4
 #: All eigenvalues of matrices of this size are computed at once; of larger ones only those that are wanted.
 SMALL_COVARIANCE = 512
 
@@ -142,33 +134,8 @@ def by_factors(table: Table, n_features: int, dtype: np.dtype) -> Spectrum:
     else:
         found = centered_gram(table, n_features)
         mean = found.mean
-        values, vectors = _factored(table, mean, np.eye(n_features), found.gram, dtype)
+        values, vectors = factored(table, mean, None, found.gram, dtype)
     return _spectrum(mean, values**2, vectors, float((values**2).sum()), len(values))
-
-
-def _factored(table: Table, mean: Matrix, P: Matrix, G: Matrix, dtype: np.dtype) -> tuple[Matrix, Matrix]:
-    """Return singular values and right singular vectors of A P, given G = P^T A^T A P; A are centred rows.
-
-    A P = Z M throughout, and the columns of Z come closer to orthonormal with every pass.
-    """
-    k = P.shape[1]
-    basis, M = P, np.eye(k)
-    floor = 16 * k * float(np.finfo(dtype).eps)  # of an eigenvalue of G, relative to the largest one
-    for i in range(MOST_PASSES):
-        squares, E = linalg.eigh(G)
-        top = squares[-1]
-        if top <= 0:  # all rows are equal
-            break
-        resolved = squares[0] >= (0.25 if i == 0 else RESOLVED) * top
-        if resolved or i == MOST_PASSES - 1:
-            break
-        lengths = np.sqrt(np.maximum(squares, floor * top))
-        M = lengths[:, np.newaxis] * (E.T @ M)
-        basis = (basis @ E) / lengths
-        G = symmetric(table.map_reduce("projected_gram", centers=mean, W=basis)["gram"])
-    R = np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ M)
-    _, values, turned = linalg.svd(R)
-    return values, turned @ P.T
 
 
 # -- some components -----------------------------------------------------------------------------------------
@@ -269,7 +236,7 @@ def _mean_and_total(table: Table, n_features: int) -> tuple[Matrix, float]:
 def _ritz(table: Table, mean: Matrix, Q: Matrix, dtype: np.dtype) -> tuple[Matrix, Matrix]:
     """Return singular values and vectors of A on the space of the orthonormal columns of Q."""
     G = symmetric(table.map_reduce("projected_gram", centers=mean, W=Q)["gram"])
-    return _factored(table, mean, Q, G, dtype)
+    return factored(table, mean, Q, G, dtype)
 
 
 # -- how many ------------------------------------------------------------------------------------------------
@@ -305,7 +272,7 @@ LEAST_VARIANCE = 1e-15
 
 def _log_evidence(variances: Matrix, k: int, n: int) -> float:
     d = len(variances)
-    if variances[k - 1] < LEAST_VARIANCE:
+    if variances[k - 1] < LEAST_VARIANCE or variances[k - 1] == variances[k]:
         return -math.inf
     noise = max(LEAST_VARIANCE, float(variances[k:].sum()) / (d - k))
     halves = (d - np.arange(k)) / 2.0
@@ -314,10 +281,9 @@ def _log_evidence(variances: Matrix, k: int, n: int) -> float:
     smoothed = np.concatenate([variances[:k], np.full(d - k, noise)])
     i, j = np.triu_indices(d, 1)
     i, j = i[i < k], j[i < k]
-    with np.errstate(divide="ignore"):
-        terms = (variances[i] - variances[j]) * (1.0 / smoothed[j] - 1.0 / smoothed[i])
-        log_A = float(np.log(terms).sum()) + len(i) * math.log(n)  # the Hessian's determinant
-        log_kept = float(np.log(variances[:k]).sum())
+    terms = (variances[i] - variances[j]) * (1.0 / smoothed[j] - 1.0 / smoothed[i])
+    log_A = float(np.log(np.maximum(terms, LEAST_VARIANCE)).sum()) + len(i) * math.log(n)  # of the Hessian
+    log_kept = float(np.log(variances[:k]).sum())
     return (
         log_p_U
         - n / 2.0 * log_kept

@@ -1,0 +1,151 @@
+"""Linear least squares by conjugate gradients, one pass over the rows an iteration, sparse rows as they are.
+
+M. R. Hestenes, E. Stiefel, "Methods of conjugate gradients for solving linear systems", Journal of Research of
+the National Bureau of Standards 49 (1952), 409-436, section 10: on the normal equations, whose matrix is never
+formed. In exact arithmetic the iterates are those of LSQR (C. C. Paige, M. A. Saunders, ACM TOMS 8 (1982),
+43-71). All targets step together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml.communicators import Table
+from hpcml.training.least_squares import Fit, means
+
+__all__ = ["by_conjugate_gradients"]
+
+Matrix = NDArray[np.float64]
+
+#: An iteration that lowers the objective by no more than this fraction of it has nothing left to find.
+LEAST_DECREASE = 1e-9
+#: A gradient of this size relative to the first one is rounding, in the type of the rows.
+ROUNDING = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-13}
+#: Gradients that are updated drift from those of the rows: the iterations start anew so often at most.
+MOST_STARTS = 4
+
+
+@dataclass
+class _Problem:
+    table: Table
+    mean: Matrix
+    y_mean: Matrix
+    alpha: Matrix
+    scale: Matrix  # what gradients are divided by
+
+    def gradient(self, W: Matrix) -> Matrix:
+        """Return A^T (y - A W) - alpha W, the negative gradient, by the rows' residuals."""
+        found = self.table.map_reduce("residual_products", centers=self.mean, W=W, offsets=self.y_mean)
+        return -found["products"] - self.alpha * W
+
+    def curvature(self, P: Matrix, columns: NDArray[np.intp]) -> Matrix:
+        """Return (A^T A + alpha) P."""
+        zeros = np.zeros(P.shape[1])
+        found = self.table.map_reduce("residual_products", y=None, centers=self.mean, W=P, offsets=zeros)
+        return found["products"] + self.alpha[columns] * P
+
+
+def by_conjugate_gradients(
+    table: Table,
+    n_features: int,
+    n_targets: int,
+    alpha: Matrix,
+    *,
+    center: bool,
+    dtype: np.dtype,
+    tol: float,
+    max_iter: int,
+) -> tuple[Fit, NDArray[np.int32]]:
+    """Solve from zero coefficients; without penalty the limit is the solution of least norm.
+
+    Parameters
+    ----------
+    table : Table
+        With the row arrays ``X`` and ``y``, and ``weights`` or None.
+    n_features, n_targets : int
+        Columns of ``X`` and ``y``.
+    alpha : ndarray of shape (t,)
+        Penalties.
+    center : bool
+        Whether the model has an intercept.
+    dtype : dtype
+        Type of ``X``.
+    tol : float
+        Norm of the gradient, relative to that at zero coefficients, below which a target may stop; it goes on
+        while the objective still falls.
+    max_iter : int
+        Most iterations.
+
+    Returns
+    -------
+    fit : Fit
+    n_iter : ndarray of int32 of shape (t,)
+        Iterations of every target.
+    """
+    problem, objective = _problem(table, n_features, n_targets, alpha, center)
+    W = np.zeros((n_features, n_targets))
+    n_iter = np.zeros(n_targets, dtype=np.int32)
+    r = problem.gradient(W)
+    first = np.linalg.norm(r, axis=0)
+    enough = np.maximum(tol, ROUNDING[np.dtype(dtype)]) * first
+    for _ in range(MOST_STARTS):
+        active = np.flatnonzero((np.linalg.norm(r, axis=0) > enough) & (n_iter < max_iter))
+        if not len(active):
+            break
+        _iterate(problem, W, r, active, n_iter, objective, tol * first, enough, max_iter)
+        if n_iter.max() >= max_iter:
+            break
+        r = problem.gradient(W)
+    return Fit(W, problem.mean, problem.y_mean), n_iter
+
+
+def _problem(
+    table: Table, n_features: int, n_targets: int, alpha: Matrix, center: bool
+) -> tuple[_Problem, Matrix]:
+    """Return the problem, and the objective of zero coefficients."""
+    about = means(table, n_features, n_targets, center=center)
+    # the diagonal of A^T A + alpha; but of several solutions, iterations that weigh all features alike find
+    # the one of least norm
+    scale = (
+        about.squares[:, np.newaxis] + alpha
+        if alpha.min() > 0 and table.n_rows > n_features
+        else np.ones((n_features, n_targets))
+    )
+    scale[scale == 0] = 1.0  # a feature that is 0 everywhere
+    return _Problem(table, about.mean, about.y_mean, alpha, scale), 0.5 * about.y_squares
+
+
+def _iterate(
+    problem: _Problem,
+    W: Matrix,
+    r: Matrix,
+    active: NDArray[np.intp],
+    n_iter: NDArray[np.int32],
+    objective: Matrix,
+    wanted: Matrix,
+    enough: Matrix,
+    max_iter: int,
+) -> None:
+    """Step until all targets have stopped; changes `W`, `r`, `n_iter` and `objective`."""
+    P = r[:, active] / problem.scale[:, active]
+    rho = (r[:, active] * P).sum(axis=0)
+    while len(active):
+        Q = problem.curvature(P, active)
+        curvature = (P * Q).sum(axis=0)
+        step = np.divide(rho, curvature, out=np.zeros_like(rho), where=curvature > 0)
+        W[:, active] += step * P
+        r[:, active] -= step * Q
+        n_iter[active] += 1
+        decrease = 0.5 * step * rho
+        objective[active] -= decrease
+        size = np.linalg.norm(r[:, active], axis=0)
+        settled = (size <= wanted[active]) & (decrease <= LEAST_DECREASE * np.abs(objective[active]))
+        stop = settled | (size <= enough[active]) | (curvature <= 0) | (n_iter[active] >= max_iter)
+        Z = r[:, active] / problem.scale[:, active]
+        new_rho = (r[:, active] * Z).sum(axis=0)
+        P = Z + np.divide(new_rho, rho, out=np.zeros_like(rho), where=rho > 0) * P
+        go = ~stop
+        active, P, rho = active[go], np.ascontiguousarray(P[:, go]), new_rho[go]

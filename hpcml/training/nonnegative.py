@@ -1,0 +1,201 @@
+"""Linear least squares whose coefficients are not negative.
+
+`by_active_set`: C. L. Lawson, R. J. Hanson, "Solving least squares problems", Prentice-Hall 1974, chapter 23,
+on a square root of the normal equations. `by_lbfgs`: R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, "A limited memory
+algorithm for bound constrained optimization", SIAM Journal on Scientific Computing 16 (1995), 1190-1208.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, optimize
+from sklearn.exceptions import ConvergenceWarning
+
+from hpcml.communicators import Table
+from hpcml.training.factors import factored
+from hpcml.training.gram import centered_gram
+from hpcml.training.least_squares import CenteredRows, Fit, means
+
+__all__ = ["by_active_set", "by_lbfgs"]
+
+Matrix = NDArray[np.float64]
+
+#: Up to so many features, objectives are computed from a Gram matrix, which takes one pass over the rows.
+FEATURES_OF_A_GRAM = 2048
+#: What SciPy's L-BFGS-B says where iterations ran out.
+ITERATIONS_SPENT = 1
+
+
+def by_active_set(
+    table: Table, n_features: int, n_targets: int, *, center: bool, weighted: bool, dtype: np.dtype
+) -> Fit:
+    """Solve exactly, target by target.
+
+    Parameters
+    ----------
+    table : Table
+        With the row arrays ``X``, not sparse, and ``y``; ``weights`` if `weighted`.
+    n_features, n_targets : int
+        Columns of ``X`` and ``y``.
+    center : bool
+        Whether the model has an intercept.
+    weighted : bool
+        Whether the table has the row array ``weights``.
+    dtype : dtype
+        Type of ``X``.
+
+    Returns
+    -------
+    Fit
+    """
+    if table.n_rows <= n_features:
+        n = table.n_rows
+        about = means(table, n_features, n_targets, center=center)
+        mean, y_mean = about.mean, about.y_mean
+        roots = np.sqrt(table.take(np.arange(n), "weights")) if weighted else np.ones(n)
+        R = np.concatenate([A for _, A in CenteredRows(table, n_features, mean, roots).blocks()])
+        z = roots[:, np.newaxis] * (table.take(np.arange(n), "y") - y_mean)
+    else:
+        found = centered_gram(table, n_features, n_targets, center=center)
+        mean, y_mean = found.mean, found.y_mean
+        values, vectors = factored(table, mean, None, found.gram, dtype)
+        # ||A w - y||^2 = ||R w - z||^2 + constant with R = S V^T, z = S^-1 V^T A^T y
+        R, z = values[:, np.newaxis] * vectors, vectors @ found.cross
+        kept = values > np.finfo(np.float64).eps * values[0]
+        z[kept] /= values[kept, np.newaxis]
+        z[~kept] = 0.0
+    W = np.column_stack([optimize.nnls(R, z[:, k])[0] for k in range(n_targets)])
+    return Fit(W, mean, y_mean)
+
+
+def by_lbfgs(
+    table: Table,
+    n_features: int,
+    n_targets: int,
+    alpha: Matrix,
+    *,
+    center: bool,
+    tol: float,
+    max_iter: int | None,
+) -> Fit:
+    """Solve with a penalty on the squared coefficients.
+
+    Parameters
+    ----------
+    table, n_features, n_targets, center
+        As for `by_active_set`; rows may be sparse.
+    alpha : ndarray of shape (t,)
+        Penalties.
+    tol : float
+        Relative decrease of the objective, and largest projected gradient, at which iterations end.
+    max_iter : int, optional
+        Most iterations of a target.
+
+    Returns
+    -------
+    Fit
+
+    Warns
+    -----
+    ConvergenceWarning
+        If a target needs more iterations.
+    """
+    gram = n_features <= FEATURES_OF_A_GRAM
+    found = (_by_gram if gram else _by_passes)(table, n_features, n_targets, center)
+    W = np.column_stack(
+        [_minimum(found, k, n_features, float(alpha[k]), tol, max_iter) for k in range(n_targets)]
+    )
+    return Fit(W, found.mean, found.y_mean)
+
+
+@dataclass(frozen=True)
+class _Quadratic:
+    """Half the sum of squared residuals: its value and gradient, and its curvature where that is known."""
+
+    mean: Matrix
+    y_mean: Matrix
+    value: Callable[[Matrix, int], tuple[float, Matrix]]
+    gram: Matrix | None = None
+
+
+def _by_gram(table: Table, n_features: int, n_targets: int, center: bool) -> _Quadratic:
+    """Return the objective in terms of a Gram matrix."""
+    found = centered_gram(table, n_features, n_targets, center=center)
+
+    def value(w: Matrix, k: int) -> tuple[float, Matrix]:
+        Gw = found.gram @ w
+        return float(0.5 * (w @ Gw + found.y_squares[k]) - w @ found.cross[:, k]), Gw - found.cross[:, k]
+
+    return _Quadratic(found.mean, found.y_mean, value, found.gram)
+
+
+def _by_passes(table: Table, n_features: int, n_targets: int, center: bool) -> _Quadratic:
+    """Return the objective as a pass over the rows."""
+    about = means(table, n_features, n_targets, center=center)
+
+    def value(w: Matrix, k: int) -> tuple[float, Matrix]:
+        W = np.zeros((n_features, n_targets))
+        W[:, k] = w
+        found = table.map_reduce("residual_products", centers=about.mean, W=W, offsets=about.y_mean)
+        return 0.5 * float(found["squares"][k]), found["products"][:, k]
+
+    return _Quadratic(about.mean, about.y_mean, value)
+
+
+def _minimum(
+    quadratic: _Quadratic,
+    k: int,
+    n_features: int,
+    alpha: float,
+    tol: float,
+    max_iter: int | None,
+) -> Matrix:
+    def penalised(w: Matrix) -> tuple[float, Matrix]:
+        value, gradient = quadratic.value(w, k)
+        return value + 0.5 * alpha * float(w @ w), gradient + alpha * w
+
+    options: dict[str, Any] = {} if max_iter is None else {"maxiter": max_iter}
+    found = optimize.minimize(
+        penalised,
+        np.zeros(n_features),
+        method="L-BFGS-B",
+        jac=True,
+        tol=tol,
+        bounds=[(0, np.inf)] * n_features,
+        options=options,
+    )
+    best: Matrix = found.x
+    if quadratic.gram is not None and found.status != ITERATIONS_SPENT:
+        polished = _polished(best, quadratic.gram, penalised, alpha)
+        if polished is not None:  # the minimum, even where rounding ended the line search
+            return polished
+    if not found.success:
+        warnings.warn(
+            "The lbfgs solver did not converge. Try increasing max_iter or tol. Currently: "
+            f"max_iter={max_iter} and tol={tol}",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return best
+
+
+def _polished(
+    w: Matrix, gram: Matrix, value: Callable[[Matrix], tuple[float, Matrix]], alpha: float
+) -> Matrix | None:
+    """Return the minimum over the positive coefficients if it is one over all of them, else None."""
+    free, held = np.flatnonzero(w > 0), np.flatnonzero(w <= 0)
+    A = gram[np.ix_(free, free)]
+    A.flat[:: len(A) + 1] += alpha
+    better = w.copy()
+    try:
+        better[free] -= linalg.solve(A, value(w)[1][free], assume_a="pos")
+    except linalg.LinAlgError:
+        return None
+    good = (better[free] >= 0).all() and (value(better)[1][held] >= 0).all()
+    return better if good else None

@@ -125,6 +125,12 @@ class Pool:
         """Whether this process started the workers; a forked child did not."""
         return self._owner == os.getpid()
 
+    def notice_the_dead(self) -> None:
+        """End the pool if a worker died while nobody waited for it."""
+        for worker in self._workers:
+            if self.alive and worker.process.poll() is not None:
+                self.end(self._what_became_of(worker))
+
     def start(self, n_workers: int) -> None:
         """Start as many workers as are missing, without waiting for them."""
         with self.lock:
@@ -231,10 +237,13 @@ class Pool:
         return [answers[worker.index] for worker in workers]
 
     def _lose(self, worker: _Worker, fate: str | None = None) -> None:
-        of, pid = len(self._workers), worker.process.pid
-        what = f"worker {worker.index + 1} of {of} (process {pid}) {fate or worker.fate()}"
+        what = self._what_became_of(worker, fate)
         self.end(what)
         raise WorkerLost(f"{what} before it answered. The rows are lost; the next fit starts new workers.")
+
+    def _what_became_of(self, worker: _Worker, fate: str | None = None) -> str:
+        of, pid = len(self._workers), worker.process.pid
+        return f"worker {worker.index + 1} of {of} (process {pid}) {fate or worker.fate()}"
 
     def end(self, reason: str) -> None:
         """End all workers at once; nothing of them is left when this returns."""
@@ -268,6 +277,8 @@ def current_pool(n_workers: int) -> Pool:
     """Return this process's pool, with at least so many workers on their way."""
     global _pool
     with _lock:
+        if _pool is not None:
+            _pool.notice_the_dead()
         if _pool is None or not _pool.alive:
             _pool = Pool()
         _pool.start(n_workers)

@@ -1,0 +1,342 @@
+"""What goes wrong with worker processes gives one clear error within seconds, and the next fit works."""
+
+import contextlib
+import errno
+import multiprocessing.spawn
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import hpcml
+from hpcml import communicators
+from hpcml.communicators import pool, shared_memory
+from hpcml.errors import WorkerLost
+
+#: An error must come within this many seconds, on a busy machine too.
+SOON = 20.0
+
+X = np.ones((5000, 2))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_worker_is_left():
+    yield
+    pool.end_pool()
+
+
+@contextlib.contextmanager
+def soon():
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < SOON
+
+
+def put(n_workers=2, **rows):
+    with hpcml.config_context(communicator="processes", n_workers=n_workers):
+        return communicators.current().put(**(rows or {"X": X}))
+
+
+def total(X):
+    return {"sum": X.sum()}
+
+
+def slow(X):
+    import time
+
+    time.sleep(60.0)
+    return {"sum": X.sum()}
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def assert_next_fit_works(before):
+    """Check that no old worker is left and that new ones compute."""
+    assert not any(map(is_alive, before))
+    with put() as table:
+        assert table.map_reduce(total)["sum"] == 10000
+        assert not set(pool.current_pool(2).process_ids) & set(before)
+
+
+def workers():
+    return pool.current_pool(2).process_ids
+
+
+def test_a_worker_that_is_killed_in_a_kernel():
+    table = put()
+    before = workers()
+    killer = threading.Timer(0.3, os.kill, (before[1], signal.SIGKILL))
+    killer.start()
+    with (
+        soon(),
+        pytest.raises(WorkerLost, match=rf"worker 2 of 2 \(process {before[1]}\) was killed by SIGKILL"),
+    ):
+        table.map_reduce(slow)
+    killer.join()
+    with soon(), pytest.raises(WorkerLost, match="gone, and the rows with them"):
+        table.map_reduce(total)
+    table.close()
+    assert_next_fit_works(before)
+
+
+def test_a_worker_that_is_killed_between_two_calls():
+    with put() as table:
+        before = workers()
+        os.kill(before[0], signal.SIGKILL)
+        with soon(), pytest.raises(WorkerLost, match="worker 1 of 2"):
+            table.rows("X") is X and table.fill("labels", 0, np.int32)
+    assert_next_fit_works(before)
+
+
+def test_a_worker_that_was_killed_between_two_fits():
+    with put() as table:
+        table.map_reduce(total)
+    before = workers()
+    os.kill(before[0], signal.SIGKILL)
+    time.sleep(0.2)
+    with put() as table:  # nothing is lost: new workers
+        assert table.map_reduce(total)["sum"] == 10000
+    assert_next_fit_works(before)
+
+
+def test_a_kernel_that_ends_its_process():
+    def ends(X):
+        import os
+
+        os._exit(3)
+
+    with put() as table:
+        before = workers()
+        with soon(), pytest.raises(WorkerLost, match="ended with exit code 3 before it answered"):
+            table.map_reduce(ends)
+    assert_next_fit_works(before)
+
+
+def test_workers_that_do_not_start():
+    pool.end_pool()
+    real = multiprocessing.spawn.get_executable()
+    multiprocessing.set_executable("/bin/false")
+    try:
+        with soon(), pytest.raises(WorkerLost, match="ended with exit code 1"):
+            put()
+        multiprocessing.set_executable("/no/such/python")
+        with pytest.raises(FileNotFoundError, match="/no/such/python"):
+            put()
+    finally:
+        multiprocessing.set_executable(os.fsdecode(real))
+    assert_next_fit_works([])
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not limit address space")
+def test_a_worker_out_of_memory():
+    def greedy(X):
+        import resource
+
+        import numpy as np
+
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        return {"sum": np.ones(1 << 31).sum()}
+
+    with put() as table:
+        with soon(), pytest.raises(MemoryError, match="Unable to allocate 16.0 GiB"):
+            table.map_reduce(greedy)
+        assert table.map_reduce(total)["sum"] == 10000  # the workers are as they were
+    pool.end_pool()
+
+
+# -- memory to share ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOMEM, errno.EFBIG])
+def test_no_memory_to_share(monkeypatch, code):
+    put().close()
+    before = workers()
+
+    def full(fd, offset, length):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with (
+            soon(),
+            pytest.raises(MemoryError, match=r"put\(X\): 0.1 MB .* cannot be reserved \(.*\); .* left"),
+        ):
+            put()
+    with put() as table:
+        assert table.map_reduce(total)["sum"] == 10000
+        assert workers() == before
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "posix_fallocate", full)
+            with pytest.raises(MemoryError, match="a message between processes: 8.4 MB"):
+                table.map_reduce(lambda X, model: {"sum": model.sum()}, model=np.ones(1_000_000))
+            table.fill("labels", 1, np.int32)
+            with pytest.raises(MemoryError, match=r"rows\(labels\): 0.0 MB"):
+                table.rows("labels")
+        assert table.map_reduce(total)["sum"] == 10000
+        assert table.rows("labels").sum() == 5000
+
+
+def test_more_than_the_memory_that_is_left_is_refused(monkeypatch):
+    monkeypatch.setattr(shared_memory, "memory_left", lambda: 1_000_000)
+    with pytest.raises(MemoryError, match=r"put\(X\): 2.0 MB .* are needed, and 1.0 MB are left"):
+        put(X=np.zeros((125_000, 2)))
+
+
+def test_memory_left_is_what_the_system_and_the_groups_leave(tmp_path):
+    assert shared_memory.memory_left(tmp_path) is None
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 500 kB\nSwapFree: 100 kB\n")
+    assert shared_memory.memory_left(tmp_path) == 600 * 1024
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/job/step\n0::/job\n")
+    step = tmp_path / "sys/fs/cgroup/memory/job"
+    step.mkdir(parents=True)
+    (step / "memory.limit_in_bytes").write_text("400000\n")
+    (step / "memory.usage_in_bytes").write_text("100000\n")
+    assert shared_memory.memory_left(tmp_path) == 300_000
+    (tmp_path / "sys/fs/cgroup/job").mkdir()
+    (tmp_path / "sys/fs/cgroup/job/memory.max").write_text("max\n")
+    (tmp_path / "sys/fs/cgroup/job/memory.current").write_text("200000\n")
+    assert shared_memory.memory_left(tmp_path) == 300_000
+    (tmp_path / "sys/fs/cgroup/job/memory.max").write_text("250000\n")
+    (tmp_path / "sys/fs/cgroup/job/memory.stat").write_text("anon 1\ninactive_file 9000\n")
+    assert shared_memory.memory_left(tmp_path) == 59_000
+
+
+# -- errors of kernels -------------------------------------------------------------------------------------
+
+
+class Awkward(Exception):
+    """Cannot be unpickled: its __init__ takes other arguments than it hands on."""
+
+    def __init__(self, code, text):
+        super().__init__(f"{text} ({code})")
+        self.code = code
+
+
+class Worse(Exception):
+    """Cannot even be pickled."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+    def __str__(self):
+        return f"worse: {self.args[0]}"
+
+
+def assert_raises_in_a_worker(kernel, kind, text):
+    with put() as table:
+        with soon(), pytest.raises(kind, match=text) as caught:
+            table.map_reduce(kernel)
+        assert type(caught.value) is kind
+        assert any("Raised in the worker process" in note for note in caught.value.__notes__)
+        assert any("Traceback" in note for note in caught.value.__notes__)
+        assert table.map_reduce(total)["sum"] == 10000
+        return caught.value
+
+
+def test_an_error_arrives_with_its_type_and_message():
+    def fails(X):
+        raise FloatingPointError("at row 7")
+
+    assert_raises_in_a_worker(fails, FloatingPointError, "at row 7")
+
+    def missing(X):
+        return {"n": open("/no/such/file")}
+
+    assert assert_raises_in_a_worker(missing, FileNotFoundError, "/no/such/file").errno == errno.ENOENT
+
+
+def test_an_error_that_cannot_be_unpickled_arrives():
+    def fails(X):
+        raise Awkward(7, "no luck")
+
+    error = assert_raises_in_a_worker(fails, Awkward, r"no luck \(7\)")
+    assert error.code == 7
+
+
+def test_an_error_that_cannot_be_pickled_arrives():
+    def fails(X):
+        raise Worse("at all")
+
+    assert_raises_in_a_worker(fails, Worse, "worse: at all")
+
+
+def test_an_error_whose_class_is_the_functions_own_arrives():
+    def fails(X):
+        class Own(Exception):
+            pass
+
+        raise Own("of its own")
+
+    assert_raises_in_a_worker(fails, RuntimeError, "Own: of its own")
+
+
+def test_the_end_of_a_worker_is_not_a_kernels_to_decide():
+    def exits(X):
+        raise SystemExit("enough")
+
+    assert_raises_in_a_worker(exits, SystemExit, "enough")
+
+
+def test_unknown_names_and_arguments_that_cannot_travel():
+    with put() as table:
+        before = workers()
+        with pytest.raises(KeyError, match="unknown"):
+            table.rows("unknown")
+        with pytest.raises(KeyError, match="unknown"):
+            table.drop("unknown")
+        with pytest.raises(TypeError, match="pickle"):
+            table.map_reduce(lambda X, lock: {"n": 1}, lock=threading.Lock())
+        with pytest.raises(ValueError, match="part must have one entry for each of"):
+            table.map_rows(lambda X: {"part": X[:3]})
+        with pytest.raises(IndexError, match="from 0 to 4999"):
+            table.fill("labels", 0, np.int32)
+            table.take(np.array([5000]), "labels")
+        assert table.map_reduce(total)["sum"] == 10000
+        assert workers() == before
+
+
+# -- interrupts --------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_ends_the_workers():
+    with put() as table:
+        before = workers()
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with soon(), pytest.raises(KeyboardInterrupt):
+            table.map_reduce(slow)
+        timer.join()
+        with pytest.raises(WorkerLost, match="KeyboardInterrupt came before they answered"):
+            table.map_reduce(total)
+    assert_next_fit_works(before)
+
+
+def test_an_interrupt_of_the_terminal_does_not_reach_workers():
+    with put() as table:
+        for pid in workers():
+            assert os.getsid(pid) != os.getsid(0)
+            os.kill(pid, signal.SIGINT)
+        assert table.map_reduce(total)["sum"] == 10000
+
+
+def test_close_ends_the_workers():
+    with hpcml.config_context(communicator="processes", n_workers=2), communicators.current() as communicator:
+        table = communicator.put(X=X)
+        before = workers()
+        communicator.close()
+        with pytest.raises(WorkerLost, match="ended by close"):
+            table.map_reduce(total)
+        table.close()
+    assert_next_fit_works(before)

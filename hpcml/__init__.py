@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         protocol,
         tree,
     )
+    from hpcml.communicators.rows import open_rows
 
 __version__ = "0.1.0"
 
@@ -51,18 +52,22 @@ __all__ = [
     "machine",
     "mixture",
     "model_selection",
+    "open_rows",
     "preprocessing",
     "protocol",
     "set_config",
     "tree",
 ]
 
-_SUBMODULES = frozenset(__all__) - {"__version__", "config_context", "get_config", "set_config"}
+_FUNCTIONS = {"open_rows": "hpcml.communicators.rows"}  # load with the module that holds them
+_SUBMODULES = frozenset(__all__) - {"__version__", "config_context", "get_config", "set_config", *_FUNCTIONS}
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"hpcml.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'hpcml' has no attribute {name!r}")
 
 

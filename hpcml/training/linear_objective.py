@@ -194,5 +194,5 @@ class Objective:
         """
         K, e = self.l2.shape
         B = H.reshape(K, e, K, e)
-        for j in np.flatnonzero((self.l2 == 0).all(axis=0)):
+        for j in np.flatnonzero(((self.l2 == 0) & (self.l1 == 0)).all(axis=0)):
             B[:, j, :, j] += np.einsum("kk->", B[:, j, :, j]) / K

@@ -23,9 +23,11 @@ __all__ = ["Solution", "minimise"]
 
 Floats = NDArray[np.float64]
 
-#: Most parameters of a problem whose whole Hessian is formed: with more its Cholesky factor costs more than
-#: many passes over the rows.
-EXACT_PARAMETERS = 512
+#: Most parameters of a problem whose whole Hessian is formed for any number of rows, and at all: with more
+#: its Cholesky factor costs more than many passes over the rows.
+EXACT_PARAMETERS = (512, 1024)
+#: Products of rows and squared parameters that the Hessian may cost where there are more: about 0.2 s.
+EXACT_WORK = 1e10
 #: Most numbers of the blocks that a preconditioner may hold (32 MB).
 BLOCKS_MEMORY = 4_000_000
 #: Rows of a sample: so many that its optimum is near that of all rows, and so many for each parameter that
@@ -117,7 +119,9 @@ def _plan(
 ) -> tuple[_Sampled | None, Steps]:
     """Return a start from a sample, or None, and the kind of steps."""
     n_rows, (K, e), size = objective.table.n_rows, objective.l2.shape, objective.shape[1]
-    exact, with_l1 = size <= EXACT_PARAMETERS, bool(objective.l1.any())
+    with_l1 = bool(objective.l1.any())
+    few, most = EXACT_PARAMETERS
+    exact = size <= few or (size <= most and (with_l1 or n_rows * size**2 <= EXACT_WORK))
     if not exact and (with_l1 or K * e * e > BLOCKS_MEMORY):
         return None, LbfgsSteps(objective, by_diagonal(objective.diagonal(P)))
     n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))

@@ -1,6 +1,6 @@
 """Losses of linear models, their gradients and their curvature."""
 
-from hpcml.kernels.terms import Array, Kernel, Result, Scalar
+from hpcml.kernels.terms import THREADS, Array, Kernel, Result, Scalar
 
 #: "multinomial" couples its columns; the others are a problem of their own for every column.
 LOSSES = ("logistic", "multinomial", "squared_hinge", "squared_epsilon_insensitive")
@@ -38,7 +38,7 @@ KERNELS = (
         "linear_hessian",
         "reduce",
         "linear_loss",
-        "Add up loss, gradient and the Hessian of every column; under multinomial, the blocks on the diagonal.",
+        "Add up loss, gradient and each column's Hessian; under multinomial, the blocks on the diagonal.",
         (*_ROWS, *_MODEL, *_LOSS),
         (*_VALUES, Result("hessian", "float64", ("K", "d+1", "d+1"), "its second derivative by W")),
         _DECLINED,
@@ -71,6 +71,21 @@ KERNELS = (
         "Add up the diagonal of the Hessian.",
         (*_ROWS, *_MODEL, *_LOSS),
         (Result("diagonal", "float64", ("K", "d+1"), "second derivatives by every entry of W"),),
+        _DECLINED,
+    ),
+    Kernel(
+        "linear_margins",
+        "rows",
+        "linear_loss",
+        "Compute the margins of rows: X W.",
+        (
+            Array(
+                "X", "floating", ("n", "d"), "the rows; margins are computed in their precision", sparse=True
+            ),
+            _MODEL[0],
+            THREADS,
+        ),
+        (Result("margins", "floating", ("n", "K"), "X W^T and the intercepts, in the precision of X"),),
         _DECLINED,
     ),
 )

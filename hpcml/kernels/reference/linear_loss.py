@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
 
+from hpcml.kernels.csr import CSR
+
 
 def _margins(X, W):
     """Return z, in the precision of X."""
@@ -57,7 +59,7 @@ def linear_hessian(X, y, weights, W, positive, loss, epsilon):
 
 
 def multinomial_hessian(X, y, weights, W):
-    """Return loss, gradient, and the Hessian: the block of classes k and l is X^T diag(p_k ([k=l] - p_l)) X."""
+    """Return loss, gradient, and the Hessian: at classes k and l X^T diag(p_k ([k=l] - p_l)) X."""
     Z, K = _margins(X, W), len(W)
     losses, slopes, _ = _weighted(weights, *_of_rows(Z, y, None, "multinomial", 0.0))
     P = softmax(Z, axis=1)
@@ -82,3 +84,8 @@ def linear_diagonal(X, y, weights, W, positive, loss, epsilon):
     """Return the diagonal of the Hessian: sum of l'' x_j^2."""
     (D,) = _weighted(weights, _of_rows(_margins(X, W), y, positive, loss, epsilon)[2])
     return _transposed_times(X**2, D)
+
+
+def linear_margins(X, W, n_threads=1):
+    """Return X W^T and the intercepts."""
+    return _margins(X.to_scipy() if isinstance(X, CSR) else X, W)

@@ -1,0 +1,99 @@
+"""What linear classifiers have in common: margins, predictions, sparse coefficients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from hpcml import config
+from hpcml.kernels import lookup
+from hpcml.training.inputs import as_rows
+
+__all__ = ["LinearClassifier"]
+
+
+class LinearClassifier(ClassifierMixin, BaseEstimator):
+    """Base of the classifiers that have a ``coef_`` and an ``intercept_``.
+
+    One row of coefficients is that of the second class against the first; several are one for each class.
+    """
+
+    classes_: NDArray[Any]
+    coef_: Any
+    intercept_: NDArray[Any]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
+        """Compute the margins of rows: ``X @ coef_.T + intercept_``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            With two classes that of the second one.
+        """
+        check_is_fitted(self)
+        rows: Any = validate_data(self, X, accept_sparse="csr", reset=False)
+        if sparse.issparse(self.coef_):
+            margins = rows @ self.coef_.T
+            margins = margins.toarray() if sparse.issparse(margins) else np.asarray(margins)
+            margins = margins + self.intercept_
+        else:
+            dtype = np.result_type(rows.dtype, self.coef_.dtype)
+            intercepts = np.broadcast_to(self.intercept_, len(self.coef_))  # one number if there are none
+            W = np.column_stack([self.coef_, intercepts]).astype(np.float64)
+            rows = as_rows(rows.astype(dtype, copy=False))
+            margins = lookup("linear_margins")(rows, W, n_threads=config.n_threads())
+        return margins[:, 0] if margins.shape[1] == 1 else margins
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict the class of the largest margin.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        margins = self.decision_function(X)
+        numbers = (margins > 0).astype(np.intp) if margins.ndim == 1 else margins.argmax(axis=1)
+        return self.classes_.take(numbers, axis=0)
+
+    def densify(self) -> Any:
+        """Turn ``coef_`` into an array, if `sparsify` has made it sparse.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        if sparse.issparse(self.coef_):
+            self.coef_ = self.coef_.toarray()
+        return self
+
+    def sparsify(self) -> Any:
+        """Turn ``coef_`` into a sparse matrix, which is smaller where an l1 penalty has left most of it at 0.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        self.coef_ = sparse.csr_matrix(self.coef_)
+        return self

@@ -1,0 +1,375 @@
+"""Logistic regression."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.special import expit, softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from hpcml import blas, communicators
+from hpcml.communicators import Communicator
+from hpcml.counterparts import fitted_counterpart
+from hpcml.linear_model.classifier import LinearClassifier
+from hpcml.linear_model.penalty import resolved_penalty
+from hpcml.training.classes import encoded, total_weight, weigh_classes
+from hpcml.training.inputs import as_rows, checked_weights
+from hpcml.training.linear_objective import Objective
+from hpcml.training.newton import Solution, minimise
+from hpcml.validation import (
+    BOOLEAN,
+    NONE,
+    RANDOM_STATE,
+    VERBOSE,
+    Allowed,
+    check_parameters,
+    instance,
+    integer,
+    one_of,
+    real,
+)
+
+__all__ = ["LogisticRegression"]
+
+SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
+#: Solvers whose code in scikit-learn has 32-bit indices; they refuse sparse tables with longer ones.
+_SHORT_INDICES = ("liblinear", "sag", "saga")
+#: Largest value that liblinear's users may have in a table.
+_LIBLINEAR_MOST = 1e30
+
+_NOT_CONVERGED = {
+    "lbfgs": "lbfgs failed to converge after {n_iter} iteration(s). Increase the number of iterations to "
+    "improve the convergence (max_iter={max_iter}).",
+    "newton-cg": "newton-cg failed to converge after {n_iter} iteration(s). Increase the number of "
+    "iterations.",
+    "newton-cholesky": "Newton solver did not converge after {n_iter} iterations. Increase their number.",
+    "liblinear": "Liblinear failed to converge, increase the number of iterations.",
+    "sag": "The max_iter was reached which means the coef_ did not converge",
+}
+_NOT_CONVERGED["saga"] = _NOT_CONVERGED["sag"]
+_ADVICE = (
+    " You might also want to scale the data. hpcml computes with the method that "
+    "hpcml.linear_model.LogisticRegression documents, whatever `solver` is."
+)
+
+
+class LogisticRegression(LinearClassifier):
+    """Logistic regression: classes by the linear model of their log-odds.
+
+    Minimises ``C * sum_i s_i l(y_i, x_i) + (1 - l1_ratio) / 2 ||w||^2 + l1_ratio ||w||_1``, where l is the
+    negative log-likelihood, binary or multinomial, and s the weight of a row. The intercept is not penalised,
+    but with ``solver="liblinear"``.
+
+    Parameters
+    ----------
+    penalty : {'l1', 'l2', 'elasticnet', None}, default='deprecated'
+        Deprecated: `l1_ratio` says it, and ``C=np.inf`` is no penalty.
+    C : float, default=1.0
+        Inverse strength of the penalty; ``np.inf`` is none.
+    l1_ratio : float, default=0.0
+        Share of the l1 penalty, from 0 (l2 alone) to 1 (l1 alone).
+    dual : bool, default=False
+        Accepted as scikit-learn does, with ``solver="liblinear"`` and an l2 penalty; the optimum is the same.
+    tol : float, default=1e-4
+        A fit is done when no entry of the gradient of the objective divided by ``C * sum_i s_i`` is larger.
+    fit_intercept : bool, default=True
+        Whether the model has an intercept.
+    intercept_scaling : float, default=1
+        With ``solver="liblinear"``, ``intercept_ / intercept_scaling`` is penalised like a coefficient.
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes by label; 'balanced' gives all classes the same weight.
+    random_state : int, RandomState instance or None, default=None
+        Nothing is random here.
+    solver : {'lbfgs', 'liblinear', 'newton-cg', 'newton-cholesky', 'sag', 'saga'}, default='lbfgs'
+        Decides what scikit-learn lets it decide about the problem, not how it is solved; see Notes.
+        'liblinear' is for two classes, penalises the intercept and gives float64 coefficients; an l1 penalty
+        needs 'liblinear' or 'saga', a mixed one 'saga'.
+    max_iter : int, default=100
+        Most iterations; after them a `ConvergenceWarning` is issued.
+    verbose : int, default=0
+        Above 0, every iteration tells on stderr its largest entry of the gradient.
+    warm_start : bool, default=False
+        Whether a fit starts from the coefficients of the last one; not with 'liblinear'.
+    n_jobs : int or None, default=None
+        Deprecated: `hpcml.config_context` has the number of threads.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the classes, sorted.
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Coefficients; one row for two classes.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts; zeros without `fit_intercept`.
+    n_features_in_ : int
+        Number of features of the training table.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if all are strings.
+    n_iter_ : ndarray of shape (1,)
+        Iterations over all rows.
+
+    Notes
+    -----
+    Every solver runs the same method, which the size of the problem decides:
+
+    * up to 512 parameters (coefficients and intercepts of all classes), and rows not many times more than
+      that: damped Newton steps with the exact Hessian; under an l1 penalty proximal Newton steps [1]_, for
+      any number of rows.
+    * more rows: the same on a sample of them, at equal distances in the table; from its optimum L-BFGS steps
+      over all rows [2]_, preconditioned with the Hessian of the sample.
+    * more parameters: L-BFGS steps, preconditioned with the Hessian of every class or with its diagonal;
+      under an l1 penalty orthant-wise ones [3]_.
+
+    Sparse rows stay sparse. The margins of float32 rows are computed in float32, all sums in float64.
+
+    References
+    ----------
+    .. [1] J. D. Lee, Y. Sun, M. A. Saunders, "Proximal Newton-type methods for minimizing composite
+       functions", SIAM Journal on Optimization 24 (2014), 1420-1443.
+    .. [2] D. C. Liu, J. Nocedal, "On the limited memory BFGS method for large scale optimization",
+       Mathematical Programming 45 (1989), 503-528.
+    .. [3] G. Andrew, J. Gao, "Scalable training of l1-regularized log-linear models", ICML 2007.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from hpcml.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegression().fit(X, y)
+    >>> model.predict(X[:2])
+    array([0, 0])
+    >>> round(model.score(X, y), 2)
+    0.97
+    """
+
+    _allowed: ClassVar[dict[str, tuple[Allowed, ...]]] = {
+        "penalty": (one_of("l1", "l2", "elasticnet", "deprecated"), NONE),
+        "C": (real(0.0, closed="neither"),),
+        "l1_ratio": (real(0.0, 1.0, closed="both"), NONE),
+        "dual": (BOOLEAN,),
+        "tol": (real(0.0),),
+        "fit_intercept": (BOOLEAN,),
+        "intercept_scaling": (real(0.0, closed="neither"),),
+        "class_weight": (instance(dict), one_of("balanced"), NONE),
+        "random_state": (RANDOM_STATE,),
+        "solver": (one_of(*SOLVERS),),
+        "max_iter": (integer(0),),
+        "verbose": (VERBOSE,),
+        "warm_start": (BOOLEAN,),
+        "n_jobs": (integer(), NONE),
+    }
+
+    n_iter_: NDArray[np.int32]
+
+    def __init__(
+        self,
+        penalty: str | None = "deprecated",
+        *,
+        C: float = 1.0,
+        l1_ratio: float | None = 0.0,
+        dual: bool = False,
+        tol: float = 1e-4,
+        fit_intercept: bool = True,
+        intercept_scaling: float = 1,
+        class_weight: dict[Any, float] | str | None = None,
+        random_state: Any = None,
+        solver: str = "lbfgs",
+        max_iter: int = 100,
+        verbose: int = 0,
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.penalty = penalty
+        self.C = C
+        self.l1_ratio = l1_ratio
+        self.dual = dual
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.solver = solver
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if self.solver == "liblinear":
+            tags.classifier_tags.multi_class = False
+        return tags
+
+    # -- fitting ---------------------------------------------------------------------------------------------
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> LogisticRegression:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Training table; float32 stays float32.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, the table, the labels or the weights are not allowed.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` iterations are not enough.
+        """
+        with communicators.current() as communicator, blas.one_thread():
+            self._fit(communicator, X, y, sample_weight)
+        return self
+
+    def _fit(self, communicator: Communicator, X: Any, y: Any, sample_weight: Any) -> None:
+        check_parameters(type(self).__name__, self.get_params(deep=False), self._allowed)
+        penalty = resolved_penalty(self)
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            order="C",
+            accept_large_sparse=self.solver not in _SHORT_INDICES,
+        )
+        weights = checked_weights(sample_weight, X.shape[0])
+        classes, codes = encoded(communicator, y)
+        self._check_classes(classes, X)
+        self.classes_ = classes
+        with communicator.put(X=as_rows(X), y=codes, weights=weights) as table:
+            weights = weigh_classes(table, self.class_weight, classes, codes, weights)
+            total = total_weight(table, weights)
+            if not total > 0:
+                raise ValueError(f"The sum of the weights of the rows must be positive. Got {total:g}.")
+            K = 1 if len(classes) == 2 else len(classes)
+            l2, l1 = penalty.strengths(K, X.shape[1], total)
+            objective = Objective(
+                table,
+                loss="logistic" if K == 1 else "multinomial",
+                scale=1.0 / total,
+                l2=l2,
+                l1=l1,
+                positive=np.ones(K),
+                total_weight=total,
+                itemsize=X.dtype.itemsize,
+                weighted=weights is not None,
+                fit_intercept=self.fit_intercept,
+            )
+            start = self._start(K, X.shape[1])
+            found = minimise(
+                objective,
+                np.zeros((K, X.shape[1] + 1)) if start is None else start,
+                self.tol,
+                self.max_iter,
+                self._tell if self.verbose else None,
+                warm=start is not None,
+            )
+        self._store(found, K, np.float64 if self.solver == "liblinear" else X.dtype)
+
+    def _check_classes(self, classes: NDArray[Any], X: Any) -> None:
+        if self.solver == "liblinear":
+            if len(classes) > 2:
+                raise ValueError(
+                    "The 'liblinear' solver does not support multiclass classification (n_classes >= 3). "
+                    "Either use another solver or wrap the estimator in a OneVsRestClassifier to keep "
+                    "applying a one-versus-rest scheme."
+                )
+            if X.max() > _LIBLINEAR_MOST:
+                raise ValueError(
+                    "Using the 'liblinear' solver while X contains a maximum value > 1e30 results in a "
+                    "frozen fit. Please choose another solver or rescale the input X."
+                )
+        if len(classes) < 2:
+            raise ValueError(
+                "This solver needs samples of at least 2 classes in the data, but the data contains only one "
+                f"class: {classes[0]!r}"
+            )
+
+    def _start(self, K: int, n_features: int) -> NDArray[np.float64] | None:
+        """Return the coefficients of the last fit, where this one starts from them."""
+        if not self.warm_start or self.solver == "liblinear" or not hasattr(self, "coef_"):
+            return None
+        coef = self.coef_.toarray() if sparse.issparse(self.coef_) else self.coef_
+        if coef.shape != (K, n_features):
+            raise ValueError(
+                f"Initialization coef is of shape {coef.shape}, expected shape {(K, n_features)}: under "
+                "warm_start=True the classes and features must be those of the last fit."
+            )
+        intercept = self.intercept_ if self.fit_intercept else np.zeros(K)
+        return np.column_stack([coef, intercept]).astype(np.float64)
+
+    def _tell(self, n_iter: int, parameters: NDArray[np.float64], largest: float) -> None:
+        print(f"iteration {n_iter}: largest entry of the gradient {largest:.3g}", file=sys.stderr)
+
+    def _store(self, found: Solution, K: int, dtype: Any) -> None:
+        W = found.parameters.reshape(K, -1).astype(dtype)
+        self.coef_, self.intercept_ = np.ascontiguousarray(W[:, :-1]), W[:, -1].copy()
+        self.n_iter_ = found.n_iter.astype(np.int32)
+        if not found.converged.all():
+            text = _NOT_CONVERGED[self.solver].format(n_iter=self.n_iter_[0], max_iter=self.max_iter)
+            warnings.warn(text + _ADVICE, ConvergenceWarning, stacklevel=4)
+
+    # -- prediction ------------------------------------------------------------------------------------------
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        margins = self.decision_function(X)
+        if margins.ndim > 1:
+            return np.asarray(softmax(margins, axis=1))
+        second = expit(margins)
+        return np.stack([1.0 - second, second], axis=1)
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict the logarithms of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return np.log(self.predict_proba(X))
+
+    def to_sklearn(self) -> Any:
+        """Return a fitted ``sklearn.linear_model.LogisticRegression`` that predicts the same.
+
+        Returns
+        -------
+        sklearn.linear_model.LogisticRegression
+            The arrays are shared, not copied.
+        """
+        check_is_fitted(self)
+        return fitted_counterpart(self)

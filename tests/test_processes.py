@@ -152,6 +152,12 @@ def test_row_arrays_of_any_type_and_layout():
         assert table.map_reduce(lambda X, y: {"dot": X[:, 0] @ y})["dot"] == X[:, 0] @ X[::-1, 0]
 
 
+def test_statistics_without_entries():
+    with put("processes", 2, X=np.ones((3000, 2))) as table:
+        found = table.map_reduce(lambda X: {"none": X[:0, 0]})
+    assert found["none"].shape == (0,)
+
+
 def test_results_stay_as_they_are():
     X = table_of(3000, 2, np.float64)
     with put("processes", 2, X=X) as table:

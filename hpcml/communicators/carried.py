@@ -1,4 +1,7 @@
-"""What goes to a worker with every call of a kernel: the function, if it is a user's, and the settings."""
+"""What goes to a worker with every call of a kernel, and what comes back.
+
+There go the function, if it is a user's, and the settings; sums over ranges of shards come back.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hpcml import config
+from hpcml.communicators.local import Pieces
 from hpcml.kernels.csr import CSR
 
-__all__ = ["Function", "Settings", "dumps_for"]
+__all__ = ["Function", "PackedPieces", "Settings", "dumps_for"]
 
 # Classes of arguments that every worker knows, beside arrays and numbers of NumPy.
 _PLAIN = frozenset({CSR, bool, int, float, complex, str, bytes, type(None)})
@@ -35,7 +39,7 @@ class Settings(NamedTuple):
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
-        """Apply them, in the worker."""
+        """Apply them, in a worker."""
         if os.environ.get("HPCML_ISA") != self.isa:
             if self.isa is None:
                 del os.environ["HPCML_ISA"]
@@ -107,3 +111,23 @@ def dumps_for(arguments: Mapping[str, Any]) -> Callable[..., bytes]:
     import cloudpickle
 
     return cloudpickle.dumps
+
+
+class PackedPieces(NamedTuple):
+    """`Pieces` in a form that is quick to pickle: an iteration waits for it."""
+
+    ranges: list[list[int]]
+    sums: Any  # a PickleBuffer; on the other side, what it was put into
+    length: int
+    shapes: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, pieces: Pieces) -> PackedPieces:
+        """Pack sums over ranges of shards."""
+        buffer = pickle.PickleBuffer(pieces.sums)  # type: ignore[arg-type]
+        return cls(pieces.ranges.tolist(), buffer, pieces.sums.shape[1], pieces.shapes)
+
+    def pieces(self) -> Pieces:
+        """Unpack them; the sums are read where the message lies."""
+        sums = np.ndarray((len(self.ranges), self.length), dtype=np.float64, buffer=self.sums)
+        return Pieces(np.array(self.ranges, dtype=np.int64), sums, self.shapes)

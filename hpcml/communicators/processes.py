@@ -78,7 +78,7 @@ class ProcessTable(Table):
     def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
         with self._pool.lock:
             found = self._run("reduce", kernel, arguments)
-            return sum_of([piece for pieces in found for piece in pieces], self._n_shards)
+            return sum_of([packed.pieces() for some in found for packed in some], self._n_shards)
 
     def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
         self._run("map", kernel, arguments)

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import blas
-from hpcml.communicators.carried import Function, Settings
+from hpcml.communicators.carried import Function, PackedPieces, Settings
 from hpcml.communicators.channel import Closed, Inbox, Outbox, receive, send
-from hpcml.communicators.local import Chunk, Local, Pieces
+from hpcml.communicators.local import Chunk, Local
 from hpcml.communicators.remote_errors import RemoteError, Warned
 from hpcml.communicators.shared_memory import Shared, mapped
 
@@ -43,6 +43,8 @@ class Worker:
     def __init__(self, index: int) -> None:
         self._index = index
         self._tables: dict[int, Local] = {}
+        self._settings: Settings | None = None
+        self._in_force = contextlib.ExitStack()
         self._function: tuple[Function, Any] | None = None  # the last one: iterations ask for the same
 
     # -- tables --------------------------------------------------------------------------------------------
@@ -82,19 +84,28 @@ class Worker:
 
     def reduce(
         self, files: Sequence[int], table: int, kernel: Any, arguments: Mapping[str, Any], settings: Settings
-    ) -> tuple[list[Pieces], list[str]]:
+    ) -> tuple[list[PackedPieces], list[str]]:
         """Run a kernel of the kind "reduce"; return what it found, and which row arrays are others now."""
-        with self._changes(table) as changed, settings.in_force():
-            pieces = self._tables[table].reduce(self._kernel(kernel), arguments, settings.n_threads)
-        return pieces, changed
+        self._apply(settings)
+        with self._changes(table) as changed:
+            found = self._tables[table].reduce(self._kernel(kernel), arguments, settings.n_threads)
+        return [PackedPieces.of(pieces) for pieces in found], changed
 
     def map(
         self, files: Sequence[int], table: int, kernel: Any, arguments: Mapping[str, Any], settings: Settings
     ) -> tuple[None, list[str]]:
         """Run a kernel of the kind "rows"; return which row arrays are others now."""
-        with self._changes(table) as changed, settings.in_force():
+        self._apply(settings)
+        with self._changes(table) as changed:
             self._tables[table].map(self._kernel(kernel), arguments, settings.n_threads)
         return None, changed
+
+    def _apply(self, settings: Settings) -> None:
+        if settings != self._settings:
+            self._in_force.close()
+            self._settings = None
+            self._in_force.enter_context(settings.in_force())
+            self._settings = settings
 
     @contextlib.contextmanager
     def _changes(self, table: int) -> Iterator[list[str]]:

@@ -23,7 +23,7 @@ cdef extern from "kmeans.h" nogil:
         void *packed
         void *start
         int32_t *labels
-        int with_sums, with_inertia
+        int with_sums, with_inertia, with_members
         void *upper
         void *lower
         const double *moved
@@ -145,6 +145,7 @@ cdef _Call _step(X, weights, labels, centers, origin, with_sums, with_inertia):
 
 def assign_rows(bounds, first_shard, n_shards, X, weights, labels, centers, origin, n_threads):
     cdef _Call call = _step(X, weights, labels, centers, origin, False, True)
+    call.c.with_members = True
     return _reduce(call, kmeans_step_shard(call.level, &call.c), kmeans_statistic(&call.c), bounds, first_shard,
                    n_shards, n_threads)
 

@@ -20,7 +20,7 @@ typedef struct {
     const void *centers;
     void *packed, *start; /* made of the centers: as pack_centers or pack_columns leave them */
     int32_t *labels;
-    int with_sums, with_inertia;
+    int with_sums, with_inertia, with_members;
     /* bounds of distances */
     void *upper, *lower;
     const double *moved, *others_moved, *apart;
@@ -33,9 +33,11 @@ typedef struct {
     void *all_distances;
 } kmeans_call;
 
-/* Parts of a statistic: sums (k, d), counts (k), labels that changed, inertia, rows compared with all centers. */
+/* Parts of a statistic: sums (k, d), counts (k), labels that changed, inertia, rows compared with all centers, and
+ * how many rows every center has (k). */
 static int64_t kmeans_statistic(const kmeans_call *call) {
-    return (call->with_sums ? call->k * call->d + call->k : 0) + 2 + (call->upper != NULL);
+    return (call->with_sums ? call->k * call->d + call->k : 0) + 2 + (call->upper != NULL) +
+           (call->with_members ? call->k : 0);
 }
 
 #define BODY "kmeans_body.h"

@@ -20,11 +20,10 @@ static void ISA(distances_shard)(const void *call_, int64_t start, int64_t stop,
         return;
     }
     for (int64_t i = start; i < stop; i += TILE) {
-        int64_t n = stop - i < TILE ? stop - i : TILE;
+        const int64_t n = stop - i < TILE ? stop - i : TILE;
         const REAL *values = scratch->tile->values;
-        for (int64_t r = 0; r < n; r++) scratch->rows[r] = ISA(row_at)(call, i + r);
-        ISA(against_all)(scratch->tile, scratch->rows, n, call->origin, call->packed, call->start, k, call->d,
-                         DIFFERENCE, KEEP);
+        ISA(rows_t) rows = {ISA(row_at)(call, i), NULL, n, call->d};
+        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, k, DIFFERENCE, KEEP);
         for (int64_t r = 0; r < n; r++)
             for (int64_t j = 0; j < k; j++) out[(i + r) * k + j] = (REAL)sqrt((double)values[j * TILE + r]);
     }
@@ -49,15 +48,14 @@ static void ISA(seeds_shard)(const void *call_, int64_t start, int64_t stop, dou
         return;
     }
     for (int64_t i = start; i < stop; i += TILE) {
-        int64_t n = stop - i < TILE ? stop - i : TILE;
+        const int64_t n = stop - i < TILE ? stop - i : TILE;
+        ISA(rows_t) rows = {ISA(row_at)(call, i), NULL, n, call->d};
         REAL w[TILE], old[TILE];
-        for (int64_t r = 0; r < n; r++) scratch->rows[r] = ISA(row_at)(call, i + r);
         for (int64_t r = 0; r < TILE; r++) {
             w[r] = r >= n ? 0 : call->weights ? (REAL)call->weights[i + r] : 1;
             old[r] = r < n ? shares[i + r] : 0;
         }
-        ISA(against_all)(scratch->tile, scratch->rows, n, call->origin, call->packed, call->start, m, call->d,
-                         DIFFERENCE, KEEP);
+        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, m, DIFFERENCE, KEEP);
         for (int64_t j = 0; j < m; j++) {
             double sum = 0;
             for (int v = 0; v < TILE; v += RL) {

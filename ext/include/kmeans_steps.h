@@ -1,8 +1,7 @@
 /* Labels, and what rows add to the statistic of their center. No include guard. */
 
 typedef struct {
-    const REAL *rows[TILE];
-    int64_t numbers[TILE], open[ROWS_AT_ONCE];
+    int64_t open[ROWS_AT_ONCE]; /* numbers of rows whose label is open */
     double *sizes; /* |c|^2, for sparse rows */
     REAL *scores;  /* of a sparse row */
     ISA(tile_t) * tile;
@@ -54,14 +53,10 @@ INLINE double ISA(distance_to)(const kmeans_call *call, const ISA(scratch_t) * s
 
 /* -- the nearest of all centers ----------------------------------------------------------------------------------- */
 
-/* Label rows by their numbers; return how many labels have changed. */
-INLINE int64_t ISA(label_tile)(const kmeans_call *call, ISA(scratch_t) * scratch, int64_t n, const int end) {
-    ISA(tile_t) *tile = scratch->tile;
-    int64_t changed = 0;
-    for (int64_t r = 0; r < n; r++) scratch->rows[r] = ISA(row_at)(call, scratch->numbers[r]);
-    ISA(against_all)(tile, scratch->rows, n, call->origin, call->packed, call->start, call->k, call->d, PRODUCT, end);
+INLINE int64_t ISA(relabel)(const REAL_INT *nearest, int32_t *labels, const int64_t *numbers, int64_t n) {
+    int32_t changed = 0;
     for (int64_t r = 0; r < n; r++) {
-        int32_t label = (int32_t)tile->nearest[r], *old = call->labels + scratch->numbers[r];
+        int32_t label = (int32_t)nearest[r], *old = labels + (numbers ? numbers[r] : r);
         changed += label != *old;
         *old = label;
     }
@@ -80,9 +75,10 @@ static int64_t ISA(label_all)(const kmeans_call *call, ISA(scratch_t) * scratch,
         return changed;
     }
     for (int64_t i = start; i < stop; i += TILE) {
-        int64_t n = stop - i < TILE ? stop - i : TILE;
-        for (int64_t r = 0; r < n; r++) scratch->numbers[r] = i + r;
-        changed += ISA(label_tile)(call, scratch, n, BEST);
+        ISA(rows_t) rows = {ISA(row_at)(call, i), NULL, stop - i < TILE ? stop - i : TILE, call->d};
+        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, call->k, PRODUCT, BEST);
+        if (rows.n == TILE) changed += ISA(relabel)(scratch->tile->nearest, call->labels + i, NULL, TILE);
+        else changed += ISA(relabel)(scratch->tile->nearest, call->labels + i, NULL, rows.n);
     }
     return changed;
 }
@@ -163,10 +159,11 @@ static int64_t ISA(label_open)(const kmeans_call *call, ISA(scratch_t) * scratch
             }
             continue;
         }
-        for (int64_t r = 0; r < n; r++) scratch->numbers[r] = scratch->open[at + r];
-        changed += ISA(label_tile)(call, scratch, n, BEST_TWO);
+        ISA(rows_t) rows = {call->x, scratch->open + at, n, call->d};
+        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, call->k, PRODUCT, BEST_TWO);
+        changed += ISA(relabel)(scratch->tile->nearest, call->labels, rows.numbers, n);
         for (int64_t r = 0; r < n; r++) {
-            int64_t i = scratch->numbers[r];
+            int64_t i = rows.numbers[r];
             ISA(new_bounds)(call, scratch, i, ISA(size_of_row)(call, i), (double)scratch->tile->second[r], rounding);
         }
     }
@@ -175,21 +172,36 @@ static int64_t ISA(label_open)(const kmeans_call *call, ISA(scratch_t) * scratch
 
 /* -- the statistic ------------------------------------------------------------------------------------------------ */
 
-INLINE void ISA(add_rows)(const kmeans_call *call, int64_t start, int64_t stop, double *sums, double *counts,
-                          const int weighted) {
-    const int64_t d = call->d;
+HOT void ISA(add_sparse_rows)(const kmeans_call *call, int64_t start, int64_t stop, double *sums, double *counts) {
+    const REAL *values = call->x;
     for (int64_t i = start; i < stop; i++) {
-        const int64_t label = call->labels[i];
-        const double w = weighted ? call->weights[i] : 1.0;
-        counts[label] += w;
-        if (call->indptr) {
-            const REAL *values = call->x;
-            for (int64_t j = call->indptr[i]; j < call->indptr[i + 1]; j++)
-                sums[label * d + call->indices[j]] += w * (double)values[j];
-        } else {
-            ISA(add_row)(ISA(row_at)(call, i), call->origin, w, sums + label * d, d, weighted);
-        }
+        const double w = call->weights ? call->weights[i] : 1.0;
+        double *sum = sums + call->labels[i] * call->d;
+        counts[call->labels[i]] += w;
+        for (int64_t j = call->indptr[i]; j < call->indptr[i + 1]; j++) sum[call->indices[j]] += w * (double)values[j];
     }
+}
+
+INLINE void ISA(add_dense_rows)(const REAL *x, const REAL *origin, const int32_t *labels, const double *weights,
+                                int64_t n, int64_t d, double *sums, double *counts, const int weighted) {
+    for (int64_t i = 0; i < n; i++, x += d) {
+        const int64_t label = labels[i];
+        const double w = weighted ? weights[i] : 1.0;
+        counts[label] += w;
+        ISA(add_row)(x, origin, w, sums + label * d, d, weighted);
+    }
+}
+
+/* Often few features: then their number is a constant. */
+HOT void ISA(add_rows)(const kmeans_call *call, int64_t start, int64_t stop, double *sums, double *counts) {
+    const REAL *x = ISA(row_at)(call, start), *origin = call->origin;
+    const int32_t *labels = call->labels + start;
+    const int64_t n = stop - start, d = call->d;
+    if (call->weights) ISA(add_dense_rows)(x, origin, labels, call->weights + start, n, d, sums, counts, 1);
+    else if (d == DL) ISA(add_dense_rows)(x, origin, labels, NULL, n, DL, sums, counts, 0);
+    else if (d == 2 * DL) ISA(add_dense_rows)(x, origin, labels, NULL, n, 2 * DL, sums, counts, 0);
+    else if (d == 4 * DL) ISA(add_dense_rows)(x, origin, labels, NULL, n, 4 * DL, sums, counts, 0);
+    else ISA(add_dense_rows)(x, origin, labels, NULL, n, d, sums, counts, 0);
 }
 
 static void ISA(add_inertia)(const kmeans_call *call, const ISA(scratch_t) * scratch, int64_t start, int64_t stop,
@@ -219,10 +231,12 @@ static void ISA(step_shard)(const void *call_, int64_t start, int64_t stop, doub
         if (call->upper) changed += ISA(label_open)(call, scratch, i, end, &compared);
         else changed += ISA(label_all)(call, scratch, i, end);
         if (call->with_sums) {
-            if (call->weights) ISA(add_rows)(call, i, end, sums, counts, 1);
-            else ISA(add_rows)(call, i, end, sums, counts, 0);
+            if (call->indptr) ISA(add_sparse_rows)(call, i, end, sums, counts);
+            else ISA(add_rows)(call, i, end, sums, counts);
         }
         if (call->with_inertia) ISA(add_inertia)(call, scratch, i, end, &squares);
+        if (call->with_members)
+            for (int64_t r = i; r < end; r++) rest[2 + call->labels[r]] += 1;
     }
     rest[0] = (double)changed;
     rest[1] = ISA(total)(squares);

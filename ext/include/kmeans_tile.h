@@ -116,9 +116,21 @@ INLINE void ISA(transpose)(VR *a) {
     }
 }
 
-/* Features f0 to f1 of n <= TILE rows, less the origin, to the tile; what lies beyond the rows is zero. */
-static void ISA(fill_tile)(ISA(tile_t) * tile, const REAL *const *rows, int64_t n, const REAL *origin, int64_t f0,
-                           int64_t f1) {
+/* Rows of d numbers: one after the other from the first, or by their numbers from there. */
+typedef struct {
+    const REAL *first;
+    const int64_t *numbers; /* NULL for one after the other */
+    int64_t n, d;
+} ISA(rows_t);
+
+INLINE const REAL *ISA(row_of)(const ISA(rows_t) * rows, int64_t r, const int in_order) {
+    return rows->first + (in_order ? r : rows->numbers[r]) * rows->d;
+}
+
+/* Features f0 to f1 of at most TILE rows, less the origin, to the tile; what lies beyond the rows is zero. */
+INLINE void ISA(fill_tile_in)(ISA(tile_t) * tile, const ISA(rows_t) * rows, const REAL *origin, int64_t f0, int64_t f1,
+                              const int in_order) {
+    const int64_t n = rows->n;
     for (int64_t f = f0; f < f1; f += RL) {
         int64_t wide = f1 - f < RL ? f1 - f : RL;
         VR less = origin ? ISA(load_first)(origin + f, wide) : (VR){0};
@@ -127,12 +139,12 @@ static void ISA(fill_tile)(ISA(tile_t) * tile, const REAL *const *rows, int64_t 
             REAL *to = tile->x + (f - f0) * TILE + r0;
             if (r0 + RL <= n && wide == RL) {
 #pragma GCC unroll 16
-                for (int r = 0; r < RL; r++) a[r] = ISA(load_r)(rows[r0 + r] + f) - less;
+                for (int r = 0; r < RL; r++) a[r] = ISA(load_r)(ISA(row_of)(rows, r0 + r, in_order) + f) - less;
             } else {
 #pragma GCC unroll 16
                 for (int r = 0; r < RL; r++) {
                     a[r] = (VR){0};
-                    if (r0 + r < n) a[r] = ISA(load_first)(rows[r0 + r] + f, wide) - less;
+                    if (r0 + r < n) a[r] = ISA(load_first)(ISA(row_of)(rows, r0 + r, in_order) + f, wide) - less;
                 }
             }
             ISA(transpose)(a);
@@ -144,6 +156,11 @@ static void ISA(fill_tile)(ISA(tile_t) * tile, const REAL *const *rows, int64_t 
             }
         }
     }
+}
+
+HOT void ISA(fill_tile)(ISA(tile_t) * tile, const ISA(rows_t) * rows, const REAL *origin, int64_t f0, int64_t f1) {
+    if (rows->numbers) ISA(fill_tile_in)(tile, rows, origin, f0, f1, 0);
+    else ISA(fill_tile_in)(tile, rows, origin, f0, f1, 1);
 }
 
 /* Keeps a number that all rows take in a register: the compiler would read it anew for every vector of rows. */
@@ -242,12 +259,12 @@ PANELS(differences, DIFFERENCE, KEEP)
 #undef WIDEST_PANEL
 #undef IN_REGISTER
 
-/* Compute n <= TILE rows against all centers. PRODUCT with BEST or BEST_TWO: `nearest`, `best`, `second` of x c + start;
+/* Compute at most TILE rows against all centers. PRODUCT with BEST or BEST_TWO: `nearest`, `best`, `second` of x c + start;
  * DIFFERENCE with KEEP: `values` = |x - c|^2, where `start` must be zeros. */
-INLINE void ISA(against_all)(ISA(tile_t) * tile, const REAL *const *rows, int64_t n, const REAL *origin,
-                             const REAL *packed, const REAL *start, int64_t k, int64_t d, const int what,
-                             const int end) {
-    int64_t part = ISA(part_of)(d), f0 = 0;
+INLINE void ISA(against_all)(ISA(tile_t) * tile, const ISA(rows_t) * rows, const REAL *origin, const REAL *packed,
+                             const REAL *start, int64_t k, const int what, const int end) {
+    const int64_t d = rows->d, part = ISA(part_of)(d);
+    int64_t f0 = 0;
     if (end != KEEP)
         for (int r = 0; r < TILE; r++) {
             tile->best[r] = tile->second[r] = (REAL)-INFINITY;
@@ -255,7 +272,7 @@ INLINE void ISA(against_all)(ISA(tile_t) * tile, const REAL *const *rows, int64_
         }
     do {
         int64_t f1 = f0 + part < d ? f0 + part : d;
-        ISA(fill_tile)(tile, rows, n, origin, f0, f1);
+        ISA(fill_tile)(tile, rows, origin, f0, f1);
         for (int64_t j = 0, width; j < k; j += width, packed += width * (f1 - f0)) {
             width = ISA(panel_width)(k - j);
             const REAL *from = f0 ? NULL : start + j;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -221,8 +220,7 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         """
         rows = self._rows(X)
         centers, origin = origin_of(self._centers(rows), not isinstance(rows, np.ndarray))
-        with blas.one_thread() if config.kernels() == "reference" else contextlib.nullcontext():
-            return lookup("nearest_center")(rows, centers, origin, config.n_threads())
+        return lookup("nearest_center")(rows, centers, origin, config.n_threads())
 
     def fit_transform(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Any:
         """Fit, and return the distances of the training rows to the centers.
@@ -275,4 +273,5 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         weights = checked_weights(sample_weight, rows.shape[0])
         with blas.one_thread(), SerialTable({"X": rows, "weights": weights}) as table:
             table.fill("labels", -1, np.int32)
-            return -assign(table, self._centers(rows), "labels", not isinstance(rows, np.ndarray))
+            inertia, _ = assign(table, self._centers(rows), "labels", not isinstance(rows, np.ndarray))
+        return -inertia

@@ -175,10 +175,9 @@ default='k-means++'
                     verbose=bool(self.verbose),
                 )
                 labels = table.rows(best.labels)
-                found = set().union(*communicator.gather(set(np.unique(labels).tolist())))
-        if len(found) < self.n_clusters:
+        if best.n_distinct < self.n_clusters:
             warnings.warn(
-                f"Number of distinct clusters ({len(found)}) found smaller than n_clusters "
+                f"Number of distinct clusters ({best.n_distinct}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
                 stacklevel=2,

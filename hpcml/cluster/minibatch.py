@@ -180,7 +180,7 @@ default='k-means++'
                 self.n_iter_ = math.ceil(self.n_steps_ * self._batch_size / table.n_rows)
                 if self.compute_labels:
                     table.fill("labels", -1, np.int32)
-                    self.inertia_ = assign(table, self.cluster_centers_, "labels", sparse)
+                    self.inertia_, _ = assign(table, self.cluster_centers_, "labels", sparse)
                     self.labels_ = table.rows("labels")
                 else:
                     local = float(rows.shape[0] if weights is None else weights.sum())
@@ -236,7 +236,7 @@ default='k-means++'
                 )
                 self._keep_centers()
                 if self.compute_labels:
-                    self.inertia_ = assign(table, self.cluster_centers_, "labels", sparse)
+                    self.inertia_, _ = assign(table, self.cluster_centers_, "labels", sparse)
                     self.labels_ = table.rows("labels")
         self.n_steps_ += 1
         return self

@@ -30,12 +30,15 @@ class Best:
         Name of the row array of labels, which are those of the centers.
     inertia : float
     n_iter : int
+    n_distinct : int
+        Clusters that have rows.
     """
 
     centers: NDArray[Any]
     labels: str
     inertia: float
     n_iter: int
+    n_distinct: int
 
 
 def mean_and_variance(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -74,8 +77,10 @@ def origin_of(centers: NDArray[Any], sparse: bool) -> tuple[NDArray[Any], NDArra
     return centers - origin, origin
 
 
-def assign(table: Table, centers: NDArray[Any], labels: str, sparse: bool) -> float:
-    """Label every row with its nearest center, as prediction does, and return the inertia.
+def assign(
+    table: Table, centers: NDArray[Any], labels: str, sparse: bool
+) -> tuple[float, NDArray[np.float64]]:
+    """Label every row with its nearest center, as prediction does.
 
     Parameters
     ----------
@@ -85,10 +90,16 @@ def assign(table: Table, centers: NDArray[Any], labels: str, sparse: bool) -> fl
         Name of the row array of labels, which must exist.
     sparse : bool
         Whether the rows are sparse.
+
+    Returns
+    -------
+    inertia : float
+    members : ndarray of shape (n_clusters,)
+        How many rows each center has.
     """
     relative, origin = origin_of(centers, sparse)
     found = table.map_reduce("assign_rows", labels=labels, centers=relative, origin=origin)
-    return float(found["inertia"][0])
+    return float(found["inertia"][0]), found["members"]
 
 
 def best_of(
@@ -151,11 +162,11 @@ def best_of(
             verbose=verbose,
         )
         centers = run.centers if origin is None else run.centers + origin
-        inertia = assign(table, centers, labels, origin is None)
+        inertia, members = assign(table, centers, labels, origin is None)
         if best is None or (
             inertia < best.inertia and not _same_clusters(table, labels, best.labels, len(centers))
         ):
-            best = Best(centers, labels, inertia, run.n_iter)
+            best = Best(centers, labels, inertia, run.n_iter, int(np.count_nonzero(members)))
     assert best is not None
     return best
 

@@ -273,7 +273,7 @@ def _best_start(
         for i in range(n_starts):
             centers = start()
             judges.fill("labels", -1, np.int32)
-            inertia = assign(judges, centers, "labels", sparse)
+            inertia, _ = assign(judges, centers, "labels", sparse)
             if verbose:
                 print(f"Inertia for init {i + 1}/{n_starts}: {inertia}")
             if best is None or inertia < least:

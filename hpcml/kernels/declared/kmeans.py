@@ -40,7 +40,7 @@ KERNELS = (
         "kmeans",
         "Label every row with its nearest center, as nearest_center does, and add up the inertia.",
         (_X, _WEIGHTS, _LABELS, _CENTERS, _ORIGIN),
-        (_CHANGED, _INERTIA_SUM),
+        (_CHANGED, _INERTIA_SUM, Result("members", "float64", ("k",), "number of the rows of every center")),
         _NO_NUMBA,
     ),
     Kernel(

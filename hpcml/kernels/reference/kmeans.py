@@ -16,10 +16,10 @@ def nearest_center(X, centers, origin, n_threads=1):
 
 
 def assign_rows(X, weights, labels, centers, origin):
-    """Label the rows; return how many labels have changed, and the inertia."""
+    """Label the rows; return how many labels have changed, the inertia, and how many rows each center has."""
     x = _less(X, origin)
     changed = _relabel(labels, _scores(x, centers).argmax(axis=1))
-    return changed, _inertia(x, weights, labels, centers)
+    return changed, _inertia(x, weights, labels, centers), np.bincount(labels, minlength=len(centers))
 
 
 def lloyd_step(X, weights, labels, centers, origin, with_inertia):

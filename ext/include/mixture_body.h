@@ -167,22 +167,33 @@ static void ISA(log_joint)(const mixture_t *m, const REAL *xt, int64_t rows, REA
     }
 }
 
-/* Turn log w_k N(x | k) into responsibilities; return log-densities. */
+/* Turn log w_k N(x | k) into responsibilities; return log-densities. Vectors side by side hide each other's waits. */
 HOT void ISA(normalise)(REAL *log_p, int64_t k, int64_t rows, REAL *log_densities) {
     const VR nothing = ISA(splat_r)(LOG_NOTHING), zero = {0};
-    for (int64_t r = 0; r < rows; r += RL) {
-        REAL *p = log_p + r;
-        VR top = ISA(load_r)(p), total = {0};
-        for (int64_t c = 1; c < k; c++) top = ISA(max_r)(top, ISA(load_r)(p + c * STRIDE));
+    for (int64_t r = 0; r < rows; r += PANEL) {
+        VR top[PANEL_VECTORS], total[PANEL_VECTORS] = {{0}};
+#define EACH_VECTOR _Pragma("GCC unroll 4") for (int v = 0; v < PANEL_VECTORS; v++)
+        EACH_VECTOR top[v] = ISA(load_r)(log_p + r + v * RL);
+        for (int64_t c = 1; c < k; c++)
+            EACH_VECTOR top[v] = ISA(max_r)(top[v], ISA(load_r)(log_p + c * STRIDE + r + v * RL));
         for (int64_t c = 0; c < k; c++) {
-            const VR below = ISA(load_r)(p + c * STRIDE) - top;
-            const VR e = ISA(select_r)(ISA(less_r)(below, nothing), zero, ISA(exp_r)(below));
-            ISA(store_r)(p + c * STRIDE, e);
-            total += e;
+            REAL *p = log_p + c * STRIDE + r;
+            EACH_VECTOR {
+                const VR below = ISA(load_r)(p + v * RL) - top[v];
+                const VR e = ISA(select_r)(ISA(less_r)(below, nothing), zero, ISA(exp_r)(below));
+                ISA(store_r)(p + v * RL, e);
+                total[v] += e;
+            }
         }
-        const VR share = (REAL)1 / total;
-        for (int64_t c = 0; c < k; c++) ISA(store_r)(p + c * STRIDE, ISA(load_r)(p + c * STRIDE) * share);
-        ISA(store_r)(log_densities + r, top + ISA(log_r)(total));
+        EACH_VECTOR {
+            ISA(store_r)(log_densities + r + v * RL, top[v] + ISA(log_r)(total[v]));
+            total[v] = (REAL)1 / total[v];
+        }
+        for (int64_t c = 0; c < k; c++) {
+            REAL *p = log_p + c * STRIDE + r;
+            EACH_VECTOR ISA(store_r)(p + v * RL, ISA(load_r)(p + v * RL) * total[v]);
+        }
+#undef EACH_VECTOR
     }
 }
 

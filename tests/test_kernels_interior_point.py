@@ -123,7 +123,7 @@ def test_the_start_is_the_reference():
 
 @pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
 def test_a_step_brings_the_linear_conditions_nearer(loss):
-    """t + u - v, which is 0 in the optimum, shrinks by the step whatever the change of the coefficients is."""
+    """t + u - v, which is 0 in the optimum, shrinks by the step whatever the direction is."""
     given_rows, state, vectors, what = rows(60, 3, loss)
     w, X, y = vectors[0], given_rows["X"], given_rows["y"]
     first = run("reference", "interior_gram", given_rows, state, vectors, what, barrier=0.0, step=0.0)

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml.communicators import Table
 from hpcml.counterparts import fitted_counterpart
 from hpcml.training.inputs import as_rows, checked_weights
-from hpcml.training.interior_point import Hinges, interior_point
+from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton import minimise
 from hpcml.validation import (
@@ -142,15 +140,13 @@ class LinearModel(BaseEstimator):
         strengths[-1] = self.intercept_scaling**-2.0 if self.fit_intercept else without_intercept
         return strengths
 
+    def _interior_point(self, passes: Passes, penalty: Floats) -> Solution:
+        tol, max_iter, verbose = float(self.tol) * GAP_OF_TOL, int(self.max_iter), int(self.verbose)
+        return interior_point(passes, penalty, tol=tol, max_iter=max_iter, verbose=verbose)
+
     def _fit_hinges(self, table: Table, hinges: list[Hinges], n_features: int) -> None:
         penalty = self._penalty(n_features, np.inf)
-        tol = float(self.tol) * GAP_OF_TOL
-        found = [
-            interior_point(
-                table, some, penalty, tol=tol, max_iter=int(self.max_iter), verbose=int(self.verbose)
-            )
-            for some in hinges
-        ]
+        found = [self._interior_point(HingePasses(table, some), penalty) for some in hinges]
         n_iter, converged = [one.n_iter for one in found], [one.converged for one in found]
         self._set_fitted(np.array([one.coef for one in found]), n_iter, converged)
 
@@ -197,13 +193,6 @@ class LinearModel(BaseEstimator):
 
     # -- use -------------------------------------------------------------------------------------------------
 
-    def _scores(self, X: Any) -> NDArray[Any]:
-        """Return the margins of rows."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
-        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        return scores.ravel() if scores.ndim > 1 and scores.shape[1] == 1 else scores
-
     def to_sklearn(self) -> Any:
         """Return scikit-learn's estimator of the same name, fitted, that predicts the same.
 
@@ -214,32 +203,3 @@ class LinearModel(BaseEstimator):
         """
         check_is_fitted(self)
         return fitted_counterpart(self)
-
-
-class SparseCoefficients:
-    """Coefficients as a sparse matrix and back, as scikit-learn's linear classifiers have it."""
-
-    coef_: Any
-
-    def sparsify(self) -> Any:
-        """Make ``coef_`` a sparse matrix, which is smaller where an l1 penalty has made most of it 0.
-
-        Returns
-        -------
-        self
-        """
-        check_is_fitted(self, msg="Estimator, %(name)s, must be fitted before sparsifying.")
-        self.coef_ = sparse.csr_matrix(self.coef_)
-        return self
-
-    def densify(self) -> Any:
-        """Make ``coef_`` an ndarray again.
-
-        Returns
-        -------
-        self
-        """
-        check_is_fitted(self, msg="Estimator, %(name)s, must be fitted before densifying.")
-        if sparse.issparse(self.coef_):
-            self.coef_ = self.coef_.toarray()
-        return self

@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
 
 from hpcml import blas, communicators
-from hpcml.communicators import Communicator, Table
-from hpcml.svm.base import LinearModel, SparseCoefficients, total_weight
+from hpcml.communicators import Table
+from hpcml.linear_model.classifier import LinearClassifier
+from hpcml.svm.base import LinearModel, total_weight
+from hpcml.training.classes import encoded
+from hpcml.training.crammer_singer import CrammerSingerPasses
 from hpcml.training.interior_point import Hinges
 from hpcml.validation import NONE, UnsupportedError, instance, one_of
 
 __all__ = ["LinearSVC"]
 
 Floats = NDArray[np.float64]
+
+#: Coefficients up to which all classes at once are solved.
+MOST_COEFFICIENTS = 2000
 
 _ALLOWED = {
     "penalty": (one_of("l1", "l2"),),
@@ -38,7 +42,7 @@ def _times_factors(factors: Floats, y: Floats, given: Floats | None = None) -> d
     return {"weights": found if given is None else found * given}
 
 
-class LinearSVC(SparseCoefficients, ClassifierMixin, LinearModel):
+class LinearSVC(LinearClassifier, LinearModel):
     """Linear support vector classification.
 
     Minimises ``penalty(w) + C * sum(sample_weight * class_weight * loss)`` for every class against the rest,
@@ -59,8 +63,10 @@ class LinearSVC(SparseCoefficients, ClassifierMixin, LinearModel):
         'hinge' the gap between the primal and the dual objective falls to `tol` / 100,000, relative to them.
     C : float, default=1.0
         Weight of the losses beside the penalty.
-    multi_class : {'ovr'}, default='ovr'
-        With more than two classes, each against the rest; 'crammer_singer' is not supported.
+    multi_class : {'ovr', 'crammer_singer'}, default='ovr'
+        Each class against the rest; or all at once [4]_, where the loss of a row is by how much the margin of
+        its class fails to exceed all others by 1, `penalty`, `loss` and `dual` are ignored, and the method is
+        that of the hinge, written in NumPy.
     fit_intercept : bool, default=True
         Whether to fit an intercept; else it is 0.
     intercept_scaling : float, default=1.0
@@ -97,8 +103,8 @@ class LinearSVC(SparseCoefficients, ClassifierMixin, LinearModel):
 
     Notes
     -----
-    'hinge' takes up to 2,000 features. Its method is [1]_ with the corrections of [2]_. The squared hinge is
-    minimised by Newton's method with its generalised Hessian [3]_.
+    'hinge' takes up to 2,000 features, 'crammer_singer' that many coefficients. Their method is [1]_ with the
+    corrections of [2]_. The squared hinge is minimised by Newton's method with its generalised Hessian [3]_.
 
     References
     ----------
@@ -108,6 +114,8 @@ class LinearSVC(SparseCoefficients, ClassifierMixin, LinearModel):
        Optimization 2 (1992), 575-601.
     .. [3] S. S. Keerthi, D. DeCoste, "A modified finite Newton method for fast solution of large scale linear
        SVMs", Journal of Machine Learning Research 6 (2005), 341-361.
+    .. [4] K. Crammer, Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector
+       machines", Journal of Machine Learning Research 2 (2001), 265-292.
 
     Examples
     --------
@@ -122,7 +130,6 @@ class LinearSVC(SparseCoefficients, ClassifierMixin, LinearModel):
     penalty: str
     multi_class: str
     class_weight: Any
-    classes_: NDArray[Any]
 
     def __init__(
         self,
@@ -177,104 +184,85 @@ class LinearSVC(SparseCoefficients, ClassifierMixin, LinearModel):
             If a parameter, the table, the labels or the weights are not allowed.
         """
         with communicators.current() as communicator, blas.one_thread():
-            rows, y, weights = self._checked(X, y, sample_weight, _ALLOWED)
-            if self.multi_class != "ovr":
-                raise UnsupportedError(
-                    f"The 'multi_class' parameter of LinearSVC must be 'ovr'. Got {self.multi_class!r} "
-                    "instead, which hpcml does not support; scikit-learn's estimator of the same name does."
+            rows, labels, weights = self._checked(X, y, sample_weight, _ALLOWED)
+            classes, codes = encoded(communicator, labels)
+            if len(classes) < 2:
+                raise ValueError(
+                    "This solver needs samples of at least 2 classes in the data, but the data contains only "
+                    f"one class: {classes[0]!r}"
                 )
-            codes = self._coded(communicator, y)
             n_features = rows.shape[1]
             with communicator.put(X=rows, y=codes, given=weights, weights=weights) as table:
-                self._check_combination(self.penalty, table.n_rows, n_features)
-                self._check_width(n_features)
                 total_weight(table, weights is not None)
-                factors = self._class_factors(table)
-                fit = self._fit_hinge if self.loss == "hinge" else self._fit_squared_hinge
-                fit(table, rows, weights is not None, factors)
+                factors = self._class_factors(table, classes)
+                if self.multi_class == "crammer_singer":
+                    self._check_classes(len(classes), n_features)
+                    fit = self._fit_crammer_singer
+                else:
+                    self._check_combination(self.penalty, table.n_rows, n_features)
+                    self._check_width(n_features)
+                    fit = self._fit_hinge if self.loss == "hinge" else self._fit_squared_hinge
+                fit(table, rows, weights is not None, factors, len(classes))
+            self.classes_ = classes
         return self
 
-    def _coded(self, communicator: Communicator, y: Any) -> Floats:
-        """Set the classes of all ranks, and return those of the rows by number."""
-        check_classification_targets(y)
-        parts = communicator.gather(np.unique(y))
-        self.classes_ = np.unique(np.concatenate(parts))
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "This solver needs samples of at least 2 classes in the data, but the data contains only one "
-                f"class: {self.classes_[0]!r}"
-            )
-        return np.searchsorted(self.classes_, y).astype(np.float64)
-
-    def _class_factors(self, table: Table) -> Floats | None:
+    def _class_factors(self, table: Table, classes: NDArray[Any]) -> Floats | None:
         """Return the factors of the weights by class, None if there are none."""
         if self.class_weight is None:
             return None
         if isinstance(self.class_weight, Mapping):
-            return compute_class_weight(dict(self.class_weight), classes=self.classes_, y=self.classes_)
-        n_classes = len(self.classes_)
+            return compute_class_weight(dict(self.class_weight), classes=classes, y=classes)
+        n_classes = len(classes)
         weight = table.map_reduce(_weights_of_classes, n_classes=n_classes)["weight"]
         with np.errstate(divide="ignore"):  # of classes whose rows all have weight 0
             factors = weight.sum() / (n_classes * weight)
         return np.where(weight > 0, factors, 0.0)
 
-    def _fit_hinge(self, table: Table, rows: Any, weighted: bool, factors: Floats | None) -> None:
-        C, two = float(self.C), len(self.classes_) == 2
-        factor = np.ones(len(self.classes_)) if factors is None else factors
+    def _check_classes(self, n_classes: int, n_features: int) -> None:
+        if n_classes * (n_features + 1) > MOST_COEFFICIENTS:
+            raise UnsupportedError(
+                "The 'multi_class' parameter of LinearSVC must be 'ovr' for more than "
+                f"{MOST_COEFFICIENTS} coefficients. Got 'crammer_singer', {n_classes} classes and "
+                f"{n_features} features instead, which hpcml does not support; scikit-learn's estimator of the "
+                "same name does."
+            )
+
+    def _fit_crammer_singer(
+        self, table: Table, rows: Any, weighted: bool, factors: Floats | None, n_classes: int
+    ) -> None:
+        if factors is not None:
+            table.map_rows(_times_factors, factors=factors)
+        penalty = np.tile(self._penalty(rows.shape[1], np.inf), n_classes)
+        found = self._interior_point(CrammerSingerPasses(table, n_classes, float(self.C)), penalty)
+        W = found.coef.reshape(n_classes, -1)
+        W = W[1:] - W[:1] if n_classes == 2 else W
+        self._set_fitted(W, [found.n_iter], [found.converged])
+
+    def _fit_hinge(
+        self, table: Table, rows: Any, weighted: bool, factors: Floats | None, n_classes: int
+    ) -> None:
+        C, two = float(self.C), n_classes == 2
+        factor = np.ones(n_classes) if factors is None else factors
         hinges = [
             Hinges("hinge", C * factor[k], C * factor[0] if two else C, positive=float(k))
-            for k in ([1] if two else range(len(self.classes_)))
+            for k in ([1] if two else range(n_classes))
         ]
         self._fit_hinges(table, hinges, rows.shape[1])
 
-    def _fit_squared_hinge(self, table: Table, rows: Any, weighted: bool, factors: Floats | None) -> None:
-        two = len(self.classes_) == 2
-        positive = np.ones(1) if two else np.arange(len(self.classes_), dtype=np.float64)
+    def _fit_squared_hinge(
+        self, table: Table, rows: Any, weighted: bool, factors: Floats | None, n_classes: int
+    ) -> None:
+        positive = np.ones(1) if n_classes == 2 else np.arange(n_classes, dtype=np.float64)
         if factors is None:
             self._set_fitted(*self._minimised(table, rows, weighted, self.penalty, positive))
             return
         # more than two classes: each has weights of its own
         parameters, n_iter, converged = [], [], []
-        for k in positive.astype(np.intp):
-            table.map_rows(
-                _times_factors,
-                factors=factors if two else np.where(np.arange(len(factors)) == k, factors, 1.0),
-            )
-            found = self._minimised(table, rows, True, self.penalty, np.array([float(k)]))
+        for k in positive:
+            own = factors if n_classes == 2 else np.where(np.arange(n_classes) == k, factors, 1.0)
+            table.map_rows(_times_factors, factors=own)
+            found = self._minimised(table, rows, True, self.penalty, np.array([k]))
             parameters.append(found[0])
             n_iter += found[1]
             converged += found[2]
         self._set_fitted(np.concatenate(parameters), n_iter, converged)
-
-    # -- use -------------------------------------------------------------------------------------------------
-
-    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the margins of rows.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes, that of the second; it is predicted where the margin is positive.
-        """
-        return self._scores(X)
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Predict the class of largest margin.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        scores = self._scores(X)
-        number = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
-        return self.classes_[number]

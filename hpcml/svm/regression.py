@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from hpcml import blas, communicators
+from hpcml import blas, communicators, config
+from hpcml.kernels import lookup
 from hpcml.svm.base import LinearModel, total_weight
+from hpcml.training.inputs import as_rows
 from hpcml.training.interior_point import Hinges
 from hpcml.validation import UnsupportedError, one_of, real
 
@@ -174,4 +177,7 @@ class LinearSVR(RegressorMixin, LinearModel):
         -------
         ndarray of shape (n_samples,)
         """
-        return self._scores(X)
+        check_is_fitted(self)
+        table: Any = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        W = np.append(self.coef_, self.intercept_)[np.newaxis].astype(np.float64)
+        return lookup("linear_margins")(as_rows(table), W, n_threads=config.n_threads())[:, 0]

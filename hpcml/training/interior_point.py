@@ -12,8 +12,8 @@ Rows enter through sums alone: every iteration solves (R + sum D x x^T) dw = g t
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,17 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from hpcml.communicators import Table
 from hpcml.kernels.overshoot import largest_ratio_of
 
-__all__ = ["Hinges", "Solution", "interior_point"]
+__all__ = ["HingePasses", "Hinges", "Passes", "Solution", "interior_point"]
+
+Floats = NDArray[np.float64]
+Sums = dict[str, Floats]
 
 #: Share of the way to the boundary that a step takes.
 TO_THE_BOUNDARY = 0.995
 #: Power of Mehrotra's guess at how much of the barrier to keep.
 CENTERING_POWER = 3
+#: An objective this small, relative to that of coefficients 0, counts as 0.
+LEAST_OBJECTIVE = 1e-12
 #: Rounding hides smaller gaps between the two objectives, relative to them.
 LEAST_GAP = 1e-13
 #: A gap below this, relative to the objectives, that so many iterations do not halve is as small as rounding
@@ -38,6 +43,43 @@ LAST_PATIENCE = 25
 #: First multiple of the unit matrix that is added to normal equations that rounding has made indefinite.
 FIRST_SHIFT = 1e-15
 MOST_SHIFTS = 12
+
+
+class Passes(Protocol):
+    """Passes over the rows of a table, whose state is the dual variables and their multipliers.
+
+    Vectors hold coefficients, their predicted and their corrected direction.
+    """
+
+    def begin(self) -> None:
+        """Put the state where the method starts, for coefficients that are 0."""
+        ...
+
+    def equations(self, vectors: Floats, barrier: float, step: float) -> Sums:
+        """Take a step, and return what the next one needs, and the objectives.
+
+        ``gram`` is the matrix of the normal equations without R, ``pull`` R w as the dual variables have it,
+        ``target`` the right-hand side for a barrier of 0 less pull - R w, ``products`` the sum of the
+        products of variables and multipliers, ``live`` their number, ``primal`` the losses of the rows,
+        ``dual`` the linear part of the dual objective.
+        """
+        ...
+
+    def correct(self, vectors: Floats) -> Sums:
+        """Return ``centering``, ``correction``, ``cross``, ``overshoot`` of the predicted direction.
+
+        They are right-hand sides for a unit of the barrier and for the products of the direction's parts, the
+        sum of these products, and shards by the codes of their farthest overshoots.
+        """
+        ...
+
+    def limit(self, vectors: Floats, barrier: float) -> Sums:
+        """Return ``overshoot`` of the corrected direction."""
+        ...
+
+    def end(self) -> None:
+        """Forget the state."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +106,48 @@ class Hinges:
     epsilon: float = 0.0
 
 
+def _spread(y: Floats, weights: Floats | None = None) -> dict[str, float]:
+    live = np.ones(len(y), dtype=bool) if weights is None else weights > 0
+    return {"rows": float(live.sum()), "sum": float(np.abs(y[live]).sum())}
+
+
+class HingePasses:
+    """The passes for hinges, by the kernels of ``interior_point``.
+
+    Parameters
+    ----------
+    table : Table
+        Holds X, ``y`` and perhaps ``weights``; at least one row must have a weight.
+    hinges : Hinges
+        Which hinges the rows have.
+    """
+
+    def __init__(self, table: Table, hinges: Hinges) -> None:
+        self._table, self._what = table, dict[str, Any](vars(hinges))
+
+    def begin(self) -> None:
+        least = 1.0
+        if self._what["loss"] == "epsilon_insensitive":
+            spread = self._table.map_reduce(_spread)
+            least = float(spread["sum"] / spread["rows"]) or 1.0
+        self._table.map_rows("interior_start", least=least, **self._what)
+
+    def equations(self, vectors: Floats, barrier: float, step: float) -> Sums:
+        found = self._table.map_reduce(
+            "interior_gram", vectors=vectors, barrier=barrier, step=step, **self._what
+        )
+        return found | {"live": 2.0 * found["live"]}  # a hinge has two bounds
+
+    def correct(self, vectors: Floats) -> Sums:
+        return self._table.map_reduce("interior_correct", vectors=vectors[:2], **self._what)
+
+    def limit(self, vectors: Floats, barrier: float) -> Sums:
+        return self._table.map_reduce("interior_step", vectors=vectors, barrier=barrier, **self._what)
+
+    def end(self) -> None:
+        self._table.drop("alpha", "lower", "upper")
+
+
 @dataclass(frozen=True)
 class Solution:
     """What was found.
@@ -80,7 +164,7 @@ class Solution:
         The objective, and by how much it may exceed its minimum.
     """
 
-    coef: NDArray[np.float64]
+    coef: Floats
     n_iter: int
     converged: bool
     objective: float
@@ -90,7 +174,7 @@ class Solution:
 class _Equations:
     """R + sum D x x^T, factored; entries of w with an infinite penalty stay 0."""
 
-    def __init__(self, gram: NDArray[np.float64], penalty: NDArray[np.float64]) -> None:
+    def __init__(self, gram: Floats, penalty: Floats) -> None:
         self._free = np.isfinite(penalty)
         matrix = gram[np.ix_(self._free, self._free)]
         matrix[np.diag_indices_from(matrix)] += penalty[self._free]
@@ -103,16 +187,11 @@ class _Equations:
             except LinAlgError:
                 matrix[np.diag_indices_from(matrix)] += FIRST_SHIFT * 10.0**attempt
 
-    def solve(self, right: NDArray[np.float64]) -> NDArray[np.float64]:
+    def solve(self, right: Floats) -> Floats:
         found = np.zeros(len(right))
         inner = cho_solve(self._factor, self._scale * right[self._free], check_finite=False)
         found[self._free] = self._scale * inner
         return found
-
-
-def _spread(y: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> dict[str, float]:
-    live = np.ones(len(y), dtype=bool) if weights is None else weights > 0
-    return {"rows": float(live.sum()), "sum": float(np.abs(y[live]).sum())}
 
 
 def _stalls(gaps: list[float], patience: int) -> bool:
@@ -121,17 +200,15 @@ def _stalls(gaps: list[float], patience: int) -> bool:
 
 
 def interior_point(
-    table: Table, hinges: Hinges, penalty: NDArray[np.float64], *, tol: float, max_iter: int, verbose: int = 0
+    passes: Passes, penalty: Floats, *, tol: float, max_iter: int, verbose: int = 0
 ) -> Solution:
-    """Minimise the penalty and the hinges of all rows.
+    """Minimise the penalty and the losses of all rows.
 
     Parameters
     ----------
-    table : Table
-        Holds X, ``y`` and perhaps ``weights``; at least one row must have a weight.
-    hinges : Hinges
-        Which hinges the rows have.
-    penalty : ndarray of shape (d + 1,)
+    passes : Passes
+        What the rows are asked.
+    penalty : ndarray
         The diagonal of R; inf holds an entry at 0.
     tol : float
         Largest gap between the two objectives, relative to them.
@@ -144,36 +221,30 @@ def interior_point(
     -------
     Solution
     """
-    what: dict[str, Any] = dict(vars(hinges))
     free = np.isfinite(penalty)
     R, inverse = np.where(free, penalty, 0.0), np.where(free, 1.0 / penalty, 0.0)
-    least = 1.0
-    if hinges.loss == "epsilon_insensitive":
-        spread = table.map_reduce(_spread)
-        least = float(spread["sum"] / spread["rows"]) or 1.0
-    table.map_rows("interior_start", least=least, **what)
     vectors = np.zeros((3, len(penalty)))  # w, its predicted and its corrected direction
-    step, barrier, tol = 0.0, 0.0, max(tol, LEAST_GAP)
-    best: Solution | None = None
+    step, barrier, floor, tol = 0.0, 0.0, 0.0, max(tol, LEAST_GAP)
+    best = Solution(vectors[0], 0, False, np.inf, np.inf)
     gaps: list[float] = []
+    passes.begin()
     for n_iter in range(max_iter + 1):
-        at = table.map_reduce("interior_gram", vectors=vectors, barrier=barrier, step=step, **what)
+        at = passes.equations(vectors, barrier, step)
         w = vectors[0] + step * vectors[2]
         pull = np.where(free, at["pull"], 0.0)
         objective = float(w @ (R * w) / 2 + at["primal"])
         dual = float(at["dual"] - pull @ (inverse * pull) / 2)
-        gap = objective - dual
-        relative = gap / max(abs(objective), abs(dual), np.finfo(float).tiny)
-        if not np.isfinite(relative):
+        floor = floor or LEAST_OBJECTIVE * objective
+        gap = objective - dual if floor else 0.0  # nothing is below 0
+        gaps.append(gap / max(abs(objective), abs(dual), floor or 1.0))
+        if not np.isfinite(gaps[-1]):
             break
         if verbose:
             print(f"interior point {n_iter}: objective {objective:.9g}, gap {gap:.3g}", file=sys.stderr)
-        if best is None or objective <= best.objective:
-            best = Solution(w, n_iter, relative <= tol, objective, gap)
-        gaps.append(relative)
-        small = _stalls(gaps, PATIENCE) and min(gaps) <= SMALL_GAP
-        if relative <= tol or small:
-            best = Solution(best.coef, n_iter, True, best.objective, best.gap)
+        if objective <= best.objective:
+            best = Solution(w, n_iter, False, objective, gap)
+        if gaps[-1] <= tol or (min(gaps) <= SMALL_GAP and _stalls(gaps, PATIENCE)):
+            best = replace(best, converged=True)
             break
         if n_iter == max_iter or _stalls(gaps, LAST_PATIENCE):
             break
@@ -181,14 +252,12 @@ def interior_point(
         equations = _Equations(at["gram"], penalty)
         right = pull - R * w + at["target"]
         vectors = np.stack([w, equations.solve(right), np.zeros_like(w)])
-        ahead = table.map_reduce("interior_correct", vectors=vectors[:2], **what)
+        ahead = passes.correct(vectors)
         reach = min(1.0, 1.0 / largest_ratio_of(ahead["overshoot"]))
         # what is left of the products after the predicted direction: Mehrotra keeps the cube of its share
         left = max((1.0 - reach) * products + reach * reach * float(ahead["cross"]), 0.0)
-        barrier = min(left / products, 1.0) ** CENTERING_POWER * products / (2.0 * float(at["live"]))
+        barrier = min(left / products, 1.0) ** CENTERING_POWER * products / float(at["live"])
         vectors[2] = equations.solve(right + barrier * ahead["centering"] + ahead["correction"])
-        limit = table.map_reduce("interior_step", vectors=vectors, barrier=barrier, **what)
-        step = min(1.0, TO_THE_BOUNDARY / largest_ratio_of(limit["overshoot"]))
-    table.drop("alpha", "lower", "upper")
-    assert best is not None
-    return Solution(best.coef, n_iter, best.converged, best.objective, best.gap)
+        step = min(1.0, TO_THE_BOUNDARY / largest_ratio_of(passes.limit(vectors, barrier)["overshoot"]))
+    passes.end()
+    return replace(best, n_iter=n_iter)

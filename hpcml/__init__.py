@@ -19,6 +19,7 @@ from hpcml.config import config_context, get_config, set_config
 if TYPE_CHECKING:
     from hpcml import (
         cli,
+        cluster,
         communicators,
         config,
         data,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         model_selection,
         preprocessing,
         protocol,
+        svm,
         tree,
     )
     from hpcml.communicators.rows import open_rows
@@ -40,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "cli",
+    "cluster",
     "communicators",
     "config",
     "config_context",
@@ -56,6 +59,7 @@ __all__ = [
     "preprocessing",
     "protocol",
     "set_config",
+    "svm",
     "tree",
 ]
 

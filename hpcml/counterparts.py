@@ -11,10 +11,17 @@ __all__ = ["COUNTERPARTS", "counterpart", "counterpart_class", "fitted_counterpa
 
 #: Class of hpcml -> class of scikit-learn, by dotted names.
 COUNTERPARTS: Mapping[str, str] = {
+    "hpcml.cluster.KMeans": "sklearn.cluster.KMeans",
+    "hpcml.cluster.MiniBatchKMeans": "sklearn.cluster.MiniBatchKMeans",
     "hpcml.decomposition.PCA": "sklearn.decomposition.PCA",
     "hpcml.ensemble.RandomForestClassifier": "sklearn.ensemble.RandomForestClassifier",
     "hpcml.ensemble.RandomForestRegressor": "sklearn.ensemble.RandomForestRegressor",
+    "hpcml.linear_model.LinearRegression": "sklearn.linear_model.LinearRegression",
+    "hpcml.linear_model.Ridge": "sklearn.linear_model.Ridge",
+    "hpcml.mixture.GaussianMixture": "sklearn.mixture.GaussianMixture",
     "hpcml.preprocessing.StandardScaler": "sklearn.preprocessing.StandardScaler",
+    "hpcml.svm.LinearSVC": "sklearn.svm.LinearSVC",
+    "hpcml.svm.LinearSVR": "sklearn.svm.LinearSVR",
     "hpcml.tree.DecisionTreeClassifier": "sklearn.tree.DecisionTreeClassifier",
     "hpcml.tree.DecisionTreeRegressor": "sklearn.tree.DecisionTreeRegressor",
 }

@@ -3,8 +3,10 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from hpcml.cluster import KMeans, MiniBatchKMeans
 from hpcml.ensemble import RandomForestClassifier, RandomForestRegressor
 from hpcml.mixture import GaussianMixture
+from hpcml.svm import LinearSVC, LinearSVR
 from hpcml.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 #: As scikit-learn declares for its own class: the bootstrap of a weighted table draws other rows than that of
@@ -15,21 +17,30 @@ WEIGHTS_ARE_DRAWN = {
     for kind in ("dense", "sparse")
 }
 EXPECTED = {"RandomForestClassifier": WEIGHTS_ARE_DRAWN, "RandomForestRegressor": WEIGHTS_ARE_DRAWN}
+#: As scikit-learn declares for these too: starts and batches are drawn by weight.
+EXPECTED |= {"KMeans": WEIGHTS_ARE_DRAWN, "MiniBatchKMeans": WEIGHTS_ARE_DRAWN}
 
 ESTIMATORS = [
+    KMeans(n_clusters=3),
+    KMeans(n_clusters=3, algorithm="elkan"),
+    MiniBatchKMeans(n_clusters=3),
     DecisionTreeClassifier(),
     DecisionTreeRegressor(),
     RandomForestClassifier(n_estimators=5),
     RandomForestRegressor(n_estimators=5),
     RandomForestClassifier(n_estimators=5, bootstrap=False, max_leaf_nodes=20),
     *(GaussianMixture(covariance_type=kind) for kind in ("full", "tied", "diag", "spherical")),
+    LinearSVC(),
+    LinearSVC(loss="hinge"),
+    LinearSVC(penalty="l1"),
+    LinearSVC(multi_class="crammer_singer"),
+    LinearSVR(),
+    LinearSVR(loss="squared_epsilon_insensitive"),
 ]
 
 
 def expected_failures(estimator):
-    if getattr(estimator, "bootstrap", False):
-        return EXPECTED.get(type(estimator).__name__, {})
-    return {}
+    return EXPECTED.get(type(estimator).__name__, {}) if getattr(estimator, "bootstrap", True) else {}
 
 
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)

@@ -51,6 +51,7 @@ _DECLARED = (
         (
             "hpcml.kernels.cython.binning",
             "hpcml.kernels.cython.growth",
+            "hpcml.kernels.cython.interior_point",
             "hpcml.kernels.cython.kmeans",
             "hpcml.kernels.cython.mixture",
             "hpcml.kernels.cython.prediction",

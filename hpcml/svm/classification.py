@@ -223,8 +223,8 @@ class LinearSVC(LinearClassifier, LinearModel):
             raise UnsupportedError(
                 "The 'multi_class' parameter of LinearSVC must be 'ovr' for more than "
                 f"{MOST_COEFFICIENTS} coefficients. Got 'crammer_singer', {n_classes} classes and "
-                f"{n_features} features instead, which hpcml does not support; scikit-learn's estimator of the "
-                "same name does."
+                f"{n_features} features instead, which hpcml does not support; scikit-learn's estimator of "
+                "the same name does."
             )
 
     def _fit_crammer_singer(

@@ -50,10 +50,12 @@ _DECLARED = (
         "  # in a checkout: python -m pip install -e .",
         (
             "hpcml.kernels.cython.binning",
+            "hpcml.kernels.cython.gram",
             "hpcml.kernels.cython.growth",
             "hpcml.kernels.cython.interior_point",
             "hpcml.kernels.cython.kmeans",
             "hpcml.kernels.cython.mixture",
+            "hpcml.kernels.cython.moments",
             "hpcml.kernels.cython.prediction",
         ),
     ),

@@ -152,8 +152,9 @@ INLINE void ISA(across_rows)(const REAL *a, int64_t a_stride, int64_t p, const R
         for (int64_t p0 = 0; p0 < p; p0 += TILE_ROWS) {
             if (upper && p0 >= q0 + columns) break;
             int64_t rows = p - p0 < TILE_ROWS ? p - p0 : TILE_ROWS;
-            ISA(across_rows_some)(a + p0, a_stride, b + q0, b_stride, n, g + p0 * g_stride + q0, g_stride, columns,
-                                  rows, vectors);
+            int64_t below = upper && p0 > q0 ? (p0 - q0) / RL : 0, from = q0 + below * RL; /* vectors to leave out */
+            ISA(across_rows_some)(a + p0, a_stride, b + from, b_stride, n, g + p0 * g_stride + from, g_stride,
+                                  columns - below * RL, rows, vectors - below);
         }
     }
 }

@@ -1,0 +1,47 @@
+/* Moments of features, and rows on the scale that they give; hpcml/kernels/reference/moments.py is the definition. */
+#ifndef HPCML_MOMENTS_H
+#define HPCML_MOMENTS_H
+
+#include "isa.h"
+#include "shards.h"
+
+#define NUMBERS_AT_ONCE 65536 /* of a thread's share of rows that are rescaled */
+
+typedef struct {
+    int is_double;
+    const void *x; /* rows, or the stored values of sparse rows */
+    const int32_t *indices;
+    const int64_t *indptr; /* NULL for dense rows */
+    int64_t d;
+    const double *weights; /* NULL for ones */
+    const double *centers;
+    /* rows on another scale */
+    const void *rounded_centers, *rounded_scales;
+    int back;
+    void *out;
+} moments_call;
+
+#define BODY "moments_body.h"
+#include "each_real.h"
+
+/* Of sparse rows: the weight of the entries of every feature. */
+static size_t moments_scratch(const moments_call *call) {
+    return call->indptr ? (size_t)call->d * sizeof(double) : 0;
+}
+static shard_function moments_shard(int level, const moments_call *call) {
+    if (call->indptr) return AT_REAL(level, call->is_double, sparse_moments_shard);
+    return AT_REAL(level, call->is_double, moments_shard);
+}
+
+static void moments_rescale(int level, const moments_call *call, int64_t n, int n_threads) {
+    const int64_t d = call->d ? call->d : 1, rows = d < NUMBERS_AT_ONCE ? NUMBERS_AT_ONCE / d : 1;
+    const int64_t n_blocks = (n + rows - 1) / rows;
+    if (n_threads > n_blocks) n_threads = n_blocks ? (int)n_blocks : 1;
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+    for (int64_t i = 0; i < n_blocks; i++) {
+        const int64_t start = i * rows, stop = start + rows < n ? start + rows : n;
+        AT_REAL(level, call->is_double, rescale_rows)(call, start, stop);
+    }
+}
+
+#endif

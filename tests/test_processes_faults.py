@@ -331,6 +331,27 @@ def test_an_interrupt_of_the_terminal_does_not_reach_workers():
         assert table.map_reduce(total)["sum"] == 10000
 
 
+def test_close_reaches_a_thread_that_waits():
+    errors = []
+    table = put()
+    before = workers()
+
+    def wait():
+        try:
+            table.map_reduce(slow)
+        except WorkerLost as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.3)
+    with soon():
+        pool.end_pool()
+        thread.join()
+    assert len(errors) == 1 and "ended by close" in errors[0]
+    assert_next_fit_works(before)
+
+
 def test_close_ends_the_workers():
     with hpcml.config_context(communicator="processes", n_workers=2), communicators.current() as communicator:
         table = communicator.put(X=X)

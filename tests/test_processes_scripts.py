@@ -199,6 +199,14 @@ def test_no_worker_outlives_its_program(tmp_path, end, code):
         assert not {name for name in set(os.listdir("/dev/shm")) - left if "hpcml" in name}
 
 
+def test_a_thread_that_computes_does_not_hold_up_the_end(tmp_path):
+    thread = """
+    threading.Thread(target=left_open.map_reduce, args=(busy,), daemon=True).start()
+    time.sleep(0.3)
+    """
+    assert_gone(list(map(int, told(run([script(tmp_path, FIT, OPEN, PIDS, thread)], tmp_path), "pids"))), 0.0)
+
+
 def started(tmp_path, *parts):
     """Start a program and return it with the pids that it told."""
     program = subprocess.Popen(

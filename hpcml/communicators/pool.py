@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import collections
-import contextlib
 import multiprocessing.spawn
 import os
 import pickle
@@ -106,13 +105,14 @@ class Pool:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._ending = threading.RLock()
         self.alive = True
         self.reason = "they were ended by close()"
         self.abandoned: collections.deque[tuple[int, int]] = collections.deque()  # (table, its workers)
         self._owner = os.getpid()
         self._under_way = False  # a message was sent that is not answered by all
         self._workers: list[_Worker] = []
-        self._new: list[_Worker] = []
+        self._new: collections.deque[_Worker] = collections.deque()  # not greeted yet
         self._outbox = Outbox()
 
     @property
@@ -132,16 +132,15 @@ class Pool:
                 self.end(self._what_became_of(worker))
 
     def start(self, n_workers: int) -> None:
-        """Start as many workers as are missing, without waiting for them."""
-        with self.lock:
-            try:
-                while len(self._workers) < n_workers:
-                    worker = _Worker(len(self._workers))
-                    self._workers.append(worker)
-                    self._new.append(worker)
-            except BaseException:
-                self.end("one could not be started")
-                raise
+        """Start as many workers as are missing, without waiting for them, nor for a thread that computes."""
+        while len(self._workers) < n_workers:
+            worker = _Worker(len(self._workers))
+            self._new.append(worker)
+            self._workers.append(worker)
+        if not self.alive:  # ended by another thread meanwhile
+            for worker in self._new:
+                worker.process.kill()
+                worker.process.wait()
 
     def call(
         self,
@@ -191,7 +190,7 @@ class Pool:
             raise WorkerLost(f"The worker processes are gone, and the rows with them: {self.reason}.")
 
     def _greet(self) -> None:
-        new, self._new = self._new, []
+        new = [self._new.popleft() for _ in range(len(self._new))]
         limit = time.monotonic() + START_SECONDS
         self._exchange(new, ("hello", sys.path), limit=limit)
 
@@ -237,6 +236,7 @@ class Pool:
         return [answers[worker.index] for worker in workers]
 
     def _lose(self, worker: _Worker, fate: str | None = None) -> None:
+        self._check()
         what = self._what_became_of(worker, fate)
         self.end(what)
         raise WorkerLost(f"{what} before it answered. The rows are lost; the next fit starts new workers.")
@@ -246,22 +246,28 @@ class Pool:
         return f"worker {worker.index + 1} of {of} (process {pid}) {fate or worker.fate()}"
 
     def end(self, reason: str) -> None:
-        """End all workers at once; nothing of them is left when this returns."""
-        with self.lock:
+        """End all workers at once; nothing of them is left when this returns.
+
+        A Python thread that waits for an answer learns of it, and is not waited for.
+        """
+        with self._ending:
             if not self.alive:
                 return
             self.alive, self.reason = False, reason
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.wait()
+        if self.lock.acquire(timeout=END_SECONDS):
             for worker in self._workers:
                 worker.socket.close()
-                with contextlib.suppress(OSError):
-                    worker.process.kill()
-            for worker in self._workers:
-                worker.process.wait()
             self._outbox.close()
+            self.lock.release()
 
     def leave(self) -> None:
         """Forget the workers in a forked child, for their parent goes on with them."""
-        self.alive, self.lock = False, threading.RLock()  # another thread of the parent may hold the lock
+        self.alive = False
+        self.lock, self._ending = threading.RLock(), threading.RLock()  # a thread of the parent may hold them
         for worker in self._workers:
             worker.socket.close()
             worker.process.returncode = 0  # not ours to wait for

@@ -16,7 +16,7 @@ from hpcml.kernels.csr import CSR
 __all__ = ["gather_rows", "gather_sparse", "joined", "transfer", "tree_sum"]
 
 #: Up to this many bytes of sums every rank receives all of them; above, each adds up a slice of the vector.
-WHOLE_BYTES = 1 << 17
+WHOLE_BYTES = 1 << 16
 
 
 def _row_type(array: NDArray[Any]) -> Any:
@@ -148,21 +148,30 @@ def tree_sum(world: World, layout: Layout, own: NDArray[np.float64]) -> NDArray[
     counts, m = layout.n_pieces(), own.shape[1]
     if sum(counts) * m * own.itemsize <= WHOLE_BYTES or world.size == 1:
         return _added(gather_rows(world, own, counts), layout)
-    edges = np.arange(world.size + 1) * m // world.size
-    widths = np.diff(edges)
-    sent = np.concatenate([own[:, a:b].ravel() for a, b in pairwise(edges)])
-    width = int(widths[world.rank])
-    received = np.empty((sum(counts), width))
-    world.wait(
-        world.comm.Ialltoallv(
-            (sent, (widths * len(own)).tolist()), (received, [count * width for count in counts])
-        )
-    )
-    return gather_rows(world, _added(received, layout), widths.tolist())
+    edges = (np.arange(world.size + 1) * m // world.size).tolist()
+    slices = [slice(*pair) for pair in pairwise(edges)]
+    mine, ends = slices[world.rank], np.cumsum([0, *counts]).tolist()
+    sums = world.scratch("received", (ends[-1], mine.stop - mine.start))
+    sums[ends[world.rank] : ends[world.rank + 1]] = own[:, mine]
+    packed = world.scratch("sent", (own.size,))
+    others = [rank for rank in range(world.size) if rank != world.rank]
+    requests = [world.comm.Irecv(sums[ends[rank] : ends[rank + 1]], rank) for rank in others]
+    for rank in others:
+        there = slices[rank]
+        sent = packed[len(own) * there.start : len(own) * there.stop].reshape(len(own), -1)
+        sent[:] = own[:, there]
+        requests.append(world.comm.Isend(sent, rank))
+    world.wait(*requests)
+    total = np.empty(m)
+    total[mine] = _added(sums, layout)
+    requests = [world.comm.Irecv(total[slices[rank]], rank) for rank in others]
+    requests += [world.comm.Isend(total[mine], rank) for rank in others]
+    world.wait(*requests)
+    return total
 
 
 def _added(sums: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
-    """Return the sum of pieces in the fixed tree; they are overwritten."""
+    """Return the sum of pieces in the fixed tree, which overwrites them, as a view of the first."""
     for to, other in layout.additions:
         np.add(sums[to], sums[other], out=sums[to])
-    return sums[0].copy() if len(sums) > 1 else sums[0]
+    return sums[0]

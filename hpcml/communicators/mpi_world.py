@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import pickle
 import sys
@@ -39,6 +40,8 @@ SLEEP_SHARE = 0.05
 LONGEST_SLEEP = 1e-3
 #: Seconds that a rank gives the others to notice its error before it aborts the job.
 GRACE = 5.0
+#: Bytes of memory for exchanges that is kept for the next one.
+LARGEST_SCRATCH = 1 << 24
 
 _END = "the end of the script"
 _NO_LEVEL = sys.maxsize
@@ -74,6 +77,7 @@ class World:
         self._dying = False
         self._user = threading.Lock()
         self._user_thread: int | None = None
+        self._scratch: dict[str, NDArray[np.float64]] = {}
         self._header = np.zeros((2, 4), dtype=np.int64)
         if self.size > 1:
             self._previous_hook = sys.excepthook
@@ -190,6 +194,16 @@ class World:
         self._explained("", failure)
         self._known = error
         return True
+
+    def scratch(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return memory that is used again: fresh pages cost more than the exchange of what lies in them."""
+        size = math.prod(shape)
+        found = self._scratch.get(name)
+        if found is None or found.size < size:
+            found = np.empty(size)
+            if found.nbytes <= LARGEST_SCRATCH:
+                self._scratch[name] = found
+        return found[:size].reshape(shape)
 
     # -- small things of every rank ------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_calls import call
 
+from hpcml import machine
 from hpcml.kernels import contract
 from hpcml.kernels.shards import bounds_of, n_shards
 
@@ -130,6 +131,7 @@ def test_a_row_is_the_same_in_any_block(dtype, diagonal):
             np.testing.assert_array_equal(a, b[start:stop])
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize("implementation", ["cython", "reference"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_that_nothing_explains(implementation, dtype):
@@ -144,6 +146,24 @@ def test_rows_that_nothing_explains(implementation, dtype):
     assert log_densities[7] <= -1e29 and labels[7] == 0
     others = np.arange(50) != 7
     assert (labels[others] == 0).all() and (r[others, 1] == 0).all()
+
+
+@pytest.mark.parametrize("isa", machine.supported_isas())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_every_instruction_set(isa, dtype, diagonal, monkeypatch):
+    monkeypatch.setenv("HPCML_ISA", isa)
+    for n, d, k in [(1, 1, 1), (70, 3, 2), (1300, 9, 5), (300, 18, 3)]:
+        X, model = mixture(n, d, k, dtype, n, diagonal)
+        name = "gaussian_step_diagonal" if diagonal else "gaussian_step"
+        arguments = {"X": X, **model, "shifts": model["means"]}
+        assert_near(
+            reduced(name, "cython", 2, **arguments), reduced(name, "reference", 1, **arguments), dtype, n
+        )
+        name = name.replace("step", "rows")
+        found = call(name, "cython", X=X, **model, with_responsibilities=1)
+        expected = call(name, "reference", X=X, **model, with_responsibilities=1)
+        np.testing.assert_allclose(found[0], expected[0], rtol=TOLERANCE[np.dtype(dtype)], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["gaussian_step", "gaussian_step_diagonal"])

@@ -20,11 +20,11 @@ Floats = NDArray[np.float64]
 class NotPositiveDefinite(ValueError):
     """A covariance has no inverse."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: str = "") -> None:
         super().__init__(
             "Fitting the mixture model failed because some components have ill-defined empirical covariance "
             "(for instance caused by singleton or collapsed samples). Try to decrease the number of "
-            "components, increase reg_covar, or scale the input data."
+            "components, increase reg_covar, or scale the input data." + more
         )
 
 

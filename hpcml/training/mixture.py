@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Table
-from hpcml.training.gaussians import KINDS, Covariances
+from hpcml.training.gaussians import KINDS, Covariances, NotPositiveDefinite
 
 __all__ = ["EM", "Mixture", "Run", "in_kernel"]
 
@@ -27,6 +27,9 @@ COUNT_FLOOR = 10 * float(np.finfo(np.float64).eps)
 #: Where a variance is a smaller share than this of the second moment about the old mean, moments are taken
 #: once more, about the new mean. So rounding of a block of rows costs less than 1e-4 of a variance, or 1e-9.
 LEAST_SHARE = {np.dtype(np.float32): 1e-2, np.dtype(np.float64): 1e-6}
+
+#: Values that differ by no more than so many roundings of their mean are equal.
+EQUAL_VALUES = 2.0
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -163,6 +166,7 @@ class EM:
         """Return counts, means and regularised covariances from moments."""
         means, counts = self.means(found, shifts)
         squares = self._squares(found, means - (self.center.astype(np.float64) + shifts))
+        squares = self._without_noise(squares, counts, means)
         return counts, means, self.kind.plus(self.kind.of_moments(squares, counts), self.reg_covar)
 
     @staticmethod
@@ -179,6 +183,15 @@ class EM:
         about = N[:, np.newaxis, np.newaxis] * moved[:, :, np.newaxis] * moved[:, np.newaxis, :]
         return Q - across - across.swapaxes(1, 2) + about
 
+    def _without_noise(self, squares: Floats, counts: Floats, means: Floats) -> Floats:
+        """Return second moments with 0 where a variance is no more than the rounding of equal values."""
+        eps = float(np.finfo(self.center.dtype).eps)
+        floor = counts[:, np.newaxis] * (EQUAL_VALUES * eps * means) ** 2
+        if squares.ndim == 2:
+            return np.where(squares > floor, squares, 0.0)
+        varies = np.diagonal(squares, axis1=1, axis2=2) > floor
+        return np.where(varies[:, :, np.newaxis] & varies[:, np.newaxis, :], squares, 0.0)
+
     def _cancels(self, found: dict[str, Floats], shifts: NDArray[Any]) -> bool:
         """Return whether a variance is so much smaller than the second moment about the old mean."""
         N, s, Q = found["counts"], found["sums"], found["squares"]
@@ -188,8 +201,13 @@ class EM:
         return bool((left < LEAST_SHARE[self.center.dtype] * about_old).any())
 
     def mixture(self, weights: Floats, means: Floats, covariances: Floats) -> Mixture:
-        """Return the mixture with these parameters."""
-        return Mixture(weights, means, covariances, self.kind.factors(covariances))
+        """Return the mixture with these parameters; raise if a covariance has no inverse."""
+        try:
+            return Mixture(weights, means, covariances, self.kind.factors(covariances))
+        except NotPositiveDefinite as error:
+            if self.center.dtype == np.float32:
+                raise NotPositiveDefinite(" Rows in float64 may help, too: these are float32.") from error
+            raise
 
     # -- steps -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import multiprocessing.spawn
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 
@@ -210,6 +211,16 @@ def test_memory_left_is_what_the_system_and_the_groups_leave(tmp_path):
     (tmp_path / "sys/fs/cgroup/job/memory.max").write_text("250000\n")
     (tmp_path / "sys/fs/cgroup/job/memory.stat").write_text("anon 1\ninactive_file 9000\n")
     assert shared_memory.memory_left(tmp_path) == 59_000
+
+
+def test_systems_without_nameless_memory_use_unlinked_files(monkeypatch, tmp_path):
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows = np.arange(400_000.0).reshape(-1, 2)
+    with put(X=rows) as table:
+        assert table.map_reduce(total)["sum"] == rows.sum()
+        assert os.listdir(tmp_path) == []
 
 
 # -- errors of kernels -------------------------------------------------------------------------------------

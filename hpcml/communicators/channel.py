@@ -14,8 +14,6 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from hpcml.communicators.shared_memory import reserve
 
 __all__ = ["Closed", "Header", "Inbox", "Outbox", "receive", "send"]
@@ -62,7 +60,7 @@ class Outbox:
         found: list[pickle.PickleBuffer] = []
         body = dumps(message, protocol=5, buffer_callback=found.append)
         buffers = [buffer.raw() for buffer in found]
-        lengths = np.array([len(buffer) for buffer in buffers], dtype=np.int64).tobytes()
+        lengths = struct.pack(f"{len(buffers)}q", *map(len, buffers))
         start = _aligned(len(lengths) + len(body))
         memory = self._with_room(start + sum(_aligned(len(buffer)) for buffer in buffers))
         memory[: len(lengths)] = lengths

@@ -25,7 +25,7 @@ def as_row_array(name: str, array: Any) -> Any:
     if isinstance(array, CSR):
         return array
     if isinstance(array, np.ndarray) and array.ndim >= 1 and array.dtype != object:
-        return np.ascontiguousarray(array)
+        return np.require(np.asarray(array), requirements=["C", "A"])
     raise TypeError(f"{name} must be an ndarray of numbers or a CSR. Got {type(array).__name__} instead.")
 
 

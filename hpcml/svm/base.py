@@ -107,7 +107,7 @@ class LinearModel(BaseEstimator):
         dual = self.dual
         if dual == "auto":
             few = n_samples < n_features
-            dual = few if duals is None or few in duals else not few
+            dual = few if few in (duals or ()) else not few
         if duals is None:
             text = f"The combination of penalty='{penalty}' and loss='{self.loss}' is not supported"
         elif bool(dual) not in duals:

@@ -222,7 +222,7 @@ def interior_point(
     Solution
     """
     free = np.isfinite(penalty)
-    R, inverse = np.where(free, penalty, 0.0), np.where(free, 1.0 / penalty, 0.0)
+    R = np.where(free, penalty, 0.0)
     vectors = np.zeros((3, len(penalty)))  # w, its predicted and its corrected direction
     step, barrier, floor, tol = 0.0, 0.0, 0.0, max(tol, LEAST_GAP)
     best = Solution(vectors[0], 0, False, np.inf, np.inf)
@@ -232,13 +232,16 @@ def interior_point(
         at = passes.equations(vectors, barrier, step)
         w = vectors[0] + step * vectors[2]
         pull = np.where(free, at["pull"], 0.0)
+        residual = pull - R * w
         objective = float(w @ (R * w) / 2 + at["primal"])
-        dual = float(at["dual"] - pull @ (inverse * pull) / 2)
         floor = floor or LEAST_OBJECTIVE * objective
-        gap = objective - dual if floor else 0.0  # nothing is below 0
-        gaps.append(gap / max(abs(objective), abs(dual), floor or 1.0))
-        if not np.isfinite(gaps[-1]):
+        if not np.isfinite(objective) or not np.isfinite(residual).all():
             break
+        equations = _Equations(at["gram"], penalty)
+        # The gap is what the rows lack of complementarity, and residual^T R^-1 residual / 2. Rounding holds up
+        # the second where R says little about a coefficient; the equations tell better what it is worth.
+        gap = float(at["primal"] - at["dual"] + w @ pull + residual @ equations.solve(residual) / 2)
+        gaps.append(max(gap, 0.0) / max(objective, floor) if floor else 0.0)  # nothing is below 0
         if verbose:
             print(f"interior point {n_iter}: objective {objective:.9g}, gap {gap:.3g}", file=sys.stderr)
         if objective <= best.objective:
@@ -249,8 +252,7 @@ def interior_point(
         if n_iter == max_iter or _stalls(gaps, LAST_PATIENCE):
             break
         products = float(at["products"])
-        equations = _Equations(at["gram"], penalty)
-        right = pull - R * w + at["target"]
+        right = residual + at["target"]
         vectors = np.stack([w, equations.solve(right), np.zeros_like(w)])
         ahead = passes.correct(vectors)
         reach = min(1.0, 1.0 / largest_ratio_of(ahead["overshoot"]))

@@ -238,8 +238,8 @@ def interior_point(
         if not np.isfinite(objective) or not np.isfinite(residual).all():
             break
         equations = _Equations(at["gram"], penalty)
-        # The gap is what the rows lack of complementarity, and residual^T R^-1 residual / 2. Rounding holds up
-        # the second where R says little about a coefficient; the equations tell better what it is worth.
+        # The gap is what the rows lack of complementarity, and residual^T R^-1 residual / 2. Rounding holds
+        # up the second where R says little about a coefficient; the equations tell better what it is worth.
         gap = float(at["primal"] - at["dual"] + w @ pull + residual @ equations.solve(residual) / 2)
         gaps.append(max(gap, 0.0) / max(objective, floor) if floor else 0.0)  # nothing is below 0
         if verbose:

@@ -190,7 +190,7 @@ class NormalMixture(DensityMixin, BaseEstimator):
         Examples
         --------
         >>> from hpcml.mixture import GaussianMixture
-        >>> GaussianMixture().fit([[0.0], [2.0]]).to_sklearn().means_.tolist()
+        >>> GaussianMixture().fit([[0.0], [2.0]]).to_sklearn().means_.round(6).tolist()
         [[1.0]]
         """
         check_is_fitted(self)

@@ -54,6 +54,7 @@ _DECLARED = (
             "hpcml.kernels.cython.growth",
             "hpcml.kernels.cython.interior_point",
             "hpcml.kernels.cython.kmeans",
+            "hpcml.kernels.cython.linear_loss",
             "hpcml.kernels.cython.mixture",
             "hpcml.kernels.cython.moments",
             "hpcml.kernels.cython.prediction",

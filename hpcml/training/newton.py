@@ -131,7 +131,8 @@ def _plan(
         sample = objective.of_sample(table)
         sampled = None
         if not warm:
-            near = max(tol, 0.1 / np.sqrt(n_sampled))  # its optimum is further than that from the table's
+            # its optimum is further than that from the table's
+            near = max(tol, 0.1 / np.sqrt(n_sampled) * objective.scale * objective.total_weight)
             found = minimise(sample, P, near, max_iter).parameters
             sampled = _Sampled(found, sample.values(P))
         if exact and with_l1:

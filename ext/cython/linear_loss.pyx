@@ -1,0 +1,136 @@
+"""Losses of linear models in C: shards, or blocks of rows, side by side on threads."""
+
+from libc.stdint cimport int32_t, int64_t
+
+import numpy as np
+
+from hpcml.machine import isa_level
+
+from shards cimport reduce_shards, shard_function
+
+cdef extern from "linear_loss.h" nogil:
+    enum:
+        LINEAR_GRADIENT
+        LINEAR_HESSIAN
+        LINEAR_PAIRS
+        LINEAR_PRODUCT
+        LINEAR_DIAGONAL
+        LINEAR_MARGINS
+        LOSS_LOGISTIC
+        LOSS_MULTINOMIAL
+        LOSS_SQUARED_HINGE
+        LOSS_SQUARED_EPSILON_INSENSITIVE
+    ctypedef struct linear_t:
+        int what, loss
+        int64_t d, K
+        const void *x
+        const int32_t *indices
+        const int64_t *indptr
+        const double *y
+        const double *weights
+        const double *W
+        const double *V
+        const double *positive
+        double epsilon
+        void *packed
+        void *margins
+    int64_t linear_statistic(const linear_t *c)
+    size_t linear_packed(int level, int is_double, const linear_t *c)
+    void linear_pack(int level, int is_double, const linear_t *c)
+    size_t linear_scratch(int level, int is_double, const linear_t *c)
+    shard_function linear_shard(int level, int is_double)
+    int linear_margins_of(int level, int is_double, const linear_t *c, int64_t n, int n_threads)
+
+_LOSSES = {
+    "logistic": LOSS_LOGISTIC,
+    "multinomial": LOSS_MULTINOMIAL,
+    "squared_hinge": LOSS_SQUARED_HINGE,
+    "squared_epsilon_insensitive": LOSS_SQUARED_EPSILON_INSENSITIVE,
+}
+
+
+def linear_gradient(bounds, first_shard, n_shards, X, y, weights, W, positive, loss, epsilon, n_threads=1):
+    call = _Call(LINEAR_GRADIENT, X, W).of_rows(y, weights, loss, positive, epsilon)
+    return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+def linear_hessian(bounds, first_shard, n_shards, X, y, weights, W, positive, loss, epsilon, n_threads=1):
+    call = _Call(LINEAR_HESSIAN, X, W).of_rows(y, weights, loss, positive, epsilon)
+    return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+def multinomial_hessian(bounds, first_shard, n_shards, X, y, weights, W, n_threads=1):
+    call = _Call(LINEAR_PAIRS, X, W).of_rows(y, weights, "multinomial", None, 0.0)
+    return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+def linear_product(bounds, first_shard, n_shards, X, y, weights, W, positive, V, loss, epsilon, n_threads=1):
+    call = _Call(LINEAR_PRODUCT, X, W, V).of_rows(y, weights, loss, positive, epsilon)
+    return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+def linear_diagonal(bounds, first_shard, n_shards, X, y, weights, W, positive, loss, epsilon, n_threads=1):
+    call = _Call(LINEAR_DIAGONAL, X, W).of_rows(y, weights, loss, positive, epsilon)
+    return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+def linear_margins(X, W, n_threads=1):
+    return _Call(LINEAR_MARGINS, X, W).margins(n_threads)
+
+
+cdef class _Call:
+    """The arguments of a call as C reads them, and the arrays that hold them."""
+
+    cdef linear_t c
+    cdef int level, is_double
+    cdef int64_t n
+    cdef object dtype
+    cdef list kept
+
+    def __init__(self, int what, X, W, V=None):
+        sparse = not isinstance(X, np.ndarray)
+        self.kept = []
+        self.n, self.dtype = X.shape[0], X.dtype
+        self.level, self.is_double = isa_level(), X.dtype == np.float64
+        self.c.what, self.c.d, self.c.K = what, X.shape[1], W.shape[0]
+        self.c.x = self.address(X.data if sparse else X)
+        # an index that is never read, where no value is stored, still says that the rows are sparse
+        self.c.indices = <const int32_t *>self.address(
+            (X.indices if len(X.indices) else np.zeros(1, dtype=np.int32)) if sparse else None
+        )
+        self.c.indptr = <const int64_t *>self.address(X.indptr if sparse else None)
+        self.c.W, self.c.V = <const double *>self.address(W), <const double *>self.address(V)
+        packed = np.empty(linear_packed(self.level, self.is_double, &self.c) + 64, dtype=np.uint8)
+        self.c.packed = self.address(packed[-packed.ctypes.data % 64 :])
+        linear_pack(self.level, self.is_double, &self.c)
+
+    cdef void *address(self, array) except? NULL:
+        """Return where a C-contiguous array lies, NULL for None."""
+        if array is None:
+            return NULL
+        self.kept.append(array)
+        cdef const unsigned char[::1] raw = array.reshape(-1).view(np.uint8)
+        return <void *>&raw[0] if raw.shape[0] else NULL
+
+    def of_rows(self, y, weights, loss, positive, double epsilon):
+        self.c.y, self.c.weights = <const double *>self.address(y), <const double *>self.address(weights)
+        self.c.positive, self.c.epsilon = <const double *>self.address(positive), epsilon
+        self.c.loss = _LOSSES[loss]
+        return self
+
+    def reduce(self, bounds, int64_t first_shard, int64_t n_shards, int n_threads):
+        return reduce_shards(bounds, first_shard, n_shards, linear_statistic(&self.c),
+                             linear_scratch(self.level, self.is_double, &self.c),
+                             linear_shard(self.level, self.is_double), &self.c, n_threads)
+
+    def margins(self, int n_threads):
+        cdef int64_t n = self.n
+        cdef int failed = 0
+        found = np.empty((n, self.c.K), dtype=self.dtype)
+        self.c.margins = self.address(found)
+        if found.size:
+            with nogil:
+                failed = linear_margins_of(self.level, self.is_double, &self.c, n, n_threads)
+        if failed:
+            raise MemoryError("no memory for a block of rows")
+        return found

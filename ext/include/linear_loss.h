@@ -1,0 +1,79 @@
+/* Losses of linear models, their gradients and curvature; hpcml/kernels/reference/linear_loss.py is the definition.
+ *
+ * Rows are taken in blocks that stay in the cache: margins, then losses with a row in every lane, then what is added
+ * up. A block of dense rows is copied once, with a 1 after the features, so that the intercept is one of them.
+ */
+#ifndef HPCML_LINEAR_LOSS_H
+#define HPCML_LINEAR_LOSS_H
+
+#include "isa.h"
+#include "shards.h"
+
+#define LINEAR_ROWS 128          /* of a block: as many as may be added up in single precision */
+#define LINEAR_BYTES (256 << 10) /* of a block: it is read again from the second cache */
+
+enum { LINEAR_GRADIENT, LINEAR_HESSIAN, LINEAR_PAIRS, LINEAR_PRODUCT, LINEAR_DIAGONAL, LINEAR_MARGINS };
+enum { LOSS_LOGISTIC, LOSS_MULTINOMIAL, LOSS_SQUARED_HINGE, LOSS_SQUARED_EPSILON_INSENSITIVE };
+
+typedef struct {
+    int what, loss;
+    int64_t d, K;
+    const void *x;                     /* (n, d), or the stored values of sparse rows: REAL */
+    const int32_t *indices;            /* of sparse rows, else NULL */
+    const int64_t *indptr;
+    const double *y, *weights;         /* (n); weights may be NULL */
+    const double *W, *V;               /* (K, d + 1); V for the product only */
+    const double *positive;            /* (K) */
+    double epsilon;
+    void *packed;                      /* W, and V, as linear_pack leaves them: REAL */
+    void *margins;                     /* (n, K), of the kernel of rows: REAL */
+} linear_t;
+
+/* Columns of margins of a row */
+static inline int64_t linear_columns(const linear_t *c) { return c->what == LINEAR_PRODUCT ? 2 * c->K : c->K; }
+
+/* Numbers of a statistic: losses, gradient, Hessian; or one matrix like the coefficients. */
+static int64_t linear_statistic(const linear_t *c) {
+    const int64_t e = c->d + 1, K = c->K;
+    switch (c->what) {
+        case LINEAR_GRADIENT: return K + K * e;
+        case LINEAR_HESSIAN: return K + K * e + K * e * e;
+        case LINEAR_PAIRS: return K + K * e + K * K * e * e;
+        default: return K * e;
+    }
+}
+
+#define BODY "linear_loss_body.h"
+#include "each_real.h"
+
+static size_t linear_packed(int level, int is_double, const linear_t *c) {
+    return AT_REAL(level, is_double, packed_bytes)(c);
+}
+static void linear_pack(int level, int is_double, const linear_t *c) { AT_REAL(level, is_double, pack_model)(c); }
+static size_t linear_scratch(int level, int is_double, const linear_t *c) {
+    return AT_REAL(level, is_double, scratch_bytes)(c);
+}
+static shard_function linear_shard(int level, int is_double) { return AT_REAL(level, is_double, linear_shard); }
+
+/* Returns -1 where memory ran out. */
+static int linear_margins_of(int level, int is_double, const linear_t *c, int64_t n, int n_threads) {
+    const int64_t rows = AT_REAL(level, is_double, block_rows)(c), n_blocks = (n + rows - 1) / rows;
+    int failed = 0;
+#pragma omp parallel num_threads(n_threads)
+    {
+        void *scratch = aligned_memory(linear_scratch(level, is_double, c));
+        if (!scratch) {
+#pragma omp atomic write
+            failed = -1;
+        }
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n_blocks; i++) {
+            const int64_t start = i * rows, stop = start + rows < n ? start + rows : n;
+            if (scratch) AT_REAL(level, is_double, margins_of_rows)(c, start, stop, scratch);
+        }
+        free(scratch);
+    }
+    return failed;
+}
+
+#endif

@@ -5,10 +5,12 @@ import errno
 import multiprocessing.spawn
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -332,6 +334,26 @@ def test_an_interrupt_ends_the_workers():
         with pytest.raises(WorkerLost, match="KeyboardInterrupt came before they answered"):
             table.map_reduce(total)
     assert_next_fit_works(before)
+
+
+def test_an_interrupt_while_workers_start(monkeypatch):
+    pool.end_pool()
+    started = []
+
+    def interrupted(*arguments, **options):
+        started.append(subprocess.Popen(*arguments, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pool, "subprocess", types.SimpleNamespace(Popen=interrupted, DEVNULL=subprocess.DEVNULL)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            put()
+    assert workers()[0] == started[0].pid  # it is known, so that it will be ended
+    pool.end_pool()
+    assert_next_fit_works([started[0].pid])
 
 
 def test_an_interrupt_of_the_terminal_does_not_reach_workers():

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcml import config
+from hpcml.communicators import interrupts
 from hpcml.communicators.channel import Closed, Inbox, Outbox, receive, send
 from hpcml.communicators.remote_errors import RemoteError, Warned
 from hpcml.errors import WorkerLost
@@ -134,9 +135,10 @@ class Pool:
     def start(self, n_workers: int) -> None:
         """Start as many workers as are missing, without waiting for them, nor for a thread that computes."""
         while len(self._workers) < n_workers:
-            worker = _Worker(len(self._workers))
-            self._new.append(worker)
-            self._workers.append(worker)
+            with interrupts.later():
+                worker = _Worker(len(self._workers))
+                self._new.append(worker)
+                self._workers.append(worker)
         if not self.alive:  # ended by another thread meanwhile
             for worker in self._new:
                 worker.process.kill()
@@ -250,19 +252,20 @@ class Pool:
 
         A Python thread that waits for an answer learns of it, and is not waited for.
         """
-        with self._ending:
-            if not self.alive:
-                return
-            self.alive, self.reason = False, reason
-        for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.wait()
-        if self.lock.acquire(timeout=END_SECONDS):
+        with interrupts.later():
+            with self._ending:
+                if not self.alive:
+                    return
+                self.alive, self.reason = False, reason
             for worker in self._workers:
-                worker.socket.close()
-            self._outbox.close()
-            self.lock.release()
+                worker.process.kill()
+            for worker in self._workers:
+                worker.process.wait()
+            if self.lock.acquire(timeout=END_SECONDS):
+                for worker in self._workers:
+                    worker.socket.close()
+                self._outbox.close()
+                self.lock.release()
 
     def leave(self) -> None:
         """Forget the workers in a forked child, for their parent goes on with them."""

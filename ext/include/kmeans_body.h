@@ -22,6 +22,7 @@ INLINE VD ISA(as_doubles)(const REAL *p) { return __builtin_convertvector(*(cons
 #undef PANEL
 #undef TILE
 #undef PRODUCT
+#undef LONG_ROW
 #undef DIFFERENCE
 #undef KEEP
 #undef BEST

@@ -50,21 +50,23 @@ static void ISA(seeds_shard)(const void *call_, int64_t start, int64_t stop, dou
     for (int64_t i = start; i < stop; i += TILE) {
         const int64_t n = stop - i < TILE ? stop - i : TILE;
         ISA(rows_t) rows = {ISA(row_at)(call, i), NULL, n, call->d};
-        REAL w[TILE], old[TILE];
-        for (int64_t r = 0; r < TILE; r++) {
-            w[r] = r >= n ? 0 : call->weights ? (REAL)call->weights[i + r] : 1;
-            old[r] = r < n ? shares[i + r] : 0;
-        }
+        REAL w[TILE], old[TILE]; /* beyond the rows: shares of 0 */
+        if (n < TILE) memset(old, 0, sizeof old), memset(w, 0, sizeof w);
+        memcpy(old, shares + i, (size_t)n * sizeof(REAL));
+        if (call->weights)
+            for (int64_t r = 0; r < n; r++) w[r] = (REAL)call->weights[i + r];
         ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, m, DIFFERENCE, KEEP);
         for (int64_t j = 0; j < m; j++) {
-            double sum = 0;
+            REAL *share = scratch->tile->values + j * TILE;
+            ISA(squares_t) sum = {{0}, 0};
             for (int v = 0; v < TILE; v += RL) {
-                VR share = ISA(load_r)(scratch->tile->values + j * TILE + v) * ISA(load_r)(w + v);
-                share = ISA(min_r)(share, ISA(load_r)(old + v));
-                if (call->keep_shares) ISA(store_r)(old + v, share);
-                sum += ISA(sum_as_double)(share);
+                VR value = ISA(load_r)(share + v);
+                if (call->weights) value *= ISA(load_r)(w + v);
+                ISA(store_r)(share + v, ISA(min_r)(value, ISA(load_r)(old + v)));
             }
-            statistic[j] += sum;
+            for (int r = 0; r < TILE; r += DL) sum.lanes += ISA(as_doubles)(share + r);
+            statistic[j] += ISA(total)(sum);
+            if (call->keep_shares) memcpy(old, share, sizeof old);
         }
         if (call->keep_shares) memcpy(shares + i, old, (size_t)n * sizeof(REAL));
     }

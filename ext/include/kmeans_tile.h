@@ -15,6 +15,8 @@
 #endif
 #define TILE (ROW_VECTORS * RL)
 
+#define LONG_ROW 128 /* bytes: the processor itself fetches shorter rows ahead */
+
 /* What a panel computes of x and c: their product on top of the start, or the square of their difference. */
 #define PRODUCT 0
 #define DIFFERENCE 1
@@ -259,6 +261,17 @@ PANELS(differences, DIFFERENCE, KEEP)
 #undef WIDEST_PANEL
 #undef IN_REGISTER
 
+/* Fetch some of what is read after the present part of the features: the next part of the same rows, or the first
+ * part of the rows after them. Panels share this out, so that memory is read while they compute. */
+INLINE void ISA(fetch_next)(const ISA(rows_t) * rows, int64_t f1, int64_t part, int64_t j, int64_t width, int64_t k) {
+    if (rows->numbers || part * (int64_t)sizeof(REAL) < LONG_ROW) return;
+    const REAL *next = f1 < rows->d ? rows->first + f1 : rows->first + rows->n * rows->d;
+    const int64_t from = TILE * j / k, to = TILE * (j + width) / k;
+    for (int64_t r = from; r < to; r++)
+        for (int64_t f = 0; f < part; f += HPCML_ALIGNMENT / (int64_t)sizeof(REAL))
+            __builtin_prefetch(next + r * rows->d + f, 0, 2);
+}
+
 /* Compute at most TILE rows against all centers. PRODUCT with BEST or BEST_TWO: `nearest`, `best`, `second` of x c + start;
  * DIFFERENCE with KEEP: `values` = |x - c|^2, where `start` must be zeros. */
 INLINE void ISA(against_all)(ISA(tile_t) * tile, const ISA(rows_t) * rows, const REAL *origin, const REAL *packed,
@@ -276,6 +289,7 @@ INLINE void ISA(against_all)(ISA(tile_t) * tile, const ISA(rows_t) * rows, const
         for (int64_t j = 0, width; j < k; j += width, packed += width * (f1 - f0)) {
             width = ISA(panel_width)(k - j);
             const REAL *from = f0 ? NULL : start + j;
+            ISA(fetch_next)(rows, f1, part, j, width, k);
             if (what == DIFFERENCE) ISA(differences)(tile, f1 - f0, packed, from, j, width);
             else if (f1 < d) ISA(products)(tile, f1 - f0, packed, from, j, width);
             else if (end == BEST) ISA(best_products)(tile, f1 - f0, packed, from, j, width);

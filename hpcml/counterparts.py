@@ -13,6 +13,7 @@ __all__ = ["COUNTERPARTS", "counterpart", "counterpart_class", "fitted_counterpa
 COUNTERPARTS: Mapping[str, str] = {
     "hpcml.cluster.KMeans": "sklearn.cluster.KMeans",
     "hpcml.cluster.MiniBatchKMeans": "sklearn.cluster.MiniBatchKMeans",
+    "hpcml.decomposition.IncrementalPCA": "sklearn.decomposition.IncrementalPCA",
     "hpcml.decomposition.PCA": "sklearn.decomposition.PCA",
     "hpcml.ensemble.RandomForestClassifier": "sklearn.ensemble.RandomForestClassifier",
     "hpcml.ensemble.RandomForestRegressor": "sklearn.ensemble.RandomForestRegressor",

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from hpcml import communicators, config
 from hpcml.counterparts import fitted_counterpart
 from hpcml.kernels import lookup
-from hpcml.training.inputs import as_rows, checked_weights
+from hpcml.training.inputs import as_rows, check_weight, checked_weights
 from hpcml.training.moments import Moments, feature_moments, is_constant, merged
 from hpcml.validation import BOOLEAN, Allowed, check_parameters
 
@@ -146,10 +146,12 @@ class StandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 accept_sparse=("csr", "csc"),
                 dtype=_FLOATS,
                 ensure_all_finite="allow-nan",
+                ensure_min_samples=communicators.least_rows(),
                 reset=first,
             )
             self._refuse_sparse(rows, "center")
             weights = checked_weights(sample_weight, rows.shape[0], dtype=rows.dtype)
+            check_weight(communicator, weights)
             with communicator.put(X=as_rows(_computed_with(rows)), weights=weights) as table:
                 found = feature_moments(table, rows.shape[1])
         counted = np.int64 if weights is None else rows.dtype

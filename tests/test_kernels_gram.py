@@ -13,7 +13,7 @@ from hpcml.kernels.shards import bounds_of
 
 pytestmark = pytest.mark.require("cython")
 
-#: Relative to the largest entry: float32 rows are rounded once about their centres, and products within a block.
+#: Relative to the largest entry: float32 rows are rounded about their centres, and products within a block.
 TOLERANCE = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-13}
 
 
@@ -104,9 +104,10 @@ def test_number_of_threads_changes_no_bit(name, is_sparse, dtype):
     assert_same(one, run(name, "reference", given_), dtype)
 
 
+@pytest.mark.parametrize("k", [1, 9])
 @pytest.mark.parametrize("is_sparse", [False, True])
-def test_coordinates_do_not_depend_on_the_block(is_sparse):
-    given_ = arguments(300, 21, 9, np.float32, is_sparse=is_sparse)
+def test_coordinates_do_not_depend_on_the_block(is_sparse, k):
+    given_ = arguments(300, 21, k, np.float32, is_sparse=is_sparse)
     whole = run("project", "cython", given_)
     X = given_["X"]
     for start, stop in ((0, 1), (7, 140), (299, 300)):

@@ -197,10 +197,35 @@ static void ISA(projected_gram_shard)(const void *argument, int64_t start, int64
         for (int64_t q = 0; q < p; q++) statistic[p * k + q] = 0;
 }
 
+/* One row after another, for few coordinates: vectors lie along the features. */
+HOT void ISA(project_narrow)(const gram_call *call, int64_t start, int64_t stop, REAL *restrict a) {
+    const int64_t d = call->d, k = call->k, padded = ISA(padded)(d), whole = d / RL * RL;
+    const double *restrict c = call->centers;
+    for (int64_t i = start; i < stop; i++) {
+        const REAL *x = (const REAL *)call->x + i * d;
+        if (call->centered) {
+            for (int64_t j = 0; j < d; j++) a[j] = (REAL)((double)x[j] - c[j]);
+            x = a;
+        }
+        const VR tail = ISA(load_some)(x + whole, d - whole);
+        for (int64_t q = 0; q < k; q++) {
+            const REAL *w = (const REAL *)call->features + q * padded;
+            VR dot = {0};
+            for (int64_t j = 0; j < whole; j += RL) dot = ISA(fma_r)(ISA(load_r)(x + j), ISA(load_r)(w + j), dot);
+            if (whole < d) dot = ISA(fma_r)(tail, ISA(load_r)(w + whole), dot);
+            ((REAL *)call->out)[i * k + q] = (REAL)((double)ISA(sum_r)(dot) + call->offsets[q]);
+        }
+    }
+}
+
 static void ISA(project_rows)(const gram_call *call, int64_t start, int64_t stop, void *memory) {
     const ISA(scratch) s = ISA(carved)(call, memory);
     const int64_t k = call->k, stride = block_stride(k), count = stop - start;
     REAL *out = (REAL *)call->out + start * k;
+    if (!call->indptr && k <= NARROW) {
+        ISA(project_narrow)(call, start, stop, s.a);
+        return;
+    }
     ISA(coordinates_of)(call, start, count, &s);
     for (int64_t i = 0; i < count; i++)
         if (call->indptr) /* b is in at_zero */

@@ -82,7 +82,7 @@ class Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         rows: Any = check_array(X, input_name="X", dtype=FLOATS)
-        W = self.components_.astype(np.float64)
+        W = np.array(self.components_, dtype=np.float64, order="C")
         if rows.shape[1] != len(W):
             raise ValueError(
                 f"X must have {len(W)} columns, one for each component. Got {rows.shape[1]} instead."

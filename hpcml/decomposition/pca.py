@@ -291,7 +291,7 @@ class PCA(Components):
             rest = variances[k:].mean()
         self.n_samples_, self.n_components_ = shape[0], k
         self.mean_ = found.mean.astype(dtype)
-        self.components_ = found.components[:k].astype(dtype)
+        self.components_ = np.ascontiguousarray(found.components[:k], dtype=dtype)
         self.explained_variance_ = variances[:k].astype(dtype)
         self.explained_variance_ratio_ = ratios[:k].astype(dtype)
         self.singular_values_ = found.singular_values[:k].astype(dtype)

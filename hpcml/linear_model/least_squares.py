@@ -17,7 +17,7 @@ from hpcml.counterparts import fitted_counterpart
 from hpcml.kernels import lookup
 from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
-from hpcml.training.inputs import as_rows, checked_weights
+from hpcml.training.inputs import as_rows, check_weight, checked_weights
 from hpcml.training.least_squares import Fit
 from hpcml.training.nonnegative import by_active_set, by_lbfgs
 from hpcml.validation import (
@@ -93,13 +93,13 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 dtype=_FLOATS,
                 y_numeric=True,
                 multi_output=True,
+                ensure_min_samples=communicators.least_rows(),
             )
             targets = np.ascontiguousarray(targets, dtype=rows.dtype)
             weights = checked_weights(sample_weight, rows.shape[0], dtype=rows.dtype, negative=False)
+            check_weight(communicator, weights)
             columns = targets.reshape(len(targets), -1)
             with communicator.put(X=as_rows(rows), y=columns, weights=weights) as table:
-                if weights is not None and not communicator.total(int(weights.any())):
-                    raise ValueError("sample_weight must be positive for at least one row. Got only zeros.")
                 shape = (table.n_rows, rows.shape[1], columns.shape[1])
                 found = self._solved(table, shape, rows, weights is not None)
         self._keep(found, targets.ndim, rows.dtype)
@@ -160,8 +160,8 @@ class LinearRegression(LeastSquares):
         tables of more than 1,024 features, the norm of the gradient at which iterations may end, relative to
         the first one.
     n_jobs : int or None, default=None
-        Threads; -1 is all cores. None is the thread budget of `hpcml.config_context`. Results do not depend on
-        it.
+        Threads; -1 is all cores. None is the thread budget of `hpcml.config_context`. Results do not depend
+        on it.
     positive : bool, default=False
         Whether coefficients must not be negative; dense tables only.
 
@@ -289,8 +289,8 @@ class Ridge(LeastSquares):
     Parameters
     ----------
     alpha : float or array-like of shape (n_targets,), default=1.0
-        Penalty, of every target its own where it is an array. With 0, least squares; `LinearRegression` solves
-        that more safely.
+        Penalty, of every target its own where it is an array. With 0, least squares; `LinearRegression`
+        solves that more safely.
     fit_intercept : bool, default=True
         Whether the model has an intercept, which is not penalised.
     copy_X : bool, default=True
@@ -299,9 +299,9 @@ class Ridge(LeastSquares):
         Most iterations of 'lsqr', 'sparse_cg', 'sag', 'saga' and 'lbfgs'; None is ten times the number of
         features, 1,000 at least, and 15,000 for 'lbfgs'.
     tol : float, default=1e-4
-        Norm of the gradient, relative to the first one, at which conjugate gradients may end; they go on while
-        the objective still falls by 1e-9 an iteration. For 'lbfgs', the relative decrease of the objective and
-        the largest projected gradient.
+        Norm of the gradient, relative to the first one, at which conjugate gradients may end; they go on
+        while the objective still falls by 1e-9 an iteration. For 'lbfgs', the relative decrease of the
+        objective and the largest projected gradient.
     solver : {'auto', 'svd', 'cholesky', 'lsqr', 'sparse_cg', 'sag', 'saga', 'lbfgs'}, default='auto'
         * 'cholesky': Cholesky factor of the Gram matrix; 'svd' where it has none.
         * 'svd': singular values, in one to three passes; dense tables only.
@@ -420,8 +420,8 @@ class Ridge(LeastSquares):
         if self.positive:
             if solver not in ("auto", "lbfgs"):
                 raise ValueError(
-                    f"solver={solver!r} does not support positive fitting. Please set the solver to 'auto' or "
-                    "'lbfgs', or set `positive=False`"
+                    f"solver={solver!r} does not support positive fitting. Please set the solver to 'auto' "
+                    "or 'lbfgs', or set `positive=False`"
                 )
             return "lbfgs"
         if is_sparse and self.fit_intercept and solver not in _INTERCEPT_SOLVERS:

@@ -1,9 +1,9 @@
 """Linear least squares by conjugate gradients, one pass over the rows an iteration, sparse rows as they are.
 
-M. R. Hestenes, E. Stiefel, "Methods of conjugate gradients for solving linear systems", Journal of Research of
-the National Bureau of Standards 49 (1952), 409-436, section 10: on the normal equations, whose matrix is never
-formed. In exact arithmetic the iterates are those of LSQR (C. C. Paige, M. A. Saunders, ACM TOMS 8 (1982),
-43-71). All targets step together.
+M. R. Hestenes, E. Stiefel, "Methods of conjugate gradients for solving linear systems", Journal of Research
+of the National Bureau of Standards 49 (1952), 409-436, section 10: on the normal equations, whose matrix is
+never formed. In exact arithmetic the iterates are those of LSQR (C. C. Paige, M. A. Saunders, ACM
+Transactions on Mathematical Software 8 (1982), 43-71). All targets step together.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Problem:
 
     def curvature(self, P: Matrix, columns: NDArray[np.intp]) -> Matrix:
         """Return (A^T A + alpha) P."""
-        zeros = np.zeros(P.shape[1])
+        P, zeros = np.ascontiguousarray(P), np.zeros(P.shape[1])
         found = self.table.map_reduce("residual_products", y=None, centers=self.mean, W=P, offsets=zeros)
         return found["products"] + self.alpha[columns] * P
 

@@ -65,7 +65,7 @@ def factored(
             break
         lengths = np.sqrt(np.maximum(squares, floor * top))
         M = lengths[:, np.newaxis] * (E.T @ M)
-        basis = (E if basis is None else basis @ E) / lengths
+        basis = np.ascontiguousarray((E if basis is None else basis @ E) / lengths)
         G = symmetric(table.map_reduce("projected_gram", centers=mean, W=basis)["gram"])
     if i == 0:  # the eigenvectors are the singular vectors
         values, turned = np.sqrt(np.maximum(squares[::-1], 0.0)), E.T[::-1]

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_array
 
+from hpcml.communicators import Communicator
 from hpcml.kernels.csr import CSR
 
-__all__ = ["as_rows", "checked_weights"]
+__all__ = ["as_rows", "check_weight", "checked_weights"]
 
 
 def as_rows(X: Any) -> Any:
@@ -34,6 +35,12 @@ def as_rows(X: Any) -> Any:
         rows = rows.copy() if rows is X else rows
         rows.sum_duplicates()
     return CSR.of(rows)
+
+
+def check_weight(communicator: Communicator, weights: NDArray[np.float64] | None) -> None:
+    """Raise if the rows of all ranks have weight 0."""
+    if weights is not None and not communicator.total(int(weights.any())):
+        raise ValueError("Sample weights must contain at least one non-zero number.")
 
 
 def checked_weights(

@@ -86,7 +86,8 @@ def means(table: Table, n_features: int, n_targets: int, *, center: bool) -> Mea
 
 def _residual_gradient(table: Table, fit: Fit, alpha: Matrix) -> Matrix:
     """Return the negative gradient of half the objective: A^T (y - A W) - alpha W, of shape (d, t)."""
-    found = table.map_reduce("residual_products", centers=fit.mean, W=fit.W, offsets=fit.y_mean)
+    W = np.ascontiguousarray(fit.W)
+    found = table.map_reduce("residual_products", centers=fit.mean, W=W, offsets=fit.y_mean)
     return -found["products"] - alpha * fit.W
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "by_lanczos",
     "by_random_projection",
     "dimension_by_evidence",
+    "signed",
 ]
 
 Matrix = NDArray[np.float64]
@@ -63,14 +64,21 @@ class Spectrum:
     rest: float
 
 
-def _spectrum(mean: Matrix, squares: Matrix, vectors: Matrix, total: float, rank: int) -> Spectrum:
-    """Return a spectrum of squared singular values out of `rank`."""
+def signed(vectors: Matrix) -> Matrix:
+    """Return vectors, in rows, with the sign that makes the largest entry of each positive."""
+    if not vectors.size:
+        return vectors
     largest = np.argmax(np.abs(vectors), axis=1)
     signs = np.sign(vectors[np.arange(len(vectors)), largest])
     signs[signs == 0] = 1.0
+    return vectors * signs[:, np.newaxis]
+
+
+def _spectrum(mean: Matrix, squares: Matrix, vectors: Matrix, total: float, rank: int) -> Spectrum:
+    """Return a spectrum of squared singular values out of `rank`."""
     left = rank - len(squares)
     rest = max(total - squares.sum(), 0.0) / left if left > 0 else 0.0
-    return Spectrum(mean, np.sqrt(squares), vectors * signs[:, np.newaxis], total, rest)
+    return Spectrum(mean, np.sqrt(squares), signed(vectors), total, rest)
 
 
 # -- all components ------------------------------------------------------------------------------------------
@@ -184,9 +192,9 @@ def by_random_projection(
     for i in range(n_iterations + 1):  # Q <- A^T A Q
         Q = table.map_reduce("residual_products", y=None, centers=mean, W=Q, offsets=zeros)["products"]
         if normalizer in ("auto", "QR") or i == n_iterations:
-            Q = linalg.qr(Q, mode="economic")[0]
+            Q = np.ascontiguousarray(linalg.qr(Q, mode="economic")[0])
         elif normalizer == "LU":
-            Q = linalg.lu(Q, permute_l=True)[0]
+            Q = np.ascontiguousarray(linalg.lu(Q, permute_l=True)[0])
     values, vectors = _ritz(table, mean, Q, dtype)
     return _spectrum(mean, values[:k] ** 2, vectors[:k], total, min(table.n_rows, n_features))
 
@@ -235,7 +243,7 @@ def _mean_and_total(table: Table, n_features: int) -> tuple[Matrix, float]:
 
 def _ritz(table: Table, mean: Matrix, Q: Matrix, dtype: np.dtype) -> tuple[Matrix, Matrix]:
     """Return singular values and vectors of A on the space of the orthonormal columns of Q."""
-    G = symmetric(table.map_reduce("projected_gram", centers=mean, W=Q)["gram"])
+    G = symmetric(table.map_reduce("projected_gram", centers=mean, W=np.ascontiguousarray(Q))["gram"])
     return factored(table, mean, Q, G, dtype)
 
 

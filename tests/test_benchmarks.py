@@ -15,8 +15,9 @@ if not (ROOT / "benchmarks").is_dir():
     )
 sys.path.insert(0, str(ROOT))
 
+import hpcml  # noqa: E402
 from benchmarks import __main__ as runner  # noqa: E402
-from benchmarks import kinds, measure, memory, report  # noqa: E402
+from benchmarks import exchange, kinds, measure, memory, report  # noqa: E402
 from benchmarks.cases import CASES  # noqa: E402
 from benchmarks.data import classes, numbers  # noqa: E402
 from benchmarks.peers import PEERS, Forest, Peer  # noqa: E402
@@ -176,3 +177,14 @@ def test_a_family_of_cases_is_chosen_by_its_name():
 def test_the_list_names_every_case(capsys):
     assert runner.main(["--list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(CASES)
+
+
+def test_the_cost_of_a_communicator_is_measured_beside_one_process(monkeypatch):
+    monkeypatch.setattr(exchange, "ROUNDS", 2)
+    monkeypatch.setattr(exchange, "ITERATIONS", 3)
+    with hpcml.config_context(communicator="processes", n_workers=2, n_threads=1):
+        found = exchange.measure()
+    assert list(found) == list(exchange.STEPS)
+    for samples in found.values():
+        assert list(samples) == ["processes", "serial, 1 thread"]
+        assert all(len(times) == 6 and min(times) > 0 for times in samples.values())

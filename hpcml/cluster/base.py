@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from hpcml import blas, config
+from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
 from hpcml.communicators.serial import SerialTable
 from hpcml.kernels import lookup
@@ -80,7 +80,14 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def _validated(self, X: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any]:
         """Return the training table as rows, and the weights."""
         X = validate_data(
-            self, X, accept_sparse="csr", dtype=FLOATS, order="C", accept_large_sparse=False, reset=reset
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=FLOATS,
+            order="C",
+            accept_large_sparse=False,
+            ensure_min_samples=communicators.least_rows(),
+            reset=reset,
         )
         weights = checked_weights(sample_weight, X.shape[0], negative=False)
         return as_rows(X), weights

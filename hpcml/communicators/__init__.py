@@ -25,7 +25,7 @@ from hpcml import config
 from hpcml.communicators.contract import Communicator, Table
 from hpcml.communicators.launcher import announced
 
-__all__ = ["COMMUNICATORS", "Communicator", "Table", "current"]
+__all__ = ["COMMUNICATORS", "Communicator", "Table", "current", "least_rows"]
 
 #: Communicators by name, and the class of each; a class is loaded when it is first used.
 COMMUNICATORS: Mapping[str, str] = {
@@ -66,6 +66,20 @@ def current() -> Communicator:
     if name == "serial" and not config.communicator_is_chosen():
         _warn_of_copies()
     return _class(name)()
+
+
+def least_rows(n: int = 1) -> int:
+    """Return how many rows ``fit`` must be given in this process where the whole table needs `n`.
+
+    A rank of several may have none, as long as all have enough together.
+
+    Examples
+    --------
+    >>> from hpcml import communicators
+    >>> communicators.least_rows(2)
+    2
+    """
+    return n if current().size == 1 else 0
 
 
 @functools.cache  # once a process

@@ -36,6 +36,10 @@ class MpiTable(Table):
         counts = self._agreed(self.n_local, arrays)
         self._layout = layout = Layout(counts)
         self.n_rows = layout.n_rows
+        if not self.n_rows:
+            raise ValueError(
+                "Found array with 0 sample(s) on all ranks together while a minimum of 1 is required."
+            )
         self.first_row = int(layout.starts[world.rank])
         self._start, self._stop = layout.owned(world.rank)  # the rows that this rank computes
         self._split = self._start  # where the second chunk begins

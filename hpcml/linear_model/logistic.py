@@ -249,6 +249,7 @@ class LogisticRegression(LinearClassifier):
             dtype=[np.float64, np.float32],
             order="C",
             accept_large_sparse=self.solver not in _SHORT_INDICES,
+            ensure_min_samples=communicators.least_rows(),
         )
         weights = checked_weights(sample_weight, X.shape[0])
         classes, codes = encoded(communicator, y)

@@ -228,7 +228,7 @@ class GaussianMixture(NormalMixture):
     def _fit(self, X: ArrayLike) -> NDArray[Any]:
         with communicators.current() as comm, blas.one_thread():
             check_parameters(type(self).__name__, self.get_params(deep=False), _ALLOWED)
-            least = 2 if comm.size == 1 else 1
+            least = communicators.least_rows(2)
             rows: NDArray[Any] = validate_data(self, X, dtype=FLOATS, order="C", ensure_min_samples=least)
             d = rows.shape[1]
             given = self._given(d, self.n_components)

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from hpcml import communicators
 from hpcml.communicators import Table
 from hpcml.counterparts import fitted_counterpart
 from hpcml.training.inputs import as_rows, checked_weights
@@ -98,7 +99,15 @@ class LinearModel(BaseEstimator):
     def _checked(self, X: Any, y: Any, sample_weight: Any, allowed: Any) -> tuple[Any, Any, Floats | None]:
         """Return parameters, rows and weights checked; parameters against `allowed` too."""
         check_parameters(type(self).__name__, self.get_params(deep=False), ALLOWED | allowed)
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32], order="C")
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            order="C",
+            ensure_min_samples=communicators.least_rows(),
+        )
         return as_rows(X), y, checked_weights(sample_weight, X.shape[0], negative=False)
 
     def _check_combination(self, penalty: str, n_samples: int, n_features: int) -> None:

@@ -1,0 +1,71 @@
+"""Estimators on ranks of which some have few rows or none: the same model as in one process."""
+
+import numpy as np
+import pytest
+
+from hpcml.cluster import KMeans, MiniBatchKMeans
+from hpcml.communicators import current
+from hpcml.linear_model import LogisticRegression
+from hpcml.mixture import GaussianMixture
+from hpcml.preprocessing import StandardScaler
+from hpcml.svm import LinearSVC
+from mpi_runs import run_ranks
+
+N, D = 5000, 4
+
+CASES = {
+    "scaler": (StandardScaler(), ("mean_", "var_")),
+    "k-means": (KMeans(3, random_state=0), ("cluster_centers_", "inertia_")),
+    "batches": (MiniBatchKMeans(3, random_state=0, max_iter=3), ("cluster_centers_",)),
+    "mixture": (GaussianMixture(2, random_state=0, max_iter=5, tol=0.0), ("means_", "covariances_")),
+    "logistic": (LogisticRegression(), ("coef_", "classes_")),
+    "svc": (LinearSVC(), ("coef_", "classes_")),
+}
+
+
+def table():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, N)
+    return rng.normal(size=(N, D)) + y[:, None] * np.eye(3, D)[y] * 3, np.array(["a", "b", "c"])[y]
+
+
+def fitted(cuts):
+    X, y = table()
+    rank = current().rank
+    X, y = X[cuts[rank] : cuts[rank + 1]], y[cuts[rank] : cuts[rank + 1]]
+    found = {}
+    for name, (estimator, attributes) in CASES.items():
+        estimator.fit(X, y)
+        found[name] = {each: getattr(estimator, each) for each in attributes}
+        if name == "k-means":
+            found["labels"] = estimator.labels_.tolist()
+    return found
+
+
+@pytest.mark.require("mpi")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_ranks_with_few_rows_or_none_take_part():
+    expected = fitted([0, N])
+    for cuts in ([0, 0, 2, N], [0, N, N, N]):
+        run = run_ranks(3, fitted, cuts)
+        for found in run.results:
+            for name in CASES:
+                for attribute, value in expected[name].items():
+                    np.testing.assert_array_equal(
+                        found[name][attribute], value, err_msg=f"{name} {attribute}"
+                    )
+        assert [label for found in run.results for label in found["labels"]] == expected["labels"]
+
+
+def nothing():
+    try:
+        StandardScaler().fit(np.empty((0, 2)))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.require("mpi")
+def test_ranks_without_any_row_at_all_are_refused():
+    told = "Found array with 0 sample(s) on all ranks together while a minimum of 1 is required."
+    assert run_ranks(2, nothing).results == [told] * 2

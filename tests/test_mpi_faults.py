@@ -139,6 +139,33 @@ def test_an_interrupt_of_one_rank_ends_all():
     assert run.stderr.count("WorkerLost: rank 1 raised KeyboardInterrupt") == 2
 
 
+def interrupted_while_waiting(at):
+    communicator = communicators.current()
+
+    def slow(X):
+        if communicator.rank == 0:
+            time.sleep(2)
+        return {"sum": X.sum()}
+
+    def together():
+        with communicator, communicator.put(X=np.ones((3000, 2))) as put:
+            if communicator.rank == 1:
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            found = put.map_reduce(slow)["sum"]
+            return put.map_reduce(total)["sum"] if at == "before another step" else found
+
+    return caught(together), fit()
+
+
+@pytest.mark.parametrize("at", ["before another step", "before the end"])
+def test_an_interrupt_of_a_rank_that_waits_ends_the_fit_of_all(at):
+    run = run_ranks(3, interrupted_while_waiting, at, timeout=SOON)
+    told = [first for first, _ in run.results]
+    assert told[1].startswith("KeyboardInterrupt") and told[0] == told[2]
+    assert told[0] == "WorkerLost: rank 1 raised KeyboardInterrupt"
+    assert [then for _, then in run.results] == [[9000.0, 9000.0]] * 3
+
+
 def others_wait_elsewhere():
     from mpi4py import MPI
 

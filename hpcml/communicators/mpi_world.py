@@ -13,12 +13,13 @@ import contextlib
 import math
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
 import zlib
 from collections.abc import Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,11 +76,13 @@ class World:
         self._known: BaseException | None = None  # the error that the others know of
         self._broken = False  # a rank is gone: nothing can be agreed any more
         self._dying = False
+        self._interrupted = False
         self._user = threading.Lock()
         self._user_thread: int | None = None
         self._scratch: dict[str, NDArray[np.float64]] = {}
         self._header = np.zeros((2, 4), dtype=np.int64)
         if self.size > 1:
+            self._defer_interrupts()
             self._previous_hook = sys.excepthook
             sys.excepthook = self._uncaught
             atexit.register(self._end)
@@ -147,6 +150,7 @@ class World:
     def _meet(self, what: str, level: int) -> None:
         if self._broken:
             raise WorkerLost("a rank of this job was lost before; nothing can be computed together any more")
+        self._raise_interrupt()
         self._exchange_headers(False, what, level)
         failed, high, low, _ = self._header[1].tolist()
         if not failed and high == -low:
@@ -263,15 +267,43 @@ class World:
         try:
             if self.size == 1:
                 return
-            if error is None:
+            if error is None and not self._interrupted:
                 self._meet("the end of a fit", level)
             elif level < self._silent_from:
                 with contextlib.suppress(WorkerLost):  # the error at hand is the one to be seen
-                    self.tell(error, level)
+                    self.tell(error or KeyboardInterrupt(), level)
+            if error is None:
+                self._raise_interrupt()
         finally:
             if self._level == 0:
                 self._user_thread = None
                 self._user.release()
+
+    # -- interrupts ----------------------------------------------------------------------------------------
+
+    def _defer_interrupts(self) -> None:
+        """Let an interrupt inside a fit wait for the next meeting: in the midst of one the others would hang.
+
+        A second one is not deferred.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        previous = signal.getsignal(signal.SIGINT)
+        if not callable(previous):
+            return
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            if self._level and not self._interrupted and not self.forked:
+                self._interrupted = True
+            else:
+                previous(number, frame)
+
+        signal.signal(signal.SIGINT, handler)
+
+    def _raise_interrupt(self) -> None:
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
 
     # -- the end of the script -----------------------------------------------------------------------------
 

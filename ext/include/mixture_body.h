@@ -143,13 +143,13 @@ HOT void ISA(length_of_scaled)(const REAL *xt, const REAL *mean, const REAL *fac
     for (int v = 0; v < PANEL_VECTORS; v++) ISA(store_r)(q + v * RL, total[v]);
 }
 
-/* log w_k N(x | k) of a block, component after component */
+/* log w_k N(x | k) of a block, component after component; a panel of rows stays in the nearest cache */
 static void ISA(log_joint)(const mixture_t *m, const REAL *xt, int64_t rows, REAL *z, REAL *log_p) {
     const int64_t d = m->d, length = ISA(packed_length)(d);
     const VR lowest = ISA(splat_r)(LOWEST_LOG);
-    for (int64_t c = 0; c < m->k; c++) {
-        const REAL *mean = (const REAL *)m->means + c * d, weight = ((const REAL *)m->log_weights)[c];
-        for (int64_t r = 0; r < rows; r += PANEL) {
+    for (int64_t r = 0; r < rows; r += PANEL)
+        for (int64_t c = 0; c < m->k; c++) {
+            const REAL *mean = (const REAL *)m->means + c * d, weight = ((const REAL *)m->log_weights)[c];
             REAL *out = log_p + c * STRIDE + r;
             if (m->diagonal) ISA(length_of_scaled)(xt + r, mean, (const REAL *)m->factors + c * d, d, out);
             else {
@@ -164,7 +164,6 @@ static void ISA(log_joint)(const mixture_t *m, const REAL *xt, int64_t rows, REA
                 ISA(store_r)(out + v * RL, ISA(select_r)(ISA(less_r)(lowest, p), p, lowest)); /* NaN: lowest */
             }
         }
-    }
 }
 
 /* Turn log w_k N(x | k) into responsibilities; return log-densities. Vectors side by side hide each other's waits. */

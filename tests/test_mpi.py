@@ -1,11 +1,13 @@
 """The communicator mpi: the same bits as serial however rows lie on ranks, and one agreement of the ranks."""
 
 import os
+import sys
 from itertools import pairwise
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import threadpoolctl
 from hypothesis import given
 from scipy import sparse
 
@@ -174,6 +176,26 @@ def test_ranks_agree_on_the_lowest_instruction_set_and_share_the_cores():
         assert run_ranks(size, agreed).results == [("avx2", share, share)] * size
     run = run_ranks(2, agreed, HPCML_NUM_THREADS="3")
     assert [threads for _, threads, _ in run.results] == [3, 3]
+
+
+def with_another_blas():
+    os.environ["OPENBLAS_CORETYPE"] = ("Haswell", "Nehalem")[int(os.environ["PMI_RANK"])]
+    os.execve(
+        sys.executable,
+        [sys.executable, "-c", "from hpcml import communicators as c; c.current()"],
+        os.environ,
+    )
+
+
+@pytest.mark.require("mpi")
+def test_ranks_with_other_linear_algebra_are_warned_once():
+    run = run_ranks(2, with_another_blas)
+    if "openblas" not in run.stderr.lower():
+        pools = [each["internal_api"] for each in threadpoolctl.threadpool_info()]
+        assert "openblas" not in pools
+        pytest.skip("the linear algebra here does not choose by the processor")
+    assert run.stderr.count("have different linear algebra") == 1
+    assert "Haswell" in run.stderr and "Nehalem" in run.stderr
 
 
 def test_a_core_of_several_ranks_is_a_part_of_one():

@@ -1,8 +1,11 @@
 """Estimators on ranks of which some have few rows or none: the same model as in one process."""
 
+import os
+
 import numpy as np
 import pytest
 
+from hpcml import machine
 from hpcml.cluster import KMeans, MiniBatchKMeans
 from hpcml.communicators import current
 from hpcml.linear_model import LogisticRegression
@@ -55,6 +58,25 @@ def test_ranks_with_few_rows_or_none_take_part():
                         found[name][attribute], value, err_msg=f"{name} {attribute}"
                     )
         assert [label for found in run.results for label in found["labels"]] == expected["labels"]
+
+
+def fitted_with_mixed_instruction_sets(cuts):
+    os.environ["HPCML_ISA"] = ("avx512", "avx2")[int(os.environ["PMI_RANK"])]
+    return fitted(cuts)
+
+
+@pytest.mark.require("mpi", "cython")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_ranks_with_other_instruction_sets_fit_as_the_lower_one_alone(monkeypatch):
+    if "avx512" not in machine.supported_isas():
+        pytest.skip("needs AVX-512")
+    run = run_ranks(2, fitted_with_mixed_instruction_sets, [0, 2600, N])
+    monkeypatch.setenv("HPCML_ISA", "avx2")
+    expected = fitted([0, N])
+    for found in run.results:
+        for name in CASES:
+            for attribute, value in expected[name].items():
+                np.testing.assert_array_equal(found[name][attribute], value, err_msg=name)
 
 
 def nothing():

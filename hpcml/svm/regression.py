@@ -37,8 +37,8 @@ class LinearSVR(RegressorMixin, LinearModel):
         Half width of the tube in which the loss is 0, at least 0, in units of the target.
     tol : float, default=1e-4
         Under 'epsilon_insensitive' the gap between the primal and the dual objective falls to `tol` /
-        100,000, relative to them; under 'squared_epsilon_insensitive' the gradient falls to `tol` times its
-        size where all coefficients are 0.
+        100,000, relative to them; under 'squared_epsilon_insensitive' the gradient falls to `tol` / 100 of
+        its size where all coefficients are 0.
     C : float, default=1.0
         Weight of the losses beside the penalty.
     loss : {'epsilon_insensitive', 'squared_epsilon_insensitive'}, default='epsilon_insensitive'

@@ -253,6 +253,21 @@ def test_settings_reach_the_workers(monkeypatch):
         assert table.map_reduce(seen)["threads"] == config.worker_threads(1)
 
 
+def test_settings_are_those_of_the_fit_and_not_of_the_start(monkeypatch):
+    pool.end_pool()
+    monkeypatch.setenv("HPCML_ISA", "baseline")
+    put("processes", 1, X=np.zeros((10, 1))).close()
+    monkeypatch.delenv("HPCML_ISA")
+
+    def isa(X):
+        from hpcml import machine
+
+        return {"isa": machine.isa_level()}
+
+    with hpcml.config_context(n_threads=1), put("processes", 1, X=np.zeros((10, 1))) as table:
+        assert table.map_reduce(isa)["isa"] == machine.isa_level()
+
+
 def test_workers_times_threads_fit_the_cores(monkeypatch):
     monkeypatch.setattr(machine, "usable_cores", lambda: (8, "a test"))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

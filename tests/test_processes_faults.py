@@ -101,6 +101,17 @@ def test_a_worker_that_is_killed_between_two_calls():
     assert_next_fit_works(before)
 
 
+def test_a_worker_of_another_table_that_is_killed():
+    with put(1) as table, put(2) as other:
+        before = workers()
+        os.kill(before[1], signal.SIGKILL)
+        for _ in range(20):
+            assert table.map_reduce(total)["sum"] == 10000
+        with soon(), pytest.raises(WorkerLost, match="worker 2 of 2 .* was killed by SIGKILL"):
+            other.map_reduce(total)
+    assert_next_fit_works(before)
+
+
 def test_a_worker_that_was_killed_between_two_fits():
     with put() as table:
         table.map_reduce(total)

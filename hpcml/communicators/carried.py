@@ -26,16 +26,16 @@ _PLAIN = frozenset({CSR, bool, int, float, complex, str, bytes, type(None)})
 
 
 class Settings(NamedTuple):
-    """What is set in the asking process at the moment."""
+    """What is set in the asking process at the moment; it travels as a plain tuple, quick to pickle."""
 
-    config: dict[str, Any]
+    kernels: str
     n_threads: int
     isa: str | None
 
     @classmethod
     def now(cls, n_threads: int) -> Settings:
         """Return the settings, with a worker's share of the threads."""
-        return cls(config.snapshot(), n_threads, os.environ.get("HPCML_ISA"))
+        return cls(config.kernels(), n_threads, os.environ.get("HPCML_ISA"))
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
@@ -45,7 +45,8 @@ class Settings(NamedTuple):
                 del os.environ["HPCML_ISA"]
             else:
                 os.environ["HPCML_ISA"] = self.isa
-        with config.restored({**self.config, "n_threads": self.n_threads}):
+        own = {"kernels": self.kernels, "n_threads": self.n_threads}
+        with config.restored({**config.snapshot(), **own}):
             yield
 
 
@@ -114,7 +115,7 @@ def dumps_for(arguments: Mapping[str, Any]) -> Callable[..., bytes]:
 
 
 class PackedPieces(NamedTuple):
-    """`Pieces` in a form that is quick to pickle: an iteration waits for it."""
+    """`Pieces` as they travel, as a plain tuple: an iteration waits for it."""
 
     ranges: list[list[int]]
     sums: Any  # a PickleBuffer; on the other side, what it was put into

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -177,16 +178,17 @@ def _row_names(chunk: Chunk, kernel: Kernel) -> list[str]:
     return [name for name in inspect.signature(kernel).parameters if name in chunk.arrays]
 
 
-def _overwritten(kernel: Kernel) -> set[str]:
+@functools.cache
+def _overwritten(kernel: str) -> set[str]:
     """Return the row arrays that a kernel overwrites; of one that may only be read it gets a copy."""
-    arguments = contract.KERNELS[kernel].arguments if isinstance(kernel, str) else ()
+    arguments = contract.KERNELS[kernel].arguments
     return {a.name for a in arguments if isinstance(a, Array) and a.inout}
 
 
 def _arguments(chunk: Chunk, kernel: Kernel, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments by name, with the row arrays of the chunk."""
     given = dict(arguments)
-    overwritten = _overwritten(kernel)
+    overwritten = _overwritten(kernel) if isinstance(kernel, str) else ()
     for name in _row_names(chunk, kernel):
         source = given.get(name, name)
         if source is not None:

@@ -114,6 +114,8 @@ class Pool:
         self._under_way = False  # a message was sent that is not answered by all
         self._workers: list[_Worker] = []
         self._new: collections.deque[_Worker] = collections.deque()  # not greeted yet
+        self._by_socket: dict[int, _Worker] = {}
+        self._poll = select.poll()
         self._outbox = Outbox()
 
     @property
@@ -137,6 +139,8 @@ class Pool:
         while len(self._workers) < n_workers:
             with interrupts.later():
                 worker = _Worker(len(self._workers))
+                self._by_socket[worker.socket.fileno()] = worker
+                self._poll.register(worker.socket, select.POLLIN)
                 self._new.append(worker)
                 self._workers.append(worker)
         if not self.alive:  # ended by another thread meanwhile
@@ -206,26 +210,27 @@ class Pool:
     ) -> list[Any]:
         header = self._outbox.write(message, dumps)
         self._under_way = True
-        waiting = {}
-        poll = select.poll()
+        waiting = set()
         for worker in workers:
             try:
                 send(worker.socket, header, self._outbox, worker.known, files)
             except Closed:
                 self._lose(worker)
             worker.known = header.generation
-            waiting[worker.socket.fileno()] = worker
-            poll.register(worker.socket, select.POLLIN)
+            waiting.add(worker.index)
         answers: dict[int, Any] = {}
         warned: list[Warned] = []
         while waiting:
             rest = None if limit is None else max(0.0, limit - time.monotonic()) * 1000
-            ready = poll.poll(rest)
+            ready = self._poll.poll(rest)
             if not ready:
-                self._lose(next(iter(waiting.values())), f"did not start within {START_SECONDS:.0f} s")
+                self._lose(self._workers[min(waiting)], f"did not start within {START_SECONDS:.0f} s")
             for fd, _ in ready:
-                worker = waiting.pop(fd)
-                poll.unregister(fd)
+                worker = self._by_socket[fd]
+                if worker.index not in waiting:  # it is gone; whoever asks it next will notice
+                    self._poll.unregister(fd)
+                    continue
+                waiting.remove(worker.index)
                 try:
                     answered, _ = receive(worker.socket, worker.inbox)
                 except Closed:

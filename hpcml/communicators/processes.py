@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import config
-from hpcml.communicators.carried import Function, Settings, dumps_for
+from hpcml.communicators.carried import Function, PackedPieces, Settings, dumps_for
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import Chunk, as_row_array, n_rows_of, running_sum_rows, sum_of
 from hpcml.communicators.pool import current_pool, end_pool
@@ -78,14 +78,14 @@ class ProcessTable(Table):
     def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
         with self._pool.lock:
             found = self._run("reduce", kernel, arguments)
-            return sum_of([packed.pieces() for some in found for packed in some], self._n_shards)
+            return sum_of([PackedPieces(*each).pieces() for some in found for each in some], self._n_shards)
 
     def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
         self._run("map", kernel, arguments)
 
     def _run(self, operation: str, kernel: Kernel, arguments: Mapping[str, Any]) -> list[Any]:
         told = kernel if isinstance(kernel, str) else Function.of(kernel)
-        settings = Settings.now(self._n_threads)
+        settings = tuple(Settings.now(self._n_threads))
         answers = self._call(operation, told, arguments, settings, dumps=dumps_for(arguments))
         for name in answers[0][1]:
             self._given.pop(name, None)

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Worker:
     def __init__(self, index: int) -> None:
         self._index = index
         self._tables: dict[int, Local] = {}
-        self._settings: Settings | None = None
+        self._settings = Settings("", 0, None)  # of no process: the first kernel brings others
         self._in_force = contextlib.ExitStack()
         self._function: tuple[Function, Any] | None = None  # the last one: iterations ask for the same
 
@@ -83,37 +83,33 @@ class Worker:
     # -- kernels -------------------------------------------------------------------------------------------
 
     def reduce(
-        self, files: Sequence[int], table: int, kernel: Any, arguments: Mapping[str, Any], settings: Settings
-    ) -> tuple[list[PackedPieces], list[str]]:
+        self, files: Sequence[int], table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
+    ) -> tuple[list[tuple[Any, ...]], list[str]]:
         """Run a kernel of the kind "reduce"; return what it found, and which row arrays are others now."""
-        self._apply(settings)
-        with self._changes(table) as changed:
-            found = self._tables[table].reduce(self._kernel(kernel), arguments, settings.n_threads)
-        return [PackedPieces.of(pieces) for pieces in found], changed
+        before = self._prepared(table, settings)
+        found = self._tables[table].reduce(self._kernel(kernel), arguments, self._settings.n_threads)
+        return [tuple(PackedPieces.of(pieces)) for pieces in found], self._changed(table, before)
 
     def map(
-        self, files: Sequence[int], table: int, kernel: Any, arguments: Mapping[str, Any], settings: Settings
+        self, files: Sequence[int], table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
     ) -> tuple[None, list[str]]:
         """Run a kernel of the kind "rows"; return which row arrays are others now."""
-        self._apply(settings)
-        with self._changes(table) as changed:
-            self._tables[table].map(self._kernel(kernel), arguments, settings.n_threads)
-        return None, changed
+        before = self._prepared(table, settings)
+        self._tables[table].map(self._kernel(kernel), arguments, self._settings.n_threads)
+        return None, self._changed(table, before)
 
-    def _apply(self, settings: Settings) -> None:
+    def _prepared(self, table: int, settings: tuple[Any, ...]) -> dict[str, Any]:
+        """Apply settings, and return the row arrays as they are."""
         if settings != self._settings:
             self._in_force.close()
-            self._settings = None
-            self._in_force.enter_context(settings.in_force())
-            self._settings = settings
+            new = Settings(*settings)
+            self._in_force.enter_context(new.in_force())
+            self._settings = new
+        return dict(self._chunk(table).arrays)
 
-    @contextlib.contextmanager
-    def _changes(self, table: int) -> Iterator[list[str]]:
-        changed: list[str] = []
+    def _changed(self, table: int, before: Mapping[str, Any]) -> list[str]:
         arrays = self._chunk(table).arrays
-        before = dict(arrays)
-        yield changed
-        changed += [name for name, array in arrays.items() if before.get(name) is not array]
+        return [name for name, array in arrays.items() if before.get(name) is not array]
 
     def _kernel(self, kernel: str | Function) -> Any:
         if isinstance(kernel, str):

@@ -59,8 +59,9 @@ class LinearSVC(LinearClassifier, LinearModel):
         Accepted as in scikit-learn, also which combinations are refused. It does not change the method: that
         is Newton's for the squared hinge, and an interior-point method for the hinge.
     tol : float, default=1e-4
-        Under 'squared_hinge' the gradient falls to `tol` / 100 of its size where all coefficients are 0; under
-        'hinge' the gap between the primal and the dual objective falls to `tol` / 100,000, relative to them.
+        Under 'squared_hinge' the gradient falls to `tol` / 100 of its size where all coefficients are 0;
+        under 'hinge' the gap between the primal and the dual objective falls to `tol` / 100,000, relative to
+        them.
     C : float, default=1.0
         Weight of the losses beside the penalty.
     multi_class : {'ovr', 'crammer_singer'}, default='ovr'

@@ -89,13 +89,21 @@ INLINE int ISA(holds)(double upper, double lower, double norm, double rounding) 
     return lower * lower - upper * upper > 4 * rounding * norm * (1.5 * norm + upper);
 }
 
+/* Not below the distance of a row to a center. Terms of the size of |x|^2 cancel in sparse rows: |x| <= |c| + distance. */
+INLINE double ISA(distance_above)(const kmeans_call *call, const ISA(scratch_t) * scratch, int64_t i, int64_t j,
+                                  double rounding) {
+    double squared = ISA(distance_to)(call, scratch, i, j), reach = 2 * call->norm + sqrt(squared);
+    if (call->indptr) squared += 4 * (double)(call->d + 8) * 0x1p-52 * reach * reach;
+    return sqrt(squared) * (1 + rounding);
+}
+
 /* What the products of a row leave of its bounds: best and second are x c - |c|^2 / 2, x without origin. */
 INLINE void ISA(new_bounds)(const kmeans_call *call, const ISA(scratch_t) * scratch, int64_t i, double size,
                             double second, double rounding) {
     const double eps = REAL_BITS == 64 ? 0x1p-52 : 0x1p-23, norm = call->norm;
     double error = 2 * rounding * (size + 2 * sqrt(size) * norm + norm * norm);
     double below = size - 2 * second - error;
-    ((REAL *)call->upper)[i] = (REAL)(sqrt(ISA(distance_to)(call, scratch, i, call->labels[i])) * (1 + rounding));
+    ((REAL *)call->upper)[i] = (REAL)ISA(distance_above)(call, scratch, i, call->labels[i], rounding);
     ((REAL *)call->lower)[i] = (REAL)(sqrt(below > 0 ? below : 0) * (1 - 2 * eps));
 }
 
@@ -134,7 +142,7 @@ static int64_t ISA(label_open)(const kmeans_call *call, ISA(scratch_t) * scratch
             double least = (l > call->apart[label] ? l : call->apart[label]) * (1 - rounding);
             int holds = ISA(holds)(u, least, call->norm, rounding);
             if (!holds) {
-                u = sqrt(ISA(distance_to)(call, scratch, i, label)) * (1 + rounding);
+                u = ISA(distance_above)(call, scratch, i, label, rounding);
                 holds = ISA(holds)(u, least, call->norm, rounding);
             }
             if (holds) {

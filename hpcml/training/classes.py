@@ -41,7 +41,10 @@ def encoded(communicator: Communicator, y: NDArray[Any]) -> tuple[NDArray[Any], 
     ...     encoded(communicator, np.array(["b", "a", "b"]))
     (array(['a', 'b'], dtype='<U1'), array([1., 0., 1.]))
     """
-    classes, codes = _counted(y) if y.dtype.kind in "iu" else _sorted(y)
+    if len(y) == 0:  # a rank of several
+        classes, codes = y, np.zeros(0)
+    else:
+        classes, codes = _counted(y) if y.dtype.kind in "iu" else _sorted(y)
     found = communicator.gather(classes)
     if len(found) > 1:
         every = np.unique(np.concatenate(found))

@@ -28,6 +28,9 @@ __all__ = ["Part", "Shared", "mapped", "memory_left", "reserve", "share", "size_
 #: Segments below this are not compared with the memory that is left: asking costs more than they are worth.
 SMALL = 1 << 20
 
+#: An interrupt comes through between two writes of so many bytes.
+WRITTEN_AT_ONCE = 1 << 26
+
 # What a system answers when it has no memory, or no more for this process.
 _FULL = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT)
 
@@ -259,13 +262,22 @@ def share(name: str, array: Any, cuts: Sequence[int]) -> tuple[Shared, list[int]
         raise
 
 
+def _write(fd: int, content: NDArray[np.uint8], offset: int) -> None:
+    done = 0
+    while done < len(content):
+        done += os.pwrite(fd, content[done:].data, offset + done)
+
+
 def _copied(purpose: str, arrays: Sequence[NDArray[Any]]) -> int:
     """Return the file descriptor of a segment that holds arrays, one after another."""
     fd = reserve(sum(array.nbytes for array in arrays), purpose)
     try:
         offset = 0
         for array in arrays:
-            np.copyto(mapped(fd, array.dtype, array.shape, offset, write=True), array)
+            # written and not mapped: no page fault a page, which takes half the time
+            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            for start in range(0, array.nbytes, WRITTEN_AT_ONCE):
+                _write(fd, content[start : start + WRITTEN_AT_ONCE], offset + start)
             offset += array.nbytes
     except BaseException:
         os.close(fd)

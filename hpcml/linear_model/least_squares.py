@@ -300,7 +300,7 @@ class Ridge(LeastSquares):
         features, 1,000 at least, and 15,000 for 'lbfgs'.
     tol : float, default=1e-4
         Norm of the gradient, relative to the first one, at which conjugate gradients may end; they go on
-        while the objective still falls by 1e-9 an iteration. For 'lbfgs', the relative decrease of the
+        while the objective still falls by 1e-8 in ten iterations. For 'lbfgs', the relative decrease of the
         objective and the largest projected gradient.
     solver : {'auto', 'svd', 'cholesky', 'lsqr', 'sparse_cg', 'sag', 'saga', 'lbfgs'}, default='auto'
         * 'cholesky': Cholesky factor of the Gram matrix; 'svd' where it has none.
@@ -308,7 +308,8 @@ class Ridge(LeastSquares):
         * 'lsqr', 'sparse_cg', 'sag', 'saga': conjugate gradients on the normal equations, each iteration one
           pass; their iterates are those of LSQR, and there are no stochastic gradients.
         * 'lbfgs': L-BFGS-B, for `positive` only.
-        * 'auto': 'lbfgs' with `positive`, else 'cholesky' for dense tables and 'sparse_cg' for sparse ones.
+        * 'auto': 'lbfgs' with `positive`; 'sparse_cg' for sparse tables of more than 1,024 features or of no
+          more rows than features; else 'cholesky'.
 
         Dense tables of no more rows than features are solved through products of rows with each other where
         'cholesky' or 'svd' is asked for.
@@ -391,7 +392,7 @@ class Ridge(LeastSquares):
 
     def _solved(self, table: Table, shape: tuple[int, int, int], X: Any, weighted: bool) -> Fit:
         n, d, t = shape
-        solver = self._solver(sparse.issparse(X))
+        solver = self._solver(sparse.issparse(X) and (d > SPARSE_GRAM_FEATURES or n <= d), sparse.issparse(X))
         alpha, center, dtype = self._penalties(t), self.fit_intercept, X.dtype
         self.n_iter_, self.solver_ = None, solver
         if solver == "lbfgs":
@@ -412,8 +413,16 @@ class Ridge(LeastSquares):
             self.solver_ = "svd"
         return methods.by_singular_values(table, d, t, alpha, center=center, dtype=dtype, tol=0.0)
 
-    def _solver(self, is_sparse: bool) -> str:
-        """Return the solver that is used; raise if the one asked for cannot be."""
+    def _solver(self, iterate: bool, is_sparse: bool) -> str:
+        """Return the solver that is used; raise if the one asked for cannot be.
+
+        Parameters
+        ----------
+        iterate : bool
+            Whether 'auto' is to be an iterative solver.
+        is_sparse : bool
+            Whether the table is sparse.
+        """
         solver = self.solver
         if solver == "lbfgs" and not self.positive:
             raise ValueError("'lbfgs' solver can be used only when positive=True. Please use another solver.")
@@ -432,7 +441,7 @@ class Ridge(LeastSquares):
         if is_sparse and solver == "svd":
             raise TypeError("SVD solver does not support sparse inputs currently")
         if solver == "auto":
-            return "sparse_cg" if is_sparse else "cholesky"
+            return "sparse_cg" if iterate else "cholesky"
         return solver
 
     def _penalties(self, n_targets: int) -> NDArray[np.float64]:

@@ -1,7 +1,11 @@
 /* One block of rows through a mixture: E, then M. A row's numbers follow one fixed order of operations, whatever its
  * lane and block; sums over rows have one fixed order as well: lanes of a block, then blocks in double precision. */
 
-#define BLOCK (64 * RL)          /* rows at most: a lane adds up 64 numbers before they go to double */
+#if REAL_BITS == 32
+#define BLOCK (72 * RL) /* rows at most: a lane adds up 72 numbers before they go to double */
+#else
+#define BLOCK 1152 /* a shard of most tables is one block */
+#endif
 #define STRIDE (BLOCK + RL)      /* from feature to feature: a power of two would meet the same lines of the cache */
 #define CHUNK (16 * RL)          /* rows whose weighted deviations lie in the nearest cache */
 #define CHUNK_STRIDE (CHUNK + RL)
@@ -23,6 +27,16 @@
 static int64_t ISA(block_rows)(void) { return BLOCK; }
 INLINE int64_t ISA(up)(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
+#if REAL_BYTES * 8 / REAL_BITS == 16
+#define LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+#elif REAL_BYTES * 8 / REAL_BITS == 8
+#define LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7}
+#elif REAL_BYTES * 8 / REAL_BITS == 4
+#define LANE_NUMBERS {0, 1, 2, 3}
+#else
+#define LANE_NUMBERS {0, 1}
+#endif
+
 /* -- lanes --------------------------------------------------------------------------------------------------- */
 
 /* Lanes of a where the bit h of their number is 0 and of b, h places down, where it is 1; with `high` h places up. */
@@ -32,9 +46,8 @@ INLINE VR ISA(halves)(VR a, VR b, const int h, const int high) {
     for (int l = 0; l < RL; l++) out[l] = high ? (l & h ? b[l] : a[l + h]) : (l & h ? b[l - h] : a[l]);
     return out;
 #else
-    VRI at;
-    for (int l = 0; l < RL; l++) at[l] = high ? (l & h ? RL + l : l + h) : (l & h ? RL + l - h : l);
-    return __builtin_shuffle(a, b, at);
+    const VRI lane = LANE_NUMBERS, set = (VRI)((lane & h) != 0);
+    return __builtin_shuffle(a, b, high ? lane + ((set & RL) | (~set & h)) : lane + (set & (RL - h)));
 #endif
 }
 
@@ -200,10 +213,7 @@ HOT void ISA(normalise)(REAL *log_p, int64_t k, int64_t rows, REAL *log_densitie
 
 /* u = sqrt(r) (x - s), sum of r (x - s) in lanes; `vectors` of a chunk */
 HOT void ISA(weigh)(const REAL *xt, const REAL *r, const REAL *shift, int64_t d, int64_t vectors, REAL *root, REAL *u,
-                    REAL *sums, REAL *count) {
-    VR n = ISA(load_r)(count);
-    for (int64_t v = 0; v < vectors; v++) n += ISA(load_r)(r + v * RL);
-    ISA(store_r)(count, n);
+                    REAL *sums) {
     for (int64_t j = 0; j < vectors * RL; j++) root[j] = SQRT_R(r[j]);
     for (int64_t i = 0; i < d; i++) {
         const VR s = ISA(splat_r)(shift[i]);
@@ -287,14 +297,12 @@ HOT void ISA(scaled_moments)(const REAL *xt, const REAL *r, const REAL *shift, i
     for (int i = 0; i < TILE; i++) ISA(store_r)(sums + i * RL, sum[i]), ISA(store_r)(squares + i * RL, square[i]);
 }
 
-INLINE int ISA(any)(const REAL *r, int64_t vectors) {
-    VR most = {0};
-    for (int64_t v = 0; v < vectors; v++) most = ISA(max_r)(most, ISA(load_r)(r + v * RL));
-    REAL lanes[RL];
-    ISA(store_r)(lanes, most);
-    int found = 0;
-    for (int l = 0; l < RL; l++) found |= lanes[l] > 0;
-    return found;
+/* Add responsibilities of a chunk to a count in lanes; return whether there are any. */
+INLINE int ISA(add_count)(const REAL *r, int64_t vectors, REAL *count) {
+    VR n = {0};
+    for (int64_t v = 0; v < vectors; v++) n += ISA(load_r)(r + v * RL);
+    ISA(store_r)(count, ISA(load_r)(count) + n);
+    return ISA(sum_r)(n) > 0;
 }
 
 /* Scratch of a thread, in numbers: `dp` features, so many as fill tiles. */
@@ -334,17 +342,14 @@ static void ISA(moments)(const mixture_t *m, const ISA(space) *s, int64_t rows, 
         memset(s->lanes, 0, (size_t)(ISA(up)(n_lanes, RL) * RL) * sizeof(REAL));
         for (int64_t r0 = 0; r0 < rows; r0 += CHUNK) {
             const int64_t vectors = (rows - r0 < CHUNK ? rows - r0 : CHUNK) / RL;
-            if (!ISA(any)(r + r0, vectors)) continue;
+            if (!ISA(add_count)(r + r0, vectors, count)) continue;
             found = 1;
-            if (m->diagonal) {
-                VR n = ISA(load_r)(count);
-                for (int64_t v = 0; v < vectors; v++) n += ISA(load_r)(r + r0 + v * RL);
-                ISA(store_r)(count, n);
+            if (m->diagonal)
                 for (int64_t i = 0; i < d; i += TILE)
                     ISA(scaled_moments)(s->xt + i * STRIDE + r0, r + r0, shift + i, d - i < TILE ? d - i : TILE,
                                         vectors, sum + i * RL, square + i * RL);
-            } else {
-                ISA(weigh)(s->xt + r0, r + r0, shift, d, vectors, s->root, s->u, sum, count);
+            else {
+                ISA(weigh)(s->xt + r0, r + r0, shift, d, vectors, s->root, s->u, sum);
                 ISA(products)(s->u, d, vectors, square);
             }
         }
@@ -448,3 +453,4 @@ static void ISA(rows_of_mixture)(const mixture_t *m, int64_t start, int64_t stop
 #undef PANEL_VECTORS
 #undef PANEL
 #undef SQRT_R
+#undef LANE_NUMBERS

@@ -58,6 +58,7 @@ _DECLARED = (
             "hpcml.kernels.cython.mixture",
             "hpcml.kernels.cython.moments",
             "hpcml.kernels.cython.prediction",
+            "hpcml.kernels.cython.quadratic",
         ),
     ),
     Part("numba", "fast kernels where no C compiler is found", _extra("numba"), ("numba",)),

@@ -1,4 +1,4 @@
-"""Losses of linear models: compiled kernels against the definition, and the definition against differences."""
+"""Losses of linear models: compiled kernels against the definition, that against differences."""
 
 import numpy as np
 import pytest

@@ -11,6 +11,7 @@ KINDS = {
     "rows": "one output per row",
     "columns": "one output per feature, from all rows of one process",
     "grow": "whole trees, from local rows",
+    "model": "an improved model, from sums over rows",
 }
 
 Dimension = int | str

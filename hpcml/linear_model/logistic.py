@@ -10,18 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.special import expit, softmax
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator
 from hpcml.counterparts import fitted_counterpart
+from hpcml.linear_model.callbacks import Iterations
 from hpcml.linear_model.classifier import LinearClassifier
 from hpcml.linear_model.penalty import resolved_penalty
 from hpcml.training.classes import encoded, total_weight, weigh_classes
 from hpcml.training.inputs import as_rows, checked_weights
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton import Solution, minimise
+from hpcml.training.newton import minimise
 from hpcml.validation import (
     BOOLEAN,
     NONE,
@@ -59,7 +61,13 @@ _ADVICE = (
 )
 
 
-class LogisticRegression(LinearClassifier):
+def _attributes(parameters: NDArray[np.float64], K: int, dtype: np.dtype) -> dict[str, NDArray[Any]]:
+    """Return ``coef_`` and ``intercept_``."""
+    W = parameters.reshape(K, -1).astype(dtype)
+    return {"coef_": np.ascontiguousarray(W[:, :-1]), "intercept_": W[:, -1].copy()}
+
+
+class LogisticRegression(CallbackSupportMixin, LinearClassifier):
     """Logistic regression: classes by the linear model of their log-odds.
 
     Minimises ``C * sum_i s_i l(y_i, x_i) + (1 - l1_ratio) / 2 ||w||^2 + l1_ratio ||w||_1``, where l is the
@@ -208,6 +216,34 @@ class LogisticRegression(LinearClassifier):
 
     # -- fitting ---------------------------------------------------------------------------------------------
 
+    def set_callbacks(self, *callbacks: Any) -> LogisticRegression:
+        """Set callbacks (`sklearn.callback`) that are told about every iteration, with ``solver="lbfgs"``.
+
+        Parameters
+        ----------
+        *callbacks : object
+            Instances that follow scikit-learn's ``FitCallback`` protocol.
+
+        Returns
+        -------
+        self
+
+        Warns
+        -----
+        UserWarning
+            If `solver` is another one; then they are told about the fit as a whole.
+        """
+        if self.solver != "lbfgs":
+            warnings.warn(
+                f"Callbacks are only supported in {type(self).__name__} for solver='lbfgs'. This estimator "
+                f"has solver='{self.solver}', callbacks will be ignored during the solving of the regression.",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().set_callbacks(*callbacks)
+        return self
+
+    @with_callbacks
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> LogisticRegression:
         """Fit the model.
 
@@ -255,12 +291,30 @@ class LogisticRegression(LinearClassifier):
         classes, codes = encoded(communicator, y)
         self._check_classes(classes, X)
         self.classes_ = classes
+        K = 1 if len(classes) == 2 else len(classes)
+        dtype = np.dtype(np.float64 if self.solver == "liblinear" else X.dtype)
+        warm = self._start(K, X.shape[1])
+        start = np.zeros((K, X.shape[1] + 1)) if warm is None else warm
+        # the hook that scikit-learn documents for subclasses of this mixin
+        context = self._init_callback_context(max_subtasks=max(self.max_iter, 1) + 1)
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        data = {"X": X, "y": y, "metadata": metadata}
+        context.call_on_fit_task_begin(estimator=self, **data)
+        told = None
+        if self.solver == "lbfgs" and hasattr(self, "_skl_callbacks"):
+            told = Iterations(context, self, data, lambda P: _attributes(P, K, dtype), start)
+
+        def on_step(n_iter: int, parameters: NDArray[np.float64], largest: float) -> None:
+            if told is not None:
+                told.step(parameters)
+            if self.verbose:
+                print(f"iteration {n_iter}: largest entry of the gradient {largest:.3g}", file=sys.stderr)
+
         with communicator.put(X=as_rows(X), y=codes, weights=weights) as table:
             weights = weigh_classes(table, self.class_weight, classes, codes, weights)
             total = total_weight(table, weights)
             if not total > 0:
                 raise ValueError(f"The sum of the weights of the rows must be positive. Got {total:g}.")
-            K = 1 if len(classes) == 2 else len(classes)
             l2, l1 = penalty.strengths(K, X.shape[1], total)
             objective = Objective(
                 table,
@@ -274,16 +328,22 @@ class LogisticRegression(LinearClassifier):
                 weighted=weights is not None,
                 fit_intercept=self.fit_intercept,
             )
-            start = self._start(K, X.shape[1])
             found = minimise(
                 objective,
-                np.zeros((K, X.shape[1] + 1)) if start is None else start,
+                start,
                 self.tol,
                 self.max_iter,
-                self._tell if self.verbose else None,
-                warm=start is not None,
+                None if told is None and not self.verbose else on_step,
+                warm=warm is not None,
             )
-        self._store(found, K, np.float64 if self.solver == "liblinear" else X.dtype)
+        if told is not None:
+            told.end(found.parameters)
+        self.__dict__.update(_attributes(found.parameters, K, dtype))
+        self.n_iter_ = found.n_iter.astype(np.int32)
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **data)
+        if not found.converged.all():
+            text = _NOT_CONVERGED[self.solver].format(n_iter=self.n_iter_[0], max_iter=self.max_iter)
+            warnings.warn(text + _ADVICE, ConvergenceWarning, stacklevel=4)
 
     def _check_classes(self, classes: NDArray[Any], X: Any) -> None:
         if self.solver == "liblinear":
@@ -316,17 +376,6 @@ class LogisticRegression(LinearClassifier):
             )
         intercept = self.intercept_ if self.fit_intercept else np.zeros(K)
         return np.column_stack([coef, intercept]).astype(np.float64)
-
-    def _tell(self, n_iter: int, parameters: NDArray[np.float64], largest: float) -> None:
-        print(f"iteration {n_iter}: largest entry of the gradient {largest:.3g}", file=sys.stderr)
-
-    def _store(self, found: Solution, K: int, dtype: Any) -> None:
-        W = found.parameters.reshape(K, -1).astype(dtype)
-        self.coef_, self.intercept_ = np.ascontiguousarray(W[:, :-1]), W[:, -1].copy()
-        self.n_iter_ = found.n_iter.astype(np.int32)
-        if not found.converged.all():
-            text = _NOT_CONVERGED[self.solver].format(n_iter=self.n_iter_[0], max_iter=self.max_iter)
-            warnings.warn(text + _ADVICE, ConvergenceWarning, stacklevel=4)
 
     # -- prediction ------------------------------------------------------------------------------------------
 

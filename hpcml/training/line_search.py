@@ -24,9 +24,8 @@ ROUNDING = {8: 64 * np.finfo(np.float64).eps, 4: 1e-8}
 #: Steps without progress beyond rounding after which a problem is solved as well as it can be.
 MOST_IDLE = 5
 #: The gradient may be small where the objective is flat and the minimum far below: then up to this many
-#: further steps are taken while the value is estimated to be this much (relative) above the minimum.
+#: further steps are taken while the value is estimated to be further above the minimum than `Steps.near`.
 MOST_POLISH = 2
-NEAR_MINIMUM = 1e-7
 
 
 class LineSearch:
@@ -135,7 +134,7 @@ class LineSearch:
         unsure = i[solved & (self._polished[i] < MOST_POLISH) & (self.n_iter[i] < self._max_iter)]
         if unsure.size:
             above = self._steps.decrement(unsure, self.P[unsure], self._G[unsure])
-            on = unsure[(above > NEAR_MINIMUM * np.abs(self.values[unsure])) & np.isfinite(above)]
+            on = unsure[(above > self._steps.near * np.abs(self.values[unsure])) & np.isfinite(above)]
             self._polished[on] += 1
             solved &= ~np.isin(i, on)
         value, norm = self._best

@@ -23,6 +23,10 @@ Problems = NDArray[np.intp]
 RIDGE = 1e-12
 #: Factor by which it grows until there is one.
 MORE_RIDGE = 100.0
+#: Greatest damping of a proximal step, relative to the diagonal, and how exact it is at least, relative to
+#: the subgradient at its start.
+PROXIMAL_DAMPING = 1e-3
+PROXIMAL_TOLERANCE = 1e-2
 #: Pairs of steps and gradients that L-BFGS keeps; more bring little (Liu and Nocedal 1989).
 MOST_PAIRS = 10
 #: Memory for them, in numbers.
@@ -30,7 +34,15 @@ PAIRS_MEMORY = 5_000_000
 
 
 class Steps(Protocol):
-    """What a line search asks for, of some of the problems."""
+    """What a line search asks for, of some of the problems.
+
+    Attributes
+    ----------
+    near : float
+        A value that is this much above the minimum, relative to it, is as good.
+    """
+
+    near: float
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
         """Return directions from P, where the gradient is G, and the decrease they promise (below 0)."""
@@ -63,8 +75,25 @@ def factor_of(H: Floats) -> Any:
             ridge *= MORE_RIDGE
 
 
+def _proximal_step(H: Floats, g: Floats, p: Floats, l1: Floats) -> Floats:
+    """Return the step to the minimum of the quadratic model.
+
+    The closer the parameters are to the optimum, the less damped and the more exact it is, so that steps
+    converge faster than linearly (M.-C. Yue, Z. Zhou, A. M.-C. So, "A family of inexact SQA methods for
+    non-smooth convex minimization", Mathematical Programming 174, 2019).
+    """
+    largest = np.abs(least_subgradient(p, g, l1)).max()
+    near = largest / (np.abs(g).max() + l1.max())
+    diagonal = np.diag(H).copy()
+    diagonal[diagonal <= 0] = max(diagonal.max(), np.finfo(float).tiny)
+    H[np.diag_indices(len(H))] += (RIDGE + PROXIMAL_DAMPING * near) * diagonal
+    return minimum_of_model(H, g, p, l1, min(PROXIMAL_TOLERANCE, near) * largest) - p
+
+
 class ExactSteps:
     """Newton steps; proximal ones where there is an l1 penalty."""
+
+    near = 1e-12  # one more step gives all digits
 
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
@@ -77,8 +106,7 @@ class ExactSteps:
             p, g, l1 = P[at], G[at], self._l1[problem]
             self._factors[problem] = factor_of(H)
             if l1.any():
-                H[np.diag_indices(len(H))] += RIDGE * np.diag(H).max()
-                D[at] = minimum_of_model(H, g, p, l1) - p
+                D[at] = _proximal_step(H, g, p, l1)
             else:
                 D[at] = -cho_solve(self._factors[problem], g, check_finite=False)
             promised[at] = g @ D[at] + l1 @ (np.abs(p + D[at]) - np.abs(p))
@@ -125,6 +153,8 @@ class LbfgsSteps:
     precondition : callable
         Multiplies an array of parameters by something near the inverse of the Hessian.
     """
+
+    near = 1e-7
 
     def __init__(self, objective: Objective, precondition: Callable[[Floats], Floats]) -> None:
         self._objective = objective

@@ -6,15 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from hpcml.kernels import lookup
+
 __all__ = ["least_subgradient", "minimum_of_model"]
 
 Floats = NDArray[np.float64]
 
 #: Rounding that an optimality condition of the model is held to, relative to the gradients in it.
 EXACT = 1e-12
-#: Changes of the active set that the search of signs may take before sweeps over the coordinates finish.
+#: Sweeps over the coordinates, then changes of the signs, and rounds of both.
+SWEEPS = 50
 MOST_CHANGES = 200
-MOST_SWEEPS = 1000
+MOST_ROUNDS = 5
 
 
 def least_subgradient(P: Floats, G: Floats, l1: Floats) -> Floats:
@@ -31,17 +34,20 @@ def least_subgradient(P: Floats, G: Floats, l1: Floats) -> Floats:
     return np.where(P != 0, G + l1 * np.sign(P), at_zero)
 
 
-def minimum_of_model(H: Floats, g: Floats, w: Floats, l1: Floats) -> Floats:
+def minimum_of_model(H: Floats, g: Floats, w: Floats, l1: Floats, tol: float = 0.0) -> Floats:
     """Return the u that minimises ``g (u - w) + (u - w) H (u - w) / 2 + sum l1 |u|``.
 
-    The signs of its entries are searched (feature-sign search: Lee, Battle, Raina and Ng, NIPS 2006): with
-    signs fixed the minimum is that of a linear system, and a step towards it ends where an entry becomes 0.
+    Sweeps of coordinate descent find out which entries are 0 and the signs of the others. With signs fixed
+    the minimum is that of a linear system, and a step towards it (feature-sign search: Lee, Battle, Raina and
+    Ng, NIPS 2006) ends what sweeps would approach slowly.
 
     Parameters
     ----------
     H : ndarray of shape (p, p)
         Positive definite.
     g, w, l1 : ndarray of shape (p,)
+    tol : float
+        Largest entry of the least subgradient there, beyond rounding.
 
     Returns
     -------
@@ -54,19 +60,23 @@ def minimum_of_model(H: Floats, g: Floats, w: Floats, l1: Floats) -> Floats:
     >>> minimum_of_model(np.eye(2), np.array([-3.0, 0.5]), np.zeros(2), np.ones(2))
     array([2., 0.])
     """
-    u = w.copy()
-    c = g.copy()  # gradient of the smooth part at u
-    for _ in range(MOST_CHANGES):
-        lowest = least_subgradient(u, c, l1)
-        close = _rounding(H, g, w, l1, u)
-        if np.abs(lowest).max() <= close:
-            return u
-        step = _step(H, u, c, l1, lowest, close)
-        if step is None:
-            break
-        u = u + step
+    descend = lookup("descend_coordinates")
+    u, c = w.copy(), g.copy()  # c: gradient of the smooth part at u
+    for _ in range(MOST_ROUNDS):
+        close = max(tol, _rounding(H, g, w, l1, u))
+        u = descend(H, c, u, l1, tol=close, max_sweeps=SWEEPS)
+        for _ in range(MOST_CHANGES):
+            c = g + H @ (u - w)
+            lowest = least_subgradient(u, c, l1)
+            close = max(tol, _rounding(H, g, w, l1, u))
+            if np.abs(lowest).max() <= close:
+                return u
+            step = _step(H, u, c, l1, lowest, close)
+            if step is None:
+                break
+            u = u + step
         c = g + H @ (u - w)
-    return _sweeps(H, g, w, l1, u)
+    return u
 
 
 def _rounding(H: Floats, g: Floats, w: Floats, l1: Floats, u: Floats) -> float:
@@ -75,12 +85,12 @@ def _rounding(H: Floats, g: Floats, w: Floats, l1: Floats, u: Floats) -> float:
     return float(EXACT * (np.abs(g).max() + size + l1.max()))
 
 
-def _step(H: Floats, u: Floats, c: Floats, l1: Floats, lowest: Floats, close: float) -> Floats | None:
-    """Return a step towards the minimum with the signs as they are, or None if none is found."""
+def _step(H: Floats, u: Floats, c: Floats, l1: Floats, lowest: Floats, tol: float) -> Floats | None:
+    """Return a step towards the minimum with the signs as they are, or None where that fails."""
     moving = u != 0
     support = moving | (l1 == 0)
-    solved = np.abs(lowest[support]).max(initial=0.0) <= close
-    zeros = ~support & (np.abs(lowest) > close)
+    solved = np.abs(lowest[support]).max(initial=0.0) <= tol
+    zeros = ~support & (np.abs(lowest) > tol)
     while True:
         active = np.flatnonzero(support | zeros)
         towards = np.zeros_like(u)
@@ -112,19 +122,3 @@ def _step(H: Floats, u: Floats, c: Floats, l1: Floats, lowest: Floats, close: fl
         return float(c @ step + 0.5 * step @ (H @ step) + l1 @ (np.abs(u + step) - np.abs(u)))
 
     return all_at_once if change(all_at_once) < change(first) else first
-
-
-def _sweeps(H: Floats, g: Floats, w: Floats, l1: Floats, u: Floats) -> Floats:
-    """Minimise one coordinate after the other: slower, and never stuck."""
-    u = u.copy()
-    c = g + H @ (u - w)
-    for _ in range(MOST_SWEEPS):
-        for j in range(len(u)):
-            target = u[j] - c[j] / H[j, j]
-            new = np.sign(target) * max(abs(target) - l1[j] / H[j, j], 0.0)
-            if new != u[j]:
-                c += (new - u[j]) * H[j]
-                u[j] = new
-        if np.abs(least_subgradient(u, c, l1)).max() <= _rounding(H, g, w, l1, u):
-            break
-    return u

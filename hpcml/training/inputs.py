@@ -69,7 +69,12 @@ def checked_weights(
     if isinstance(sample_weight, numbers.Real):
         sample_weight = np.full(n_samples, sample_weight, dtype=dtype)
     weights = check_array(
-        sample_weight, ensure_2d=False, dtype=[np.float64, np.float32], order="C", input_name="sample_weight"
+        sample_weight,
+        ensure_2d=False,
+        dtype=[np.float64, np.float32],
+        order="C",
+        ensure_min_samples=0,  # their number is compared below
+        input_name="sample_weight",
     )
     if weights.ndim != 1:
         raise ValueError(f"Sample weights must be 1D array or scalar, got {weights.ndim}D array.")

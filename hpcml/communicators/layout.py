@@ -45,6 +45,10 @@ class Layout:
         First shard that every rank computes, then the number of shards.
     moves : list of Move
         In the order of their rows.
+    everyone_computes : bool
+        Whether every rank has a shard.
+    additions : list of (int, int)
+        Which sums of all ranks, one after another, are added to which; the last sum lies at 0.
 
     Examples
     --------
@@ -63,6 +67,7 @@ class Layout:
         owners = np.minimum(np.searchsorted(self.starts[1:], self.bounds[:-1], side="right"), P - 1)
         self.shards = np.searchsorted(owners, np.arange(P + 1))
         self.moves = [move for target in range(P) for move in self._to(target)]
+        self.everyone_computes = bool((np.diff(self.shards) > 0).all())
         self._ranges: list[NDArray[np.int64]] = [self._ranges_of(rank) for rank in range(P)]
         self.additions = self._additions()
 
@@ -84,10 +89,6 @@ class Layout:
         """Return the ranks that compute rows."""
         stops = self.bounds[self.shards[1:]]
         return np.minimum(np.searchsorted(stops, numbers, side="right"), len(stops) - 1)
-
-    def everyone_computes(self) -> bool:
-        """Return whether every rank has a shard."""
-        return bool((np.diff(self.shards) > 0).all())
 
     def _to(self, target: int) -> list[Move]:
         start, stop = self.owned(target)
@@ -116,7 +117,6 @@ class Layout:
         return tree.pieces()[0]
 
     def _additions(self) -> list[tuple[int, int]]:
-        """Return which sums of all ranks, one after another, are added to which; the last lies at 0."""
         additions: list[tuple[int, int]] = []
         tree: Any = TreeSum(self.n_shards)
         for i, (first, stop) in enumerate(np.concatenate(self._ranges).tolist()):

@@ -120,7 +120,7 @@ class MpiTable(Table):
     def rows(self, name: str) -> NDArray[Any]:
         layout, rank = self._layout, self._world.rank
         own = [chunk.arrays[name] for chunk in self._local.chunks]
-        if not layout.moves and layout.everyone_computes():
+        if not layout.moves and layout.everyone_computes:
             return own[0]
         self._world.meet(f"rows of {name}")
         like, straddling = self._like(name), self._straddling()
@@ -139,7 +139,7 @@ class MpiTable(Table):
     def _like(self, name: str) -> Any:
         """Return no rows of an array, with the type and shape of one; ranks without shards ask the others."""
         own = cut(self._local.chunks[0].arrays[name], 0, 0) if self._local.chunks else None
-        if self._layout.everyone_computes():
+        if self._layout.everyone_computes:
             return own
         told = self._world.gather(f"the kind of {name}", own)
         return next((each for each in told if each is not None), None)
@@ -150,7 +150,7 @@ class MpiTable(Table):
         pieces = self._local.reduce(kernel, arguments, config.n_threads())
         shapes = pieces[0].shapes if pieces else None
         name = kernel if isinstance(kernel, str) else getattr(kernel, "__name__", "a function")
-        if not self._layout.everyone_computes():
+        if not self._layout.everyone_computes:
             told = self._world.gather(f"map_reduce of {name}", shapes)
             shapes = next(each for each in told if each is not None)
         assert shapes is not None

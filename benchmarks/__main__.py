@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if given.list:
         for name in names:
-            print(f"{name:<26}{CASES[name].title}")
+            print(f"{name:<34}{CASES[name].title}")
         return 0
     now = datetime.datetime.now(datetime.UTC)
     path = given.json or Path(__file__).parent / "results" / f"{now:%Y%m%dT%H%M%SZ}.json"

@@ -138,12 +138,17 @@ def _xgboost(forest: Forest, n_features: int, n_jobs: int | None, seed: int) -> 
     )
 
 
+def _no_forest(forest: Forest, n_features: int, n_jobs: int | None, seed: int) -> Any:
+    raise ValueError("this library has no forests")
+
+
 #: The libraries by short name; hpcml first, because the others are compared with it.
 PEERS: dict[str, Peer] = {
     "hpcml": Peer("hpcml", "hpcml", "hpcml", _as_scikit_learn("hpcml.ensemble"), "hpcml.model_selection"),
     "intelex": Peer(
         "scikit-learn-intelex", "sklearnex", "scikit-learn-intelex", _as_scikit_learn("sklearnex.ensemble")
     ),
+    "faiss": Peer("faiss", "faiss", "faiss-cpu", _no_forest),
     "lightgbm": Peer("LightGBM rf", "lightgbm", "lightgbm", _lightgbm),
     "xgboost": Peer("XGBoost rf", "xgboost", "xgboost", _xgboost),
     "sklearn": Peer("scikit-learn", "sklearn", "scikit-learn", _as_scikit_learn("sklearn.ensemble")),

@@ -69,7 +69,7 @@ _DECLARED = (
         "peers",
         "the libraries that benchmarks compare with",
         _extra("peers"),
-        ("sklearnex", "lightgbm", "xgboost"),
+        ("sklearnex", "lightgbm", "xgboost", "faiss"),
     ),
     Part("mpi", "fits whose rows lie on the ranks of an MPI job", _extra("mpi"), ("mpi4py.MPI",), apart=True),
     Part("hdf5", "rows in HDF5 files", _extra("hdf5"), ("h5py",)),

@@ -117,6 +117,17 @@ def test_rows_are_read_and_never_written(communicator):
         np.testing.assert_allclose(table.map_reduce(moments, center=0.0)["product"], X.T @ X)
 
 
+def test_state_that_kernels_overwrite_is_a_copy_of_what_was_set(communicator):
+    X, _ = rows()
+    labels = np.full(len(X), -1, dtype=np.int32)
+    with communicator.put(X=X, labels=labels) as table:
+        found = table.map_reduce("assign_rows", centers=X[:2].copy(), origin=None)
+        assert found["changed"] == len(X)
+        nearest = np.argmin(((X[:, np.newaxis] - X[:2]) ** 2).sum(axis=2), axis=1)
+        assert_array_equal(table.rows("labels"), nearest)
+    assert (labels == -1).all() and labels.flags.writeable
+
+
 def test_wrong_rows_are_refused(communicator):
     with pytest.raises(ValueError, match=r"same number of rows.*'X': 3"):
         communicator.put(X=np.zeros((3, 1)), y=np.zeros(4))

@@ -22,11 +22,13 @@ __all__ = ["Chunk", "Local", "Pieces", "as_row_array", "n_rows_of", "running_sum
 
 
 def as_row_array(name: str, array: Any) -> Any:
-    """Return a row array as kernels read it; raise if it cannot be one."""
+    """Return a row array as kernels read it, not to be written to; raise if it cannot be one."""
     if isinstance(array, CSR):
         return array
     if isinstance(array, np.ndarray) and array.ndim >= 1 and array.dtype != object:
-        return np.require(np.asarray(array), requirements=["C", "A"])
+        view = np.require(np.asarray(array), requirements=["C", "A"]).view()
+        view.flags.writeable = False
+        return view
     raise TypeError(f"{name} must be an ndarray of numbers or a CSR. Got {type(array).__name__} instead.")
 
 

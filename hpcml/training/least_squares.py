@@ -34,7 +34,7 @@ MOST_CORRECTIONS = 4
 #: relative to the largest one, are this many times the rounding of the Gram matrix.
 MENDED = 1e3
 #: Rows are compared with each other in blocks of so many numbers.
-NUMBERS_OF_A_BLOCK = 1 << 22
+NUMBERS_OF_A_BLOCK = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -256,8 +256,7 @@ class CenteredRows:
     def _block(self, start: int, stop: int) -> Matrix:
         found = self.table.take(np.arange(start, stop))
         dense = found if isinstance(found, np.ndarray) else found.to_scipy().toarray()
-        A: Matrix = dense.astype(np.float64)
-        A -= self.mean
+        A: Matrix = dense - self.mean  # of float64, as the mean is
         A *= self.roots[start:stop, np.newaxis]
         return A
 

@@ -157,10 +157,12 @@ def _gram(at: _Rows) -> Floats:
     X = np.column_stack([X, np.ones(len(X))]).astype(np.float64)
     D, (K, e) = at.a / at.u, (at.a.shape[1], X.shape[1])
     S = D.sum(axis=1)
+    S_but = D @ (1.0 - np.eye(K))  # the sum of the others
     found = np.zeros((K, e, K, e))
     for k in range(K):
         for l in range(k, K):
-            M = D[:, k] * ((k == l) - D[:, l] / S)
+            # D_k - D_k^2 / S = sum of D_k D_m / S over m != k, which does not cancel
+            M = D[:, k] / S * (S_but[:, k] if k == l else -D[:, l])
             found[k, :, l] = (X * M[:, np.newaxis]).T @ X
             found[l, :, k] = found[k, :, l].T
     return found.reshape(K * e, K * e)

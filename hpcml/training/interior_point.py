@@ -42,7 +42,7 @@ SMALL_GAP, PATIENCE = 1e-7, 4
 LAST_PATIENCE = 25
 #: First multiple of the unit matrix that is added to normal equations that rounding has made indefinite.
 FIRST_SHIFT = 1e-15
-MOST_SHIFTS = 12
+MOST_SHIFTS = 20
 
 
 class Passes(Protocol):
@@ -182,7 +182,7 @@ class _Equations:
         matrix *= self._scale[:, np.newaxis] * self._scale
         for attempt in range(MOST_SHIFTS):
             try:
-                self._factor = cho_factor(matrix, lower=False, check_finite=attempt == 0)
+                self._factor = cho_factor(matrix, lower=False, check_finite=False)
                 break
             except LinAlgError:
                 matrix[np.diag_indices_from(matrix)] += FIRST_SHIFT * 10.0**attempt
@@ -235,7 +235,7 @@ def interior_point(
         residual = pull - R * w
         objective = float(w @ (R * w) / 2 + at["primal"])
         floor = floor or LEAST_OBJECTIVE * objective
-        if not np.isfinite(objective) or not np.isfinite(residual).all():
+        if not all(np.isfinite(found).all() for found in (objective, residual, at["gram"])):
             break
         equations = _Equations(at["gram"], penalty)
         # The gap is what the rows lack of complementarity, and residual^T R^-1 residual / 2. Rounding holds
@@ -246,7 +246,9 @@ def interior_point(
             print(f"interior point {n_iter}: objective {objective:.9g}, gap {gap:.3g}", file=sys.stderr)
         if objective <= best.objective:
             best = Solution(w, n_iter, False, objective, gap)
-        if gaps[-1] <= tol or (min(gaps) <= SMALL_GAP and _stalls(gaps, PATIENCE)):
+        # rounding may have held up an objective that is tiny beside that of coefficients 0
+        small = SMALL_GAP if gap > LEAST_GAP * floor / LEAST_OBJECTIVE else np.inf
+        if gaps[-1] <= tol or (min(gaps) <= small and _stalls(gaps, PATIENCE)):
             best = replace(best, converged=True)
             break
         if n_iter == max_iter or _stalls(gaps, LAST_PATIENCE):

@@ -8,10 +8,11 @@ import pytest
 from hpcml import machine
 from hpcml.cluster import KMeans, MiniBatchKMeans
 from hpcml.communicators import current
-from hpcml.linear_model import LogisticRegression
+from hpcml.decomposition import PCA, IncrementalPCA
+from hpcml.linear_model import LinearRegression, LogisticRegression, Ridge
 from hpcml.mixture import GaussianMixture
 from hpcml.preprocessing import StandardScaler
-from hpcml.svm import LinearSVC
+from hpcml.svm import LinearSVC, LinearSVR
 from mpi_runs import run_ranks
 
 N, D = 5000, 4
@@ -22,6 +23,11 @@ CASES = {
     "batches": (MiniBatchKMeans(3, random_state=0, max_iter=3), ("cluster_centers_",)),
     "mixture": (GaussianMixture(2, random_state=0, max_iter=5, tol=0.0), ("means_", "covariances_")),
     "logistic": (LogisticRegression(), ("coef_", "classes_")),
+    "linear": (LinearRegression(), ("coef_",)),
+    "ridge": (Ridge(), ("coef_",)),
+    "pca": (PCA(2), ("components_", "explained_variance_")),
+    "incremental": (IncrementalPCA(2), ("components_", "explained_variance_")),
+    "svr": (LinearSVR(), ("coef_",)),
     "svc": (LinearSVC(), ("coef_", "classes_")),
 }
 
@@ -38,7 +44,7 @@ def fitted(cuts):
     X, y = X[cuts[rank] : cuts[rank + 1]], y[cuts[rank] : cuts[rank + 1]]
     found = {}
     for name, (estimator, attributes) in CASES.items():
-        estimator.fit(X, y)
+        estimator.fit(X, (y == "b").astype(float) if name in ("linear", "ridge", "svr") else y)
         found[name] = {each: getattr(estimator, each) for each in attributes}
         if name == "k-means":
             found["labels"] = estimator.labels_.tolist()

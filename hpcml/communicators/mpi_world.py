@@ -50,6 +50,14 @@ _END = "the end of the script"
 _NO_LEVEL = sys.maxsize
 
 
+def _give_way() -> None:
+    """Let another process have this core, if one wants it."""
+    if hasattr(os, "sched_yield"):
+        os.sched_yield()
+    else:
+        time.sleep(0)
+
+
 class World:
     """The ranks of a job.
 
@@ -110,7 +118,7 @@ class World:
             while not request.Test():
                 now = time.perf_counter()
                 if now - started < PATIENCE:
-                    os.sched_yield()
+                    _give_way()
                     continue
                 time.sleep(min(SLEEP_SHARE * (now - started), LONGEST_SLEEP))
                 if now - looked > MATES_INTERVAL:

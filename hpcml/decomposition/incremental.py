@@ -140,7 +140,10 @@ class IncrementalPCA(Components):
         """
         with communicators.current() as communicator, blas.one_thread():
             self._check_parameters()
-            rows: Any = validate_data(self, X, dtype=FLOATS, accept_sparse=("csr", "csc"))
+            least = communicators.least_rows()
+            rows: Any = validate_data(
+                self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), ensure_min_samples=least
+            )
             n_features = rows.shape[1]
             self.batch_size_ = self.batch_size or BATCH_ROWS_OF_A_FEATURE * n_features
             with communicator.put(X=as_rows(rows)) as table:
@@ -175,7 +178,8 @@ class IncrementalPCA(Components):
                     "or use IncrementalPCA.fit to do so in batches."
                 )
             first = not hasattr(self, "components_")
-            rows: Any = validate_data(self, X, dtype=FLOATS, reset=first)
+            least = communicators.least_rows()
+            rows: Any = validate_data(self, X, dtype=FLOATS, reset=first, ensure_min_samples=least)
             if first:
                 self._model = None
             with communicator.put(X=as_rows(rows)) as table:

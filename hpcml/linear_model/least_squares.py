@@ -85,20 +85,15 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         with communicators.current() as communicator, blas.one_thread():
             self._check_parameters()
-            rows, targets = validate_data(
-                self,
-                X,
-                y,
-                accept_sparse=self._accepted_sparse(),
-                dtype=_FLOATS,
-                y_numeric=True,
-                multi_output=True,
-                ensure_min_samples=communicators.least_rows(),
-            )
+            reading: dict[str, Any] = {"accept_sparse": self._accepted_sparse(), "dtype": _FLOATS}
+            if communicators.least_rows() or np.shape(y)[:1] != (0,):
+                rows, targets = validate_data(self, X, y, y_numeric=True, multi_output=True, **reading)
+            else:  # a rank without rows; scikit-learn has no option for targets like these
+                rows, targets = validate_data(self, X, ensure_min_samples=0, **reading), np.asarray(y)
             targets = np.ascontiguousarray(targets, dtype=rows.dtype)
             weights = checked_weights(sample_weight, rows.shape[0], dtype=rows.dtype, negative=False)
             check_weight(communicator, weights)
-            columns = targets.reshape(len(targets), -1)
+            columns = targets if targets.ndim == 2 else targets[:, None]
             with communicator.put(X=as_rows(rows), y=columns, weights=weights) as table:
                 shape = (table.n_rows, rows.shape[1], columns.shape[1])
                 found = self._solved(table, shape, rows, weights is not None)

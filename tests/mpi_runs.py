@@ -3,6 +3,7 @@
 As a script this file is what every rank runs.
 """
 
+import contextlib
 import importlib.util
 import os
 import pickle
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,9 @@ FOR_TESTS = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
+
+#: Seconds after which shared memory that no process has mapped is nobody's.
+SETTLED = 0.2
 
 
 @dataclass
@@ -48,6 +53,33 @@ def environment(**changes):
 
 def launch(command, env, timeout=60):
     """Run a command; end all of it and fail when it takes longer than `timeout` seconds."""
+    before = set(_segments())
+    try:
+        return _launched(command, env, timeout)
+    finally:
+        _sweep(before)
+
+
+def _segments():
+    return Path("/dev/shm").glob("mpich_shm_*")
+
+
+def _sweep(before):
+    """Remove shared memory that MPICH leaves behind where a job was aborted or killed."""
+    left = {path for path in _segments() if path not in before}
+    if not left:
+        return
+    mapped = ""
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):  # the process has ended, or is another user's
+            mapped += maps.read_text(errors="replace")
+    for path in left:  # others may be of a job that runs beside this one
+        with contextlib.suppress(OSError):
+            if path.name not in mapped and time.time() - path.stat().st_mtime > SETTLED:
+                path.unlink()
+
+
+def _launched(command, env, timeout):
     process = subprocess.Popen(
         command,
         env=env,

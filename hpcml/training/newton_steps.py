@@ -75,15 +75,16 @@ def factor_of(H: Floats) -> Any:
             ridge *= MORE_RIDGE
 
 
-def _proximal_step(H: Floats, g: Floats, p: Floats, l1: Floats) -> Floats:
+def _proximal_step(H: Floats, g: Floats, p: Floats, l1: Floats, first: float) -> Floats:
     """Return the step to the minimum of the quadratic model.
 
     The closer the parameters are to the optimum, the less damped and the more exact it is, so that steps
     converge faster than linearly (M.-C. Yue, Z. Zhou, A. M.-C. So, "A family of inexact SQA methods for
-    non-smooth convex minimization", Mathematical Programming 174, 2019).
+    non-smooth convex minimization", Mathematical Programming 174, 2019). How close they are is told by the
+    subgradient beside `first`, that of the first step.
     """
     largest = np.abs(least_subgradient(p, g, l1)).max()
-    near = largest / (np.abs(g).max() + l1.max())
+    near = min(largest / first, 1.0) if first else 1.0
     diagonal = np.diag(H).copy()
     diagonal[diagonal <= 0] = max(diagonal.max(), np.finfo(float).tiny)
     H[np.diag_indices(len(H))] += (RIDGE + PROXIMAL_DAMPING * near) * diagonal
@@ -99,6 +100,7 @@ class ExactSteps:
         self._objective = objective
         self._l1 = objective.l1.reshape(objective.shape)
         self._factors: dict[int, Any] = {}
+        self._first: dict[int, float] = {}  # largest entry of the subgradient at the first step
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
         D, promised = np.empty_like(P), np.empty(len(i))
@@ -106,7 +108,8 @@ class ExactSteps:
             p, g, l1 = P[at], G[at], self._l1[problem]
             self._factors[problem] = factor_of(H)
             if l1.any():
-                D[at] = _proximal_step(H, g, p, l1)
+                first = self._first.setdefault(problem, float(np.abs(least_subgradient(p, g, l1)).max()))
+                D[at] = _proximal_step(H, g, p, l1, first)
             else:
                 D[at] = -cho_solve(self._factors[problem], g, check_finite=False)
             promised[at] = g @ D[at] + l1 @ (np.abs(p + D[at]) - np.abs(p))

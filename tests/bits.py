@@ -61,9 +61,18 @@ CASES = {
         None,
         DENSE,
     ),
+    "pca-arpack": (
+        "decomposition.PCA",
+        {"n_components": 2, "svd_solver": "arpack", "random_state": 0},
+        None,
+        ("csr",),
+    ),
     "incremental-pca": ("decomposition.IncrementalPCA", {"n_components": 3, "batch_size": 1000}, None, DENSE),
     "linear-regression": ("linear_model.LinearRegression", {}, "numbers", BOTH),
     "ridge": ("linear_model.Ridge", {"alpha": 2.0}, "numbers", BOTH),
+    "ridge-lsqr": ("linear_model.Ridge", {"solver": "lsqr"}, "numbers", BOTH),
+    "ridge-positive": ("linear_model.Ridge", {"positive": True}, "numbers", DENSE),
+    "linear-positive": ("linear_model.LinearRegression", {"positive": True}, "numbers", ("float32",)),
     "logistic": ("linear_model.LogisticRegression", {}, "two", BOTH),
     "logistic-multinomial": ("linear_model.LogisticRegression", {"C": 0.1}, "three", BOTH),
     "logistic-elasticnet": (

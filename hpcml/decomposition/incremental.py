@@ -81,7 +81,7 @@ class IncrementalPCA(Components):
     >>> from hpcml.decomposition import IncrementalPCA
     >>> X = np.array([[-1.0, -1.0], [-2.0, -1.0], [-3.0, -2.0], [1.0, 1.0], [2.0, 1.0], [3.0, 2.0]])
     >>> IncrementalPCA(n_components=1, batch_size=3).fit(X).components_.round(3)
-    array([[0.839, 0.544]])
+    array([[0.839, 0.545]])
     """
 
     __metadata_request__partial_fit = {"check_input": UNUSED}

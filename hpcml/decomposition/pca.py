@@ -40,8 +40,8 @@ class PCA(Components):
         Whether coordinates are divided by their standard deviation.
     svd_solver : {'auto', 'full', 'covariance_eigh', 'arpack', 'randomized'}, default='auto'
         * 'full': as exact as a singular value decomposition of the rows, in two or three passes over them.
-          LAPACK decomposes tables of up to 262,144 numbers, and those of at most twice as many rows as
-          columns, of which every process then holds all rows.
+          LAPACK decomposes tables of up to 262,144 numbers, and those of no more rows than columns, of which
+          every process then holds all rows.
         * 'covariance_eigh': eigenvectors of the covariance matrix, in one pass. Directions whose standard
           deviation is below 1e-7 (float32: 3e-4) of the largest one are noise.
         * 'randomized': subspace iterations from random directions, each one pass.

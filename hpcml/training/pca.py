@@ -34,7 +34,7 @@ __all__ = [
 
 Matrix = NDArray[np.float64]
 
-#: Tables of at most so many numbers, or of no more than twice as many rows as columns, go to LAPACK.
+#: Tables of at most so many numbers, or of no more rows than columns, go to LAPACK.
 NUMBERS_FOR_LAPACK = 1 << 18
 #: All eigenvalues of matrices of this size are computed at once; of larger ones only those that are wanted.
 SMALL_COVARIANCE = 512
@@ -134,7 +134,7 @@ def by_factors(table: Table, n_features: int, dtype: np.dtype) -> Spectrum:
         Singular values are exact to a few roundings of the largest one.
     """
     n = table.n_rows
-    if n <= 2 * n_features or n * n_features <= NUMBERS_FOR_LAPACK:
+    if n <= n_features or n * n_features <= NUMBERS_FOR_LAPACK:
         rows = table.take(np.arange(n)).astype(np.float64)
         mean = rows.mean(axis=0)
         rows -= mean

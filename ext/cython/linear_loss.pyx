@@ -13,7 +13,6 @@ cdef extern from "linear_loss.h" nogil:
         LINEAR_GRADIENT
         LINEAR_HESSIAN
         LINEAR_PAIRS
-        LINEAR_PRODUCT
         LINEAR_DIAGONAL
         LINEAR_MARGINS
         LOSS_LOGISTIC
@@ -22,14 +21,13 @@ cdef extern from "linear_loss.h" nogil:
         LOSS_SQUARED_EPSILON_INSENSITIVE
     ctypedef struct linear_t:
         int what, loss
-        int64_t d, K
+        int64_t n, d, K
         const void *x
         const int32_t *indices
         const int64_t *indptr
         const double *y
         const double *weights
         const double *W
-        const double *V
         const double *positive
         double epsilon
         void *packed
@@ -64,11 +62,6 @@ def multinomial_hessian(bounds, first_shard, n_shards, X, y, weights, W, n_threa
     return call.reduce(bounds, first_shard, n_shards, n_threads)
 
 
-def linear_product(bounds, first_shard, n_shards, X, y, weights, W, positive, V, loss, epsilon, n_threads=1):
-    call = _Call(LINEAR_PRODUCT, X, W, V).of_rows(y, weights, loss, positive, epsilon)
-    return call.reduce(bounds, first_shard, n_shards, n_threads)
-
-
 def linear_diagonal(bounds, first_shard, n_shards, X, y, weights, W, positive, loss, epsilon, n_threads=1):
     call = _Call(LINEAR_DIAGONAL, X, W).of_rows(y, weights, loss, positive, epsilon)
     return call.reduce(bounds, first_shard, n_shards, n_threads)
@@ -83,23 +76,22 @@ cdef class _Call:
 
     cdef linear_t c
     cdef int level, is_double
-    cdef int64_t n
     cdef object dtype
     cdef list kept
 
-    def __init__(self, int what, X, W, V=None):
+    def __init__(self, int what, X, W):
         sparse = not isinstance(X, np.ndarray)
         self.kept = []
-        self.n, self.dtype = X.shape[0], X.dtype
+        self.dtype = X.dtype
         self.level, self.is_double = isa_level(), X.dtype == np.float64
-        self.c.what, self.c.d, self.c.K = what, X.shape[1], W.shape[0]
+        self.c.what, self.c.n, self.c.d, self.c.K = what, X.shape[0], X.shape[1], W.shape[0]
         self.c.x = self.address(X.data if sparse else X)
         # an index that is never read, where no value is stored, still says that the rows are sparse
         self.c.indices = <const int32_t *>self.address(
             (X.indices if len(X.indices) else np.zeros(1, dtype=np.int32)) if sparse else None
         )
         self.c.indptr = <const int64_t *>self.address(X.indptr if sparse else None)
-        self.c.W, self.c.V = <const double *>self.address(W), <const double *>self.address(V)
+        self.c.W = <const double *>self.address(W)
         packed = np.empty(linear_packed(self.level, self.is_double, &self.c) + 64, dtype=np.uint8)
         self.c.packed = self.address(packed[-packed.ctypes.data % 64 :])
         linear_pack(self.level, self.is_double, &self.c)
@@ -124,7 +116,7 @@ cdef class _Call:
                              linear_shard(self.level, self.is_double), &self.c, n_threads)
 
     def margins(self, int n_threads):
-        cdef int64_t n = self.n
+        cdef int64_t n = self.c.n
         cdef int failed = 0
         found = np.empty((n, self.c.K), dtype=self.dtype)
         self.c.margins = self.address(found)

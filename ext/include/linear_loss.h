@@ -12,25 +12,22 @@
 #define LINEAR_ROWS 128          /* of a block: as many as may be added up in single precision */
 #define LINEAR_BYTES (256 << 10) /* of a block: it is read again from the second cache */
 
-enum { LINEAR_GRADIENT, LINEAR_HESSIAN, LINEAR_PAIRS, LINEAR_PRODUCT, LINEAR_DIAGONAL, LINEAR_MARGINS };
+enum { LINEAR_GRADIENT, LINEAR_HESSIAN, LINEAR_PAIRS, LINEAR_DIAGONAL, LINEAR_MARGINS };
 enum { LOSS_LOGISTIC, LOSS_MULTINOMIAL, LOSS_SQUARED_HINGE, LOSS_SQUARED_EPSILON_INSENSITIVE };
 
 typedef struct {
     int what, loss;
-    int64_t d, K;
+    int64_t n, d, K;                   /* rows of the whole array, features, columns */
     const void *x;                     /* (n, d), or the stored values of sparse rows: REAL */
     const int32_t *indices;            /* of sparse rows, else NULL */
     const int64_t *indptr;
     const double *y, *weights;         /* (n); weights may be NULL */
-    const double *W, *V;               /* (K, d + 1); V for the product only */
+    const double *W;                   /* (K, d + 1) */
     const double *positive;            /* (K) */
     double epsilon;
-    void *packed;                      /* W, and V, as linear_pack leaves them: REAL */
+    void *packed;                      /* W as linear_pack leaves it: REAL */
     void *margins;                     /* (n, K), of the kernel of rows: REAL */
 } linear_t;
-
-/* Columns of margins of a row */
-static inline int64_t linear_columns(const linear_t *c) { return c->what == LINEAR_PRODUCT ? 2 * c->K : c->K; }
 
 /* Numbers of a statistic: losses, gradient, Hessian; or one matrix like the coefficients. */
 static int64_t linear_statistic(const linear_t *c) {

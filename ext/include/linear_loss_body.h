@@ -20,7 +20,7 @@ static int64_t ISA(block_rows)(const linear_t *c) {
 }
 
 static size_t ISA(cut)(const linear_t *c, REAL *memory, ISA(block) *b) {
-    const int64_t columns = linear_columns(c), dense = !c->indices;
+    const int64_t columns = c->K, dense = !c->indices;
     const int64_t again = c->what == LINEAR_HESSIAN || c->what == LINEAR_PAIRS || c->what == LINEAR_DIAGONAL;
     b->rows = ISA(block_rows)(c);
     b->stride = ISA(padded)(c->d + 1);
@@ -42,17 +42,21 @@ static size_t ISA(scratch_bytes)(const linear_t *c) {
 }
 
 static size_t ISA(packed_bytes)(const linear_t *c) {
-    const int64_t columns = linear_columns(c), e = c->d + 1;
-    return (size_t)(e * (ISA(padded)(columns) + columns)) * sizeof(REAL);
+    const int64_t columns = c->K, e = c->d + 1;
+    return (size_t)(e * (ISA(padded)(columns) + columns) + RL) * sizeof(REAL);
 }
 
-/* W and V in REAL: for dense rows as rows_times wants them, for sparse ones feature after feature. */
+/* W in REAL: for dense rows as rows_times wants them, for sparse ones feature after feature. */
 static void ISA(pack_model)(const linear_t *c) {
-    const int64_t columns = linear_columns(c), e = c->d + 1;
+    const int64_t columns = c->K, e = c->d + 1;
     REAL *packed = c->packed, *plain = packed + e * ISA(padded)(columns);
     for (int64_t k = 0; k < columns; k++)
         for (int64_t j = 0; j < e; j++)
-            plain[k * e + j] = (REAL)(k < c->K ? c->W[k * e + j] : c->V[(k - c->K) * e + j]);
+            plain[k * e + j] = (REAL)c->W[k * e + j];
+    if (!c->indices && columns == 1) {
+        for (int64_t j = 0; j < ISA(padded)(e); j++) packed[j] = j < e ? plain[j] : 0;
+        return;
+    }
     if (!c->indices) {
         ISA(pack_columns)(plain, e, columns, 1, e, packed);
         return;
@@ -72,11 +76,11 @@ static void ISA(start_block)(const linear_t *c, const ISA(block) *b) {
 }
 
 HOT void ISA(sparse_margins)(const linear_t *c, const ISA(block) *b, int64_t first, int64_t n) {
-    const int64_t columns = linear_columns(c), stride = ISA(padded)(columns);
+    const int64_t columns = c->K;
     const REAL *x = c->x, *w = c->packed, *intercepts = w + c->d * columns;
     for (int64_t i = 0; i < n; i++) {
         const int64_t begin = c->indptr[first + i], end = c->indptr[first + i + 1];
-        REAL *z = b->margins + i * stride;
+        REAL *z = columns == 1 ? b->z + i : b->margins;
         if (columns == 1) { /* four sums, because one waits for itself */
             REAL sum[4] = {intercepts[0], 0, 0, 0};
             int64_t p = begin;
@@ -91,28 +95,87 @@ HOT void ISA(sparse_margins)(const linear_t *c, const ISA(block) *b, int64_t fir
             const REAL value = x[p], *row = w + c->indices[p] * columns;
             for (int64_t k = 0; k < columns; k++) z[k] += value * row[k];
         }
+        for (int64_t k = 0; k < columns; k++) b->z[k * b->rows + i] = z[k];
+    }
+}
+
+/* Lane l of the result: x[l] and x[l + w] added where l is without bit w, y[l - w] and y[l] where it has it. */
+INLINE VR ISA(add_halves)(VR x, VR y, const int64_t w) {
+    VR low, high;
+    for (int64_t l = 0; l < RL; l++) {
+        low[l] = l & w ? y[l - w] : x[l];
+        high[l] = l & w ? y[l] : x[l + w];
+    }
+    return low + high;
+}
+
+/* Lane r of the result: the sum of the lanes of sums[r]; the same order of additions for every r. */
+INLINE VR ISA(sum_of_each)(VR *sums) {
+#pragma GCC unroll 4
+    for (int64_t w = RL / 2; w > 0; w /= 2)
+#pragma GCC unroll 8
+        for (int64_t r = 0; r < w; r++) sums[r] = ISA(add_halves)(sums[r], sums[r + w], w);
+    return sums[0];
+}
+
+/* One column: the block's rows are copied, with a 1 at their end, while they are multiplied; margins go to z. A row
+ * is read to the end of its last vector where another row follows there. */
+HOT void ISA(copy_and_multiply)(const linear_t *c, const ISA(block) *b, int64_t first, int64_t n) {
+    const int64_t whole = c->d / RL * RL, rest = c->d - whole;
+    const REAL *x = (const REAL *)c->x + first * c->d, *w = (const REAL *)c->packed;
+    VR end = {0}, lane = {0};
+    for (int64_t l = 0; l < RL; l++) lane[l] = (REAL)l, end[l] = l == rest;
+    const VRM inside = ISA(less_r)(lane, ISA(splat_r)((REAL)rest));
+    for (int64_t i0 = 0; i0 < n; i0 += RL) {
+        VR sums[RL];
+#pragma GCC unroll 16
+        for (int64_t r = 0; r < RL; r++) {
+            const int64_t i = i0 + r;
+            VR sum = {0};
+            if (i < n) {
+                const REAL *from = x + i * c->d;
+                REAL *to = b->x + i * b->stride;
+                for (int64_t j = 0; j < whole; j += RL) {
+                    const VR v = ISA(load_r)(from + j);
+                    ISA(store_r)(to + j, v);
+                    sum = ISA(fma_r)(v, ISA(load_r)(w + j), sum);
+                }
+                const int readable = (first + i) * c->d + whole + RL <= c->n * c->d;
+                const VR last = readable ? ISA(load_r)(from + whole) : ISA(load_some)(from + whole, rest);
+                const VR v = ISA(select_r)(inside, last, end);
+                ISA(store_r)(to + whole, v);
+                sum = ISA(fma_r)(v, ISA(load_r)(w + whole), sum);
+            }
+            sums[r] = sum;
+        }
+        ISA(store_r)(b->z + i0, ISA(sum_of_each)(sums));
     }
 }
 
 static void ISA(margins_of_block)(const linear_t *c, const ISA(block) *b, int64_t first, int64_t n) {
-    const int64_t columns = linear_columns(c);
+    const int64_t columns = c->K;
     if (c->indices) {
         ISA(sparse_margins)(c, b, first, n);
+        return;
+    }
+    if (columns == 1) {
+        ISA(copy_and_multiply)(c, b, first, n);
         return;
     }
     for (int64_t i = 0; i < n; i++)
         memcpy(b->x + i * b->stride, (const REAL *)c->x + (first + i) * c->d, (size_t)c->d * sizeof(REAL));
     ISA(rows_times)(b->x, b->stride, n, c->d + 1, c->packed, columns, NULL, b->margins, ISA(padded)(columns));
+    for (int64_t k = 0; k < columns; k++)
+        for (int64_t i = 0; i < n; i++) b->z[k * b->rows + i] = b->margins[i * ISA(padded)(columns) + k];
 }
 
 static void ISA(margins_of_rows)(const linear_t *c, int64_t start, int64_t stop, void *scratch) {
     ISA(block) b;
-    const int64_t stride = ISA(padded)(c->K);
     ISA(cut)(c, scratch, &b);
     ISA(start_block)(c, &b);
     ISA(margins_of_block)(c, &b, start, stop - start);
     for (int64_t i = 0; i < stop - start; i++)
-        memcpy((REAL *)c->margins + (start + i) * c->K, b.margins + i * stride, (size_t)c->K * sizeof(REAL));
+        for (int64_t k = 0; k < c->K; k++) ((REAL *)c->margins)[(start + i) * c->K + k] = b.z[k * b.rows + i];
 }
 
 /* -- sums ----------------------------------------------------------------------------------------------------- */
@@ -122,9 +185,9 @@ HOT void ISA(add_gradient)(const linear_t *c, const ISA(block) *b, const REAL *r
     const int64_t e = c->d + 1, K = c->K;
     const REAL *x = c->x;
     if (!c->indices) {
-        for (int64_t k = 0; k < K; k++)
+        for (int64_t k = 0; K > 1 && k < K; k++)
             for (int64_t i = 0; i < n; i++) b->slopes[i * K + k] = r[k * b->rows + i];
-        ISA(across_rows)(b->slopes, K, K, b->x, b->stride, e, n, g, e, 0);
+        ISA(across_rows)(K > 1 ? b->slopes : r, K, K, b->x, b->stride, e, n, g, e, 0);
         return;
     }
     for (int64_t i = 0; i < n; i++)
@@ -220,24 +283,17 @@ static void ISA(linear_shard)(const void *call, int64_t start, int64_t stop, dou
     ISA(start_block)(c, &b);
     for (int64_t first = start; first < stop; first += b.rows) {
         const int64_t n = stop - first < b.rows ? stop - first : b.rows, padded = ISA(padded)(n);
-        const int64_t columns = linear_columns(c), stride = ISA(padded)(columns);
         ISA(margins_of_block)(c, &b, first, n);
-        for (int64_t k = 0; k < columns; k++)
-            for (int64_t i = 0; i < padded; i++) b.z[k * b.rows + i] = i < n ? b.margins[i * stride + k] : 0;
+        for (int64_t k = 0; k < c->K; k++)
+            for (int64_t i = n; i < padded; i++) b.z[k * b.rows + i] = 0;
         for (int64_t i = 0; i < padded; i++) {
             b.y[i] = i < n ? (REAL)c->y[first + i] : 0;
             b.w[i] = i >= n ? 0 : c->weights ? (REAL)c->weights[first + i] : 1;
         }
         const int values = c->what <= LINEAR_PAIRS;
         ISA(losses_of_rows)(c, b.rows, padded, b.z, b.y, b.w, b.r, b.D, values ? statistic : NULL);
-        if (c->what == LINEAR_PRODUCT) {
-            ISA(curve_rows)(c, b.rows, padded, b.z, b.w, b.r, b.D);
-            ISA(add_gradient)(c, &b, b.r, first, n, statistic);
-        } else if (c->what == LINEAR_DIAGONAL) {
-            ISA(add_squares)(c, &b, first, n, statistic);
-        } else {
-            ISA(add_gradient)(c, &b, b.r, first, n, statistic + K);
-        }
+        if (c->what == LINEAR_DIAGONAL) ISA(add_squares)(c, &b, first, n, statistic);
+        else ISA(add_gradient)(c, &b, b.r, first, n, statistic + K);
         for (int64_t k = 0; c->what == LINEAR_HESSIAN && k < K; k++)
             ISA(add_hessian)(c, &b, b.D + k * b.rows, first, n, statistic + K + K * e + k * e * e);
         if (c->what == LINEAR_PAIRS) ISA(add_pairs)(c, &b, first, n, statistic + K + K * e);

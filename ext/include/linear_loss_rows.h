@@ -122,21 +122,3 @@ HOT void ISA(losses_of_rows)(const linear_t *c, int64_t rows, int64_t n, REAL *z
         }
     }
 }
-
-/* r = l'' u, where u = X v follows the margins in z: multinomial p_k (u_k - sum_l p_l u_l), else D u */
-static void ISA(curve_rows)(const linear_t *c, int64_t rows, int64_t n, const REAL *z, const REAL *w, REAL *r,
-                            const REAL *D) {
-    const int64_t K = c->K;
-    const REAL *u = z + K * rows;
-    for (int64_t i = 0; i < n; i += RL) {
-        VR mean = {0};
-        for (int64_t k = 0; c->loss == LOSS_MULTINOMIAL && k < K; k++)
-            mean += ISA(load_r)(z + k * rows + i) * ISA(load_r)(u + k * rows + i);
-        for (int64_t k = 0; k < K; k++) {
-            const int64_t at = k * rows + i;
-            if (c->loss == LOSS_MULTINOMIAL)
-                ISA(store_r)(r + at, ISA(load_r)(w + i) * ISA(load_r)(z + at) * (ISA(load_r)(u + at) - mean));
-            else ISA(store_r)(r + at, ISA(load_r)(D + at) * ISA(load_r)(u + at));
-        }
-    }
-}

@@ -236,7 +236,8 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):
         if self.solver != "lbfgs":
             warnings.warn(
                 f"Callbacks are only supported in {type(self).__name__} for solver='lbfgs'. This estimator "
-                f"has solver='{self.solver}', callbacks will be ignored during the solving of the regression.",
+                f"has solver='{self.solver}', callbacks will be ignored during the solving of the "
+                "regression.",
                 UserWarning,
                 stacklevel=2,
             )

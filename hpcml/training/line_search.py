@@ -9,7 +9,7 @@ from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import Steps
 from hpcml.training.proximal import least_subgradient
 
-__all__ = ["LineSearch"]
+__all__ = ["MOST_POLISH", "LineSearch"]
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +39,8 @@ class LineSearch:
         Greatest entry of the least subgradient of a solved problem.
     max_iter : int
         Most steps.
+    most_polish : int
+        Most steps after the gradient has become small, see `MOST_POLISH`.
     """
 
     P: Floats  # parameters of every problem
@@ -46,8 +48,11 @@ class LineSearch:
     norms: Floats  # greatest entries of the least subgradients
     live: NDArray[np.intp]  # problems that are not finished
 
-    def __init__(self, objective: Objective, steps: Steps, tol: float, max_iter: int) -> None:
+    def __init__(
+        self, objective: Objective, steps: Steps, tol: float, max_iter: int, most_polish: int = MOST_POLISH
+    ) -> None:
         self._objective, self._steps, self._tol, self._max_iter = objective, steps, tol, max_iter
+        self._most_polish = most_polish
         self._l1 = objective.l1.reshape(objective.shape)
         self._rounding = ROUNDING[objective.itemsize]
 
@@ -131,7 +136,7 @@ class LineSearch:
         if not i.size:
             return
         solved = self.norms[i] <= self._tol
-        unsure = i[solved & (self._polished[i] < MOST_POLISH) & (self.n_iter[i] < self._max_iter)]
+        unsure = i[solved & (self._polished[i] < self._most_polish) & (self.n_iter[i] < self._max_iter)]
         if unsure.size:
             above = self._steps.decrement(unsure, self.P[unsure], self._G[unsure])
             on = unsure[(above > self._steps.near * np.abs(self.values[unsure])) & np.isfinite(above)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.training.line_search import LineSearch
+from hpcml.training.line_search import MOST_POLISH, LineSearch
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import ExactSteps, LbfgsSteps, Steps, by_blocks, by_diagonal
 
@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 #: Most parameters of a problem whose whole Hessian is formed for any number of rows, and at all: with more
 #: its Cholesky factor costs more than many passes over the rows.
 EXACT_PARAMETERS = (512, 1024)
-#: Products of rows and squared parameters that the Hessian may cost where there are more: about 0.2 s.
-EXACT_WORK = 1e10
+#: Products of rows and squared parameters that the Hessian may cost where there are more: some 20 ms.
+EXACT_WORK = 2e9
 #: Most numbers of the blocks that a preconditioner may hold (32 MB).
 BLOCKS_MEMORY = 4_000_000
 #: Rows of a sample: so many that its optimum is near that of all rows, and so many for each parameter that
@@ -64,6 +64,7 @@ def minimise(
     on_step: Callable[[int, Floats, float], None] | None = None,
     *,
     warm: bool = False,
+    most_polish: int = MOST_POLISH,
 ) -> Solution:
     """Minimise every problem of an objective.
 
@@ -81,6 +82,8 @@ def minimise(
         gradients.
     warm : bool
         Whether `start` is a solution of a similar problem rather than a mere beginning.
+    most_polish : int
+        Most steps after the gradient has fallen to `tol`, where the minimum is still far below.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def minimise(
     if max_iter == 0:
         return Solution(P, np.zeros(len(P), dtype=np.int64), np.zeros(len(P), dtype=bool))
     sampled, steps = _plan(objective, P, tol, max_iter, warm)
-    search = LineSearch(objective, steps, tol, max_iter)
+    search = LineSearch(objective, steps, tol, max_iter, most_polish)
     if sampled is None:
         search.begin(P)
     else:
@@ -133,7 +136,7 @@ def _plan(
         if not warm:
             # its optimum is further than that from the table's
             near = max(tol, 0.1 / np.sqrt(n_sampled) * objective.scale * objective.total_weight)
-            found = minimise(sample, P, near, max_iter).parameters
+            found = minimise(sample, P, near, max_iter, most_polish=0).parameters
             sampled = _Sampled(found, sample.values(P))
         if exact and with_l1:
             return sampled, ExactSteps(objective)

@@ -56,15 +56,6 @@ KERNELS = (
         _DECLINED,
     ),
     Kernel(
-        "linear_product",
-        "reduce",
-        "linear_loss",
-        "Multiply the Hessian of the loss by vectors, without forming it.",
-        (*_ROWS, *_MODEL, Array("V", "float64", ("K", "d+1"), "what is multiplied"), *_LOSS),
-        (Result("product", "float64", ("K", "d+1"), "Hessian times V"),),
-        _DECLINED,
-    ),
-    Kernel(
         "linear_diagonal",
         "reduce",
         "linear_loss",

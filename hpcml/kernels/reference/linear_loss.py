@@ -69,17 +69,6 @@ def multinomial_hessian(X, y, weights, W):
     return losses.sum(axis=0), _transposed_times(X, slopes), np.array([_squares(X, D) for D in pairs])
 
 
-def linear_product(X, y, weights, W, positive, V, loss, epsilon):
-    """Return the Hessian times V: X^T (l'' X v), for the multinomial loss l'' = diag(p) - p p^T."""
-    Z, U = _margins(X, W), _margins(X, V)
-    if loss == "multinomial":
-        P = softmax(Z, axis=1)
-        R = P * (U - (P * U).sum(axis=1, keepdims=True))
-    else:
-        R = _of_rows(Z, y, positive, loss, epsilon)[2] * U
-    return _transposed_times(X, *_weighted(weights, R))
-
-
 def linear_diagonal(X, y, weights, W, positive, loss, epsilon):
     """Return the diagonal of the Hessian: sum of l'' x_j^2."""
     (D,) = _weighted(weights, _of_rows(_margins(X, W), y, positive, loss, epsilon)[2])

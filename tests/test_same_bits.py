@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from bits import CASES, fit_all, fit_on_rank
-from mpi_runs import run_ranks
 
 import hpcml
 from hpcml.counterparts import COUNTERPARTS
+from mpi_runs import run_ranks
 
 #: Their whole table lies in one process, and tests of their own compare threads.
 NOT_SHARED = ("tree", "ensemble")

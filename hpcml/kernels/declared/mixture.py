@@ -1,6 +1,6 @@
 """Mixtures of normal densities: a step of EM, moments under given responsibilities, and what rows get."""
 
-from hpcml.kernels.terms import THREADS, Array, Kernel, Result, Scalar
+from hpcml.kernels.terms import THREADS, Array, Dimension, Kernel, Result, Scalar
 
 _DECLINED = {"numba": "the NumPy version spends its time in BLAS and vectorised loops"}
 
@@ -9,7 +9,7 @@ _CENTER = Array("center", "floating", ("d",), "a point among the rows: it is sub
 _SHIFTS = Array("shifts", "floating", ("k", "d"), "points about which moments are taken, less the center")
 
 
-def _model(*factor):
+def _model(*factor: Dimension) -> tuple[Array, ...]:
     """Return the arguments that describe a mixture; `factor` is the shape of a component's factor."""
     return (
         _CENTER,
@@ -24,7 +24,7 @@ def _model(*factor):
     )
 
 
-def _moments(*square):
+def _moments(*square: Dimension) -> tuple[Result, ...]:
     """Return the parts of the moments; `square` is the shape of a component's second ones."""
     return (
         Result("counts", "float64", ("k",), "sum of r"),
@@ -38,7 +38,7 @@ def _moments(*square):
     )
 
 
-def _kernels(suffix, text, *shape):
+def _kernels(suffix: str, text: str, *shape: Dimension) -> tuple[Kernel, ...]:
     return (
         Kernel(
             f"gaussian_step{suffix}",

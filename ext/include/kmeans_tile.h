@@ -77,6 +77,12 @@ INLINE VR ISA(load_first)(const REAL *p, int64_t n) {
     return (VR)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 #elif REAL_LEVEL == 2
     return (VR)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#elif REAL_LEVEL == 1 && REAL_BITS == 32
+    const VRI lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (VR)_mm256_maskload_ps(p, (__m256i)(lanes < (int32_t)n));
+#elif REAL_LEVEL == 1
+    const VRI lanes = {0, 1, 2, 3};
+    return (VR)_mm256_maskload_pd(p, (__m256i)(lanes < n));
 #else
     VR x = {0};
     for (int64_t i = 0; i < n; i++) x[i] = p[i];

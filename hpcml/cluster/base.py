@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
-from hpcml.communicators.serial import SerialTable
+from hpcml.communicators.serial import Serial, SerialTable
 from hpcml.kernels import lookup
 from hpcml.training.inputs import as_rows, checked_weights
 from hpcml.training.kmeans import assign, origin_of
@@ -140,6 +140,7 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def _start(
         self,
         table: Table,
+        communicator: Communicator,
         rng: np.random.RandomState,
         given: NDArray[Any] | None,
         *,
@@ -154,11 +155,15 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         if isinstance(init, str):
             draw = plus_plus if init == "k-means++" else random_rows
             return dense_rows(table, draw(table, n_clusters, rng, weighted))
-        rows = table.rows("X")
-        X = rows.to_scipy() if not isinstance(rows, np.ndarray) else rows
-        centers = init(X, n_clusters, random_state=rng)
-        centers = check_array(centers, dtype=X.dtype, copy=True, order="C")
-        self._check_center_shape(centers, n_clusters, X.shape[1])
+        centers = None
+        if communicator.rank == 0:
+            rows = table.rows("X")
+            X = rows if isinstance(rows, np.ndarray) else rows.to_scipy()
+            centers = init(X, n_clusters, random_state=rng)
+            centers = check_array(centers, dtype=X.dtype, copy=True, order="C")
+            self._check_center_shape(centers, n_clusters, X.shape[1])
+        centers, state = communicator.bcast((centers, rng.get_state()))
+        rng.set_state(state)
         return centers
 
     def _init_centroids(
@@ -174,6 +179,7 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         with SerialTable({"X": as_rows(X), "weights": sample_weight}) as table:
             return self._start(
                 table,
+                Serial(),
                 random_state,
                 None,
                 n_clusters=n_centroids or self.n_clusters,

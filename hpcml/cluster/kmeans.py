@@ -157,10 +157,14 @@ default='k-means++'
                 rng = communicator.random_state(self.random_state)
 
                 def start() -> NDArray[Any]:
-                    centers = self._start(
-                        table, rng, given, n_clusters=self.n_clusters, weighted=weights is not None
+                    return self._start(
+                        table,
+                        communicator,
+                        rng,
+                        given,
+                        n_clusters=self.n_clusters,
+                        weighted=weights is not None,
                     )
-                    return communicator.bcast(centers) if callable(self.init) else centers
 
                 best = best_of(
                     table,

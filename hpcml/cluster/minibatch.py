@@ -274,9 +274,10 @@ default='k-means++'
         if self._init_size < table.n_rows:
             drawn = rng.randint(0, table.n_rows, self._init_size)
             with sample(table, drawn, weighted) as some:
-                return self._start(some, rng, given, n_clusters=self.n_clusters, weighted=weighted)
-        centers = self._start(table, rng, given, n_clusters=self.n_clusters, weighted=weighted)
-        return communicator.bcast(centers) if callable(self.init) else centers
+                return self._start(
+                    some, communicator, rng, given, n_clusters=self.n_clusters, weighted=weighted
+                )
+        return self._start(table, communicator, rng, given, n_clusters=self.n_clusters, weighted=weighted)
 
     def _keep_centers(self) -> None:
         self.cluster_centers_ = self._model.centers

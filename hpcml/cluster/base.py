@@ -155,9 +155,8 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         if isinstance(init, str):
             draw = plus_plus if init == "k-means++" else random_rows
             return dense_rows(table, draw(table, n_clusters, rng, weighted))
-        centers = None
+        centers, rows = None, table.rows("X")  # every rank asks for its rows
         if communicator.rank == 0:
-            rows = table.rows("X")
             X = rows if isinstance(rows, np.ndarray) else rows.to_scipy()
             centers = init(X, n_clusters, random_state=rng)
             centers = check_array(centers, dtype=X.dtype, copy=True, order="C")

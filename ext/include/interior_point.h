@@ -42,7 +42,8 @@ static inline int64_t interior_stride(int64_t d) { return (d + 1 + WIDTH - 1) / 
 
 static size_t interior_scratch_bytes(int64_t d, int sparse) {
     size_t stride = (size_t)interior_stride(d), rows = sparse ? 0 : 2 * BLOCK_ROWS * stride;
-    return sizeof(double) * (rows + WIDTH * stride + 2 * BLOCK_ROWS * WIDTH + BLOCK_ROWS + 12 * MOST_HINGES * BLOCK_ROWS);
+    size_t of_rows = 2 * BLOCK_ROWS * WIDTH + BLOCK_ROWS, of_hinges = 12 * MOST_HINGES * BLOCK_ROWS;
+    return sizeof(double) * (rows + WIDTH * stride + of_rows + of_hinges);
 }
 
 static interior_scratch interior_cut(double *memory, int64_t d, int sparse) {
@@ -55,28 +56,14 @@ static interior_scratch interior_cut(double *memory, int64_t d, int sparse) {
     p.margins = memory, memory += BLOCK_ROWS * WIDTH;
     p.of_rows = memory, memory += BLOCK_ROWS * WIDTH;
     p.h = memory, memory += BLOCK_ROWS;
-    double **of_hinges[] = {&p.s, &p.o, &p.c, &p.t, &p.predicted, &p.corrected, &p.a, &p.u, &p.v, &p.D, &p.first, &p.second};
+    double **of_hinges[] = {&p.s, &p.o, &p.c, &p.t, &p.predicted, &p.corrected,
+                            &p.a, &p.u, &p.v, &p.D, &p.first,     &p.second};
     for (size_t i = 0; i < sizeof of_hinges / sizeof *of_hinges; i++) *of_hinges[i] = memory, memory += hinges;
     return p;
 }
 
 static int64_t interior_statistic(int pass, int64_t d) {
     return pass == GRAM ? (d + 1) * (d + 3) + 4 : pass == CORRECT ? 2 * (d + 1) + 1 + N_CODES : N_CODES;
-}
-
-/* Rows of X in double precision, the 1 of the intercept last; what pads them is not read as a number that counts. */
-static void interior_load(const interior_call *call, int64_t first, int64_t n, double *x, int64_t stride) {
-    int64_t d = call->d;
-    for (int64_t i = 0; i < n; i++) {
-        double *row = x + i * stride;
-        if (call->is_double) {
-            memcpy(row, (const double *)call->values + (first + i) * d, (size_t)d * sizeof(double));
-        } else {
-            const float *from = (const float *)call->values + (first + i) * d;
-            for (int64_t j = 0; j < d; j++) row[j] = (double)from[j];
-        }
-        for (int64_t j = d; j < stride; j++) row[j] = j == d;
-    }
 }
 
 static inline double interior_value(const interior_call *call, int64_t at) {

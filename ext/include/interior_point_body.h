@@ -4,6 +4,21 @@
 #if REAL_BITS == 64
 #include "product.h"
 
+/* Rows of X in double precision, the 1 of the intercept last, then zeros. */
+HOT void ISA(load_rows)(const interior_call *call, int64_t first, int64_t n, double *restrict x, int64_t stride) {
+    int64_t d = call->d;
+    for (int64_t i = 0; i < n; i++) {
+        double *restrict row = x + i * stride;
+        if (call->is_double) {
+            memcpy(row, (const double *)call->values + (first + i) * d, (size_t)d * sizeof(double));
+        } else {
+            const float *restrict from = (const float *)call->values + (first + i) * d;
+            for (int64_t j = 0; j < d; j++) row[j] = (double)from[j];
+        }
+        for (int64_t j = d; j < stride; j++) row[j] = j == d;
+    }
+}
+
 /* 1 / alpha, 1 / z, D, and the predicted direction; then the corrected one. */
 typedef struct {
     VR a, u, v, z, t, c, D, per_a, per_z, da, du, dv;
@@ -21,9 +36,10 @@ INLINE ISA(point) ISA(at_point)(const interior_scratch *p, int64_t k) {
     x.v = ISA(select_r)(x.live, ISA(load_r)(p->v + k), one);
     x.z = ISA(select_r)(x.live, x.c - a, one);
     x.t = ISA(select_r)(x.live, ISA(load_r)(p->t + k), zero);
-    x.D = ISA(select_r)(x.live, x.a * x.z / (x.u * x.z + x.v * x.a), zero);
-    x.per_a = one / x.a;
-    x.per_z = one / x.z;
+    VR both = x.a * x.z, per_both = one / both; /* one division for two */
+    x.D = ISA(select_r)(x.live, both / (x.u * x.z + x.v * x.a), zero);
+    x.per_a = x.z * per_both;
+    x.per_z = x.a * per_both;
     return x;
 }
 
@@ -45,7 +61,8 @@ INLINE void ISA(correct)(ISA(point) *x, VR slope, VR barrier) {
 /* The largest -dx/x so far */
 INLINE VR ISA(overshoot)(const ISA(point) *x, VR most) {
     VR ratio = ISA(max_r)(-x->da * x->per_a, x->da * x->per_z);
-    ratio = ISA(max_r)(ratio, ISA(max_r)(-x->du / x->u, -x->dv / x->v));
+    VR per_both = 1.0 / (x->u * x->v);
+    ratio = ISA(max_r)(ratio, ISA(max_r)(-x->du * x->v, -x->dv * x->u) * per_both);
     return ISA(select_r)(x->live, ISA(max_r)(most, ratio), most);
 }
 
@@ -53,16 +70,26 @@ INLINE VR ISA(overshoot)(const ISA(point) *x, VR most) {
  * number, padded. */
 static int64_t ISA(hinges_of)(const interior_call *call, int64_t first, int64_t n, interior_scratch *p) {
     int64_t J = call->n_hinges, count = n * J, padded = (count + WIDTH - 1) / WIDTH * WIDTH;
+    const double *y = call->y + first, *weights = call->weights ? call->weights + first : NULL;
+    if (J == 1) {
+        for (int64_t i = 0; i < n; i++) {
+            p->s[i] = y[i] == call->positive ? 1.0 : -1.0;
+            p->c[i] = y[i] == call->positive ? call->price : call->other_price;
+            p->o[i] = 1.0;
+        }
+    } else {
+        for (int64_t i = 0; i < n; i++) {
+            p->s[2 * i] = 1.0, p->s[2 * i + 1] = -1.0;
+            p->c[2 * i] = p->c[2 * i + 1] = call->price;
+            p->o[2 * i] = y[i] - call->epsilon, p->o[2 * i + 1] = -y[i] - call->epsilon;
+        }
+    }
+    for (int64_t i = 0; weights && i < n; i++)
+        for (int64_t k = i * J; k < (i + 1) * J; k++) p->c[k] *= weights[i];
     for (int64_t i = 0; i < n; i++) {
-        double y = call->y[first + i], weight = call->weights ? call->weights[first + i] : 1.0;
         const double *margin = p->margins + i * WIDTH;
-        for (int64_t j = 0; j < J; j++) {
-            int64_t k = i * J + j;
-            int above = J == 2 ? j == 0 : y == call->positive;
-            double s = above ? 1.0 : -1.0;
-            p->s[k] = s;
-            p->o[k] = J == 2 ? s * y - call->epsilon : 1.0;
-            p->c[k] = (J == 2 || above ? call->price : call->other_price) * weight;
+        for (int64_t k = i * J; k < (i + 1) * J; k++) {
+            double s = p->s[k];
             p->t[k] = p->o[k] - s * margin[0];
             p->predicted[k] = s * margin[1];
             p->corrected[k] = s * margin[2]; /* of two vectors: what pads them */
@@ -127,7 +154,7 @@ static void ISA(interior_rows)(const void *given, int64_t start, int64_t stop, d
         if (sparse) {
             interior_sparse_margins(call, first, n, p.margins);
         } else {
-            interior_load(call, first, n, p.x, stride);
+            ISA(load_rows)(call, first, n, p.x, stride);
             ISA(rows_times)(p.x, stride, n, e, p.packed, call->n_vectors, NULL, p.margins, WIDTH);
         }
         int64_t padded = ISA(hinges_of)(call, first, n, &p);

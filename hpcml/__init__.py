@@ -1,6 +1,6 @@
-"""hpcml: scikit-learn's trees, forests and grid searches, as fast as the hardware allows.
+"""hpcml: scikit-learn's training and grid searches, as fast as the hardware allows.
 
-Submodules load when they are first used (``hpcml.ensemble``, ``hpcml.model_selection``, ...), so ``import
+Submodules load when they are first used (``hpcml.cluster``, ``hpcml.model_selection``, ...), so ``import
 hpcml`` costs next to nothing and loads no optional library.
 
 Examples
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ensemble,
         errors,
         kernels,
+        linear_model,
         machine,
         mixture,
         model_selection,
@@ -52,6 +53,7 @@ __all__ = [
     "errors",
     "get_config",
     "kernels",
+    "linear_model",
     "machine",
     "mixture",
     "model_selection",

@@ -36,11 +36,14 @@ def arguments(n, d, k, dtype, *, is_sparse=False, weighted=False, with_y=True, c
         "y_centers": rng.standard_normal(k) if with_y else None,
         "W": rng.standard_normal((d, k)),
         "offsets": rng.standard_normal(k),
+        "first": d // 3,
+        "width": max(d // 2, 1),
     }
 
 
 TAKES = {
     "gram": ("X", "weights", "centers", "y", "y_centers"),
+    "gram_panel": ("X", "weights", "centers", "first", "width"),
     "projected_gram": ("X", "weights", "centers", "W"),
     "residual_products": ("X", "weights", "centers", "y", "W", "offsets"),
     "project": ("X", "centers", "W", "offsets"),

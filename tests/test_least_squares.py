@@ -120,6 +120,24 @@ def test_rows_are_compared_in_blocks(monkeypatch):
         np.testing.assert_allclose(model.fit(X, y).coef_, before.coef_, atol=1e-10)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_columns_at_a_time(form, weighted, fit_intercept, monkeypatch):
+    from hpcml.training import gram
+
+    X, y = problem(700, 11, targets=2)
+    X = as_form(X, form)
+    weights = np.random.default_rng(1).random(len(y)) if weighted else None
+    whole = Ridge(2.0, fit_intercept=fit_intercept).fit(X, y, sample_weight=weights)
+    monkeypatch.setattr(gram, "MOST_FEATURES", 5)
+    monkeypatch.setattr(gram, "COLUMNS_OF_A_PANEL", 3)
+    with checked_kernels():
+        parts = Ridge(2.0, fit_intercept=fit_intercept).fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(parts.coef_, whole.coef_, atol=1e-10)
+    np.testing.assert_allclose(parts.intercept_, whole.intercept_, atol=1e-9)
+
+
 def test_no_penalty_on_a_table_that_lacks_rank():
     X, y = problem(400, 6)
     X = np.hstack([X, X[:, :2]])

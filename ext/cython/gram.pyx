@@ -16,6 +16,7 @@ cdef extern from "gram.h" nogil:
         const int32_t *indices
         const int64_t *indptr
         int64_t d, t, k
+        int64_t first, width
         const double *weights
         const double *centers
         const double *y_centers
@@ -32,6 +33,7 @@ cdef extern from "gram.h" nogil:
     int64_t gram_feature_numbers(const gram_call *call)
     size_t gram_scratch(int level, const gram_call *call)
     shard_function gram_shard(int level, const gram_call *call)
+    shard_function gram_panel_shard(int level, const gram_call *call)
     shard_function projected_gram_shard(int level, const gram_call *call)
     shard_function residual_products_shard(int level, const gram_call *call)
     int gram_project(int level, const gram_call *call, int64_t n, int n_threads)
@@ -84,6 +86,13 @@ def gram(bounds, first_shard, n_shards, X, weights, centers, y, y_centers, n_thr
     cdef int64_t d = call.c.d, t = call.c.t
     cdef shard_function function = gram_shard(call.level, &call.c)
     return call.reduce(bounds, first_shard, n_shards, 1 + d + d * d + 2 * t + d * t, function, n_threads)
+
+
+def gram_panel(bounds, first_shard, n_shards, X, weights, centers, first, width, n_threads=1):
+    cdef _Call call = _Call(X, centers, weights)
+    call.c.first, call.c.width = first, width
+    cdef shard_function function = gram_panel_shard(call.level, &call.c)
+    return call.reduce(bounds, first_shard, n_shards, call.c.d * call.c.width, function, n_threads)
 
 
 def projected_gram(bounds, first_shard, n_shards, X, weights, centers, W, n_threads=1):

@@ -19,6 +19,7 @@ typedef struct {
     const int32_t *indices;
     const int64_t *indptr; /* NULL for dense rows */
     int64_t d, t, k;       /* columns of X, of y, of W */
+    int64_t first, width;  /* columns of a panel */
     const double *weights; /* NULL for ones */
     const double *centers, *y_centers;
     const void *y; /* NULL for none, or zeros */
@@ -62,6 +63,10 @@ static size_t gram_scratch(int level, const gram_call *call) {
 static shard_function gram_shard(int level, const gram_call *call) {
     if (call->indptr) return AT_REAL(level, call->is_double, sparse_gram_shard);
     return AT_REAL(level, call->is_double, gram_shard);
+}
+static shard_function gram_panel_shard(int level, const gram_call *call) {
+    if (call->indptr) return AT_REAL(level, call->is_double, sparse_gram_panel_shard);
+    return AT_REAL(level, call->is_double, gram_panel_shard);
 }
 static shard_function projected_gram_shard(int level, const gram_call *call) {
     return AT_REAL(level, call->is_double, projected_gram_shard);

@@ -145,6 +145,51 @@ static void ISA(sparse_gram_shard)(const void *argument, int64_t start, int64_t 
     for (int64_t p = 0; p < d; p++) sums[p] -= weight * c[p];
 }
 
+/* Columns from `first` on, of which rows up to the diagonal are wanted. */
+static void ISA(gram_panel_shard)(const void *argument, int64_t start, int64_t stop, double *statistic,
+                                  void *memory) {
+    const gram_call *call = argument;
+    const ISA(scratch) s = ISA(carved)(call, memory);
+    const int64_t first = call->first, width = call->width, rows = first + width, stride = block_stride(call->d);
+    for (int64_t at = start; at < stop; at += BLOCK_ROWS) {
+        const int64_t count = stop - at < BLOCK_ROWS ? stop - at : BLOCK_ROWS;
+        ISA(center_only)(call, at, count, s.a);
+        for (int64_t i = 0; call->weights && i < count; i++)
+            for (int64_t j = 0; j < rows; j++)
+                s.wa[i * stride + j] = (REAL)(call->weights[at + i] * (double)s.a[i * stride + j]);
+        ISA(across_rows)(call->weights ? s.wa : s.a, stride, rows, s.a + first, stride, width, count, statistic,
+                         width, 0);
+    }
+    for (int64_t p = first; p < rows; p++)
+        for (int64_t q = 0; q < p - first; q++) statistic[p * width + q] = 0;
+}
+
+static void ISA(sparse_gram_panel_shard)(const void *argument, int64_t start, int64_t stop, double *statistic,
+                                         void *memory) {
+    const gram_call *call = argument;
+    const ISA(scratch) s = ISA(carved)(call, memory);
+    const int64_t d = call->d, first = call->first, width = call->width;
+    const REAL *values = call->x;
+    const double *c = call->centers;
+    double *sums = s.sums, weight = 0;
+    memset(sums, 0, (size_t)d * sizeof(double));
+    for (int64_t i = start; i < stop; i++) {
+        const double w = call->weights ? call->weights[i] : 1;
+        const int64_t end = call->indptr[i + 1];
+        weight += w;
+        for (int64_t a = call->indptr[i]; a < end; a++) {
+            const double wv = w * (double)values[a];
+            double *line = statistic + call->indices[a] * width - first;
+            sums[call->indices[a]] += wv;
+            for (int64_t b = a; b < end && call->indices[b] < first + width; b++)
+                if (call->indices[b] >= first) line[call->indices[b]] += wv * (double)values[b];
+        }
+    }
+    for (int64_t p = 0; call->centered && p < first + width; p++)
+        for (int64_t q = p > first ? p : first; q < first + width; q++)
+            statistic[p * width + q - first] += weight * c[p] * c[q] - sums[p] * c[q] - c[p] * sums[q];
+}
+
 /* -- coordinates --------------------------------------------------------------------------------------------- */
 
 /* out = at_zero + sum of x_j W_j over the entries of a sparse row */

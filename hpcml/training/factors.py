@@ -43,7 +43,7 @@ def factored(
     P : ndarray of shape (d, k), optional
         Orthonormal columns; None is the identity.
     G : ndarray of shape (k, k)
-        P^T A^T A P.
+        P^T A^T A P; it is overwritten.
     dtype : dtype
         Type of ``X``.
     resolved : float
@@ -56,18 +56,18 @@ def factored(
         In the space of the columns of P.
     """
     k = len(G)
-    basis, M = P, np.eye(k)
+    basis, M = P, None
     floor = 16 * k * float(np.finfo(dtype).eps)  # of an eigenvalue, relative to the largest one
     for i in range(MOST_PASSES):
-        squares, E = linalg.eigh(G, driver="evd")
+        squares, E = linalg.eigh(G.T, driver="evd", overwrite_a=True)  # the transpose is in LAPACK's order
         top = squares[-1]
         if not top > 0 or i == MOST_PASSES - 1 or squares[0] >= (resolved if i == 0 else RESOLVED) * top:
             break
         lengths = np.sqrt(np.maximum(squares, floor * top))
-        M = lengths[:, np.newaxis] * (E.T @ M)
+        M = lengths[:, np.newaxis] * (E.T if M is None else E.T @ M)
         basis = np.ascontiguousarray((E if basis is None else basis @ E) / lengths)
         G = symmetric(table.map_reduce("projected_gram", centers=mean, W=basis)["gram"])
-    if i == 0:  # the eigenvectors are the singular vectors
+    if M is None:  # the eigenvectors are the singular vectors
         values, turned = np.sqrt(np.maximum(squares[::-1], 0.0)), E.T[::-1]
     else:
         R = np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ M)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Table
+from hpcml.training.moments import feature_moments
 
 __all__ = ["Gram", "centered_gram", "symmetric"]
 
@@ -25,6 +26,10 @@ Vector = NDArray[np.float64]
 ROWS_OF_A_CENTER = 1024
 #: The mean may be off the centre by so many standard deviations: at most two of 16 digits are lost.
 GOOD_CENTER = 10.0
+#: Statistics of several shards wait to be added up: the products of more features are computed some columns
+#: at a time, so that these take tens of megabytes at most.
+MOST_FEATURES = 1024
+COLUMNS_OF_A_PANEL = 256
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,13 @@ class Gram:
 
 
 def symmetric(upper: Vector) -> Vector:
-    """Return the symmetric matrix whose entries on and above the diagonal are those given."""
-    return np.triu(upper) + np.triu(upper, 1).T
+    """Return the symmetric matrix whose entries on and above the diagonal are those given, in their place."""
+    for start in range(0, len(upper), COLUMNS_OF_A_PANEL):
+        stop = start + COLUMNS_OF_A_PANEL
+        block = upper[start:stop, start:stop]
+        block[:] = np.triu(block) + np.triu(block, 1).T
+        upper[stop:, start:stop] = upper[start:stop, stop:].T
+    return upper
 
 
 def centered_gram(table: Table, n_features: int, n_targets: int = 0, *, center: bool = True) -> Gram:
@@ -76,6 +86,8 @@ def centered_gram(table: Table, n_features: int, n_targets: int = 0, *, center: 
     -------
     Gram
     """
+    if n_features > MOST_FEATURES:
+        return _by_panels(table, n_features, n_targets, center)
     x_center, y_center = np.zeros(n_features), np.zeros(n_targets)
     dense = False
     if center:
@@ -96,6 +108,26 @@ def centered_gram(table: Table, n_features: int, n_targets: int = 0, *, center: 
     return _about(table, found.mean, found.y_mean, center)
 
 
+def _by_panels(table: Table, n_features: int, n_targets: int, center: bool) -> Gram:
+    """Add up the products some columns at a time, about means that further passes have found."""
+    moments = feature_moments(table, n_features)
+    weight = float(moments.counts[0])
+    mean, y_mean = moments.mean if center else np.zeros(n_features), np.zeros(n_targets)
+    cross, y_squares = np.zeros((n_features, n_targets)), np.zeros(n_targets)
+    for i in range(2 if center else 1) if n_targets else ():
+        W = np.zeros((n_features, n_targets))
+        found = table.map_reduce("residual_products", centers=mean, W=W, offsets=y_mean)
+        cross, y_squares = -found["products"], found["squares"]
+        if center and i == 0:
+            y_mean = -found["sums"] / weight
+    G = np.empty((n_features, n_features))
+    for first in range(0, n_features, COLUMNS_OF_A_PANEL):
+        width = min(COLUMNS_OF_A_PANEL, n_features - first)
+        found = table.map_reduce("gram_panel", centers=mean, first=first, width=width)
+        G[:, first : first + width] = found["panel"]
+    return Gram(weight, mean, symmetric(G), y_mean, y_squares, cross)
+
+
 def _mean(rows: NDArray) -> Vector:
     """Return the mean of some rows; for a constant column its very value."""
     first = rows[0].astype(np.float64)
@@ -110,7 +142,8 @@ def _about(table: Table, x_center: Vector, y_center: Vector, center: bool) -> Gr
     if not center:
         return Gram(weight, x_center, G, y_center, y_squares, cross)
     off, y_off = s["sums"] / weight, s["y_sums"] / weight
-    G -= np.outer(s["sums"], off)
+    for row, total in zip(G, s["sums"], strict=True):
+        row -= total * off
     cross = cross - np.outer(s["sums"], y_off)
     y_squares = np.maximum(y_squares - s["y_sums"] * y_off, 0.0)
     return Gram(weight, x_center + off, G, y_center + y_off, y_squares, cross)

@@ -102,13 +102,14 @@ def by_covariance(table: Table, n_features: int, k: int | None = None) -> Spectr
         Squared singular values are exact to about 1e-16 of the largest square.
     """
     found = centered_gram(table, n_features)
+    trace = float(np.trace(found.gram))
     few = k is not None and n_features > SMALL_COVARIANCE and 4 * k < n_features
     subset = (n_features - max(k or 0, 1), n_features - 1) if few else None
     squares, vectors = linalg.eigh(
-        found.gram, overwrite_a=False, driver="evr" if few else "evd", subset_by_index=subset
+        found.gram.T, overwrite_a=True, driver="evr" if few else "evd", subset_by_index=subset
     )
     squares, vectors = np.maximum(squares[::-1], 0.0), vectors.T[::-1]
-    total = float(np.trace(found.gram)) if few else float(squares.sum())
+    total = trace if few else float(squares.sum())
     keep = len(squares) if k is None else k
     exact = _spectrum(found.mean, squares[:keep], vectors[:keep], total, n_features)
     if few or keep == len(squares):

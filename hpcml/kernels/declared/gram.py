@@ -1,6 +1,6 @@
 """Products of features with each other, with targets and with coefficients."""
 
-from hpcml.kernels.terms import THREADS, Array, Kernel, Result
+from hpcml.kernels.terms import THREADS, Array, Kernel, Result, Scalar
 
 _ROWS = Array("X", "floating", ("n", "d"), "the rows", sparse=True)
 _WEIGHTS = Array("weights", "float64", ("n",), "weights of the rows; None: all 1", optional=True)
@@ -28,6 +28,25 @@ KERNELS = (
             Result("y_sums", "float64", ("t",), "sum of w (y - c_y)"),
             Result("y_squares", "float64", ("t",), "sum of w (y - c_y)^2"),
             Result("cross", "float64", ("d", "t"), "sum of w (x - c)(y - c_y)^T"),
+        ),
+        _BLAS,
+    ),
+    Kernel(
+        "gram_panel",
+        "reduce",
+        "gram",
+        "Add up some columns of the products of features, where a statistic of all of them is too large.",
+        (
+            _ROWS,
+            _WEIGHTS,
+            _CENTERS,
+            Scalar("first", "int", "the first column", low=0),
+            Scalar("width", "int", "how many columns", low=1),
+        ),
+        (
+            Result(
+                "panel", "float64", ("d", "width"), "those columns of sum w (x - c)(x - c)^T, to its diagonal"
+            ),
         ),
         _BLAS,
     ),

@@ -12,6 +12,13 @@ def gram(X, weights, centers, y, y_centers):
     return w.sum(), wA.sum(axis=0), np.triu(wA.T @ A), w @ B, w @ B**2, wA.T @ B
 
 
+def gram_panel(X, weights, centers, first, width):
+    """Return columns from `first` on of the sum of w (x - c)(x - c)^T, zeros below its diagonal."""
+    A = _centered(X, centers)
+    wA = A * _weights(X, weights)[:, np.newaxis]
+    return np.triu(wA.T @ A)[:, first : first + width]
+
+
 def projected_gram(X, weights, centers, W):
     """Return sum of w z z^T with z = W^T (x - c)."""
     Z = _centered(X, centers) @ W

@@ -86,6 +86,9 @@ def test_rows_are_taken_by_number(communicator):
     with communicator.put(X=X, weights=weights) as table:
         assert_array_equal(table.take(numbers), X[numbers])
         assert_array_equal(table.take(numbers, "weights"), weights[numbers])
+        for wrong in (-1, 5000):
+            with pytest.raises(IndexError, match="rows from 0 to 4999"):
+                table.take(np.array([0, wrong]))
     X[X < 0] = 0
     with communicator.put(X=CSR.of(sparse.csr_array(X))) as table:
         assert_array_equal(table.take(numbers).to_scipy().toarray(), X[numbers])

@@ -18,7 +18,18 @@ from hpcml.kernels.csr import CSR
 from hpcml.kernels.shards import TreeSum, of_shard, over_shards
 from hpcml.kernels.terms import Array
 
-__all__ = ["Chunk", "Local", "Pieces", "as_row_array", "n_rows_of", "running_sum_rows", "sum_of"]
+__all__ = [
+    "Chunk",
+    "Local",
+    "Pieces",
+    "as_row_array",
+    "as_row_arrays",
+    "as_row_numbers",
+    "merged",
+    "n_rows_of",
+    "running_sum_rows",
+    "sum_of",
+]
 
 
 def as_row_array(name: str, array: Any) -> Any:
@@ -38,6 +49,22 @@ def n_rows_of(rows: Mapping[str, Any]) -> int:
     if len(set(lengths.values())) != 1:
         raise ValueError(f"rows must be arrays with the same number of rows. Got {lengths} instead.")
     return next(iter(lengths.values()))
+
+
+def as_row_arrays(rows: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
+    """Return row arrays that are added to a table; raise if they do not have as many rows."""
+    arrays = {name: as_row_array(name, array) for name, array in rows.items()}
+    if n_rows_of(arrays) != n_rows:
+        raise ValueError(f"rows must have {n_rows} rows. Got {n_rows_of(arrays)} instead.")
+    return arrays
+
+
+def as_row_numbers(numbers: Any, n_rows: int) -> NDArray[np.int64]:
+    """Return numbers of rows of a table as an array; raise if there are others among them."""
+    numbers = np.asarray(numbers, dtype=np.int64)
+    if len(numbers) and not (0 <= numbers.min() and numbers.max() < n_rows):
+        raise IndexError(f"numbers must be of rows from 0 to {n_rows - 1}. Got {numbers} instead.")
+    return numbers
 
 
 @dataclass
@@ -95,13 +122,18 @@ class Pieces:
     shapes: dict[str, tuple[int, ...]]
 
 
-def sum_of(pieces: list[Pieces], n_shards: int) -> dict[str, NDArray[np.float64]]:
-    """Return the sum over the whole table, by the names of its parts, of pieces that cover it."""
+def merged(pieces: list[Pieces], n_shards: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the ranges of shards, and their sums, of pieces that are added up as far as the tree goes."""
     tree = TreeSum(n_shards)
     for some in pieces:
         for (first, stop), vector in zip(some.ranges.tolist(), some.sums, strict=True):
             tree.add(first, stop, vector)
-    ranges, sums = tree.pieces()
+    return tree.pieces()
+
+
+def sum_of(pieces: list[Pieces], n_shards: int) -> dict[str, NDArray[np.float64]]:
+    """Return the sum over the whole table, by the names of its parts, of pieces that cover it."""
+    ranges, sums = merged(pieces, n_shards)
     assert ranges.tolist() == [[0, n_shards]], f"the pieces leave shards out: {ranges.tolist()}"
     statistic, at = {}, 0
     for name, shape in pieces[0].shapes.items():

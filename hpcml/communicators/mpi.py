@@ -13,12 +13,22 @@ from numpy.typing import NDArray
 from hpcml import config
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.layout import Layout
-from hpcml.communicators.local import Chunk, Local, Pieces, as_row_array, n_rows_of, running_sum_rows
+from hpcml.communicators.local import (
+    Chunk,
+    Local,
+    Pieces,
+    as_row_array,
+    as_row_arrays,
+    as_row_numbers,
+    merged,
+    n_rows_of,
+    running_sum_rows,
+)
 from hpcml.communicators.mpi_exchange import gather_rows, gather_sparse, joined, transfer, tree_sum
 from hpcml.communicators.mpi_start import started
 from hpcml.communicators.mpi_world import World
 from hpcml.kernels.csr import CSR
-from hpcml.kernels.shards import TreeSum, cut
+from hpcml.kernels.shards import cut, pick
 
 __all__ = ["Mpi", "MpiTable"]
 
@@ -100,9 +110,7 @@ class MpiTable(Table):
         return self._local.chunks[-1] if self._local.chunks and self._split < self._stop else None
 
     def set(self, **rows: Any) -> None:
-        arrays = {name: as_row_array(name, array) for name, array in rows.items()}
-        if n_rows_of(arrays) != self.n_local:
-            raise ValueError(f"rows must have {self.n_local} rows. Got {n_rows_of(arrays)} instead.")
+        arrays = as_row_arrays(rows, self.n_local)
         if self._layout.moves:
             self._world.meet(f"set of {', '.join(sorted(arrays))}")
         for name in sorted(arrays):
@@ -165,11 +173,7 @@ class MpiTable(Table):
         wanted = self._layout.ranges(self._world.rank)
         if len(pieces) == 1 and len(pieces[0].ranges) == len(wanted):
             return pieces[0].sums
-        tree = TreeSum(self._layout.n_shards)
-        for some in pieces:
-            for (first, stop), vector in zip(some.ranges.tolist(), some.sums, strict=True):
-                tree.add(first, stop, vector)
-        return tree.pieces()[1] if pieces else np.empty((0, m))
+        return merged(pieces, self._layout.n_shards)[1] if pieces else np.empty((0, m))
 
     def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
         self._local.map(kernel, arguments, config.n_threads())
@@ -177,9 +181,7 @@ class MpiTable(Table):
     # -- rows by number ------------------------------------------------------------------------------------
 
     def take(self, numbers: NDArray[np.int64], name: str = "X") -> Any:
-        numbers = np.asarray(numbers, dtype=np.int64)
-        if len(numbers) and not (0 <= numbers.min() and numbers.max() < self.n_rows):
-            raise IndexError(f"numbers of rows must lie in 0 to {self.n_rows - 1}.")
+        numbers = as_row_numbers(numbers, self.n_rows)
         like = self._like(name)
         self._world.meet(f"take of {len(numbers)} rows of {name}")
         owners = self._layout.owners(numbers)
@@ -188,7 +190,7 @@ class MpiTable(Table):
         order = np.argsort(owners, kind="stable")  # in which the rows are gathered
         gather = gather_sparse if isinstance(like, CSR) else gather_rows
         gathered = gather(self._world, self._own_rows(name, mine, like), counts)
-        return _picked(gathered, np.argsort(order))
+        return pick(gathered, np.argsort(order))
 
     def _own_rows(self, name: str, numbers: NDArray[np.int64], like: Any) -> Any:
         """Return rows that this rank computes, by their numbers in the whole table."""
@@ -197,12 +199,12 @@ class MpiTable(Table):
         for chunk in self._local.chunks:
             inside = np.flatnonzero((numbers >= at) & (numbers < at + chunk.n_rows))
             array, local = chunk.arrays[name], numbers[inside] - at
-            parts.append(_picked(array, local))
+            parts.append(pick(array, local))
             places.append(inside)
             at += chunk.n_rows
         if not parts:
             return like
-        return _picked(joined(parts), np.argsort(np.concatenate(places)))
+        return pick(joined(parts), np.argsort(np.concatenate(places)))
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
         world, layout = self._world, self._layout
@@ -224,10 +226,6 @@ class MpiTable(Table):
     def close(self) -> None:
         for chunk in self._local.chunks:
             chunk.arrays.clear()
-
-
-def _picked(array: Any, numbers: NDArray[np.int64]) -> Any:
-    return CSR.of(array.to_scipy()[numbers]) if isinstance(array, CSR) else array[numbers]
 
 
 def _kind_text(array: Any) -> str:

@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 from hpcml import config
 from hpcml.communicators.carried import Function, PackedPieces, Settings, dumps_for
 from hpcml.communicators.contract import Communicator, Kernel, Table
-from hpcml.communicators.local import Chunk, as_row_array, n_rows_of, running_sum_rows, sum_of
+from hpcml.communicators.local import (
+    Chunk,
+    as_row_array,
+    as_row_arrays,
+    as_row_numbers,
+    n_rows_of,
+    running_sum_rows,
+    sum_of,
+)
 from hpcml.communicators.pool import current_pool, end_pool
 from hpcml.communicators.shared_memory import mapped, reserve, share
 from hpcml.errors import WorkerLost
-from hpcml.kernels.csr import CSR
-from hpcml.kernels.shards import bounds_of
+from hpcml.kernels.shards import bounds_of, pick
 
 __all__ = ["ProcessTable", "Processes"]
 
@@ -94,10 +101,7 @@ class ProcessTable(Table):
     # -- row arrays ----------------------------------------------------------------------------------------
 
     def set(self, **rows: Any) -> None:
-        arrays = {name: as_row_array(name, array) for name, array in rows.items()}
-        if n_rows_of(arrays) != self.n_rows:
-            raise ValueError(f"rows must have {self.n_rows} rows. Got {n_rows_of(arrays)} instead.")
-        for name, array in arrays.items():
+        for name, array in as_row_arrays(rows, self.n_rows).items():
             with contextlib.ExitStack() as opened:
                 told, files = self._share(name, array, opened)
                 self._call("set", name, told, files=files)
@@ -124,12 +128,9 @@ class ProcessTable(Table):
             return np.array(mapped(fd, dtype, (self.n_rows, *shape), 0))
 
     def take(self, numbers: NDArray[np.int64], name: str = "X") -> Any:
-        numbers = np.asarray(numbers, dtype=np.int64)
+        numbers = as_row_numbers(numbers, self.n_rows)
         if name in self._given:
-            array = self._given[name]
-            return CSR.of(array.to_scipy()[numbers]) if isinstance(array, CSR) else array[numbers]
-        if len(numbers) and not (0 <= numbers.min() and numbers.max() < self.n_rows):
-            raise IndexError(f"numbers must be of rows from 0 to {self.n_rows - 1}. Got {numbers} instead.")
+            return pick(self._given[name], numbers)
         dtype, shape = self._entries(name)
         owner = np.searchsorted(self._cuts, numbers, side="right") - 1
         asked = []

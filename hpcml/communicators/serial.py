@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from hpcml import config
 from hpcml.communicators.contract import Communicator, Kernel, Table
-from hpcml.communicators.local import Chunk, Local, as_row_array, n_rows_of, running_sum_rows, sum_of
-from hpcml.kernels.csr import CSR
-from hpcml.kernels.shards import bounds_of
+from hpcml.communicators.local import (
+    Chunk,
+    Local,
+    as_row_array,
+    as_row_arrays,
+    as_row_numbers,
+    n_rows_of,
+    running_sum_rows,
+    sum_of,
+)
+from hpcml.kernels.shards import bounds_of, pick
 
 __all__ = ["Serial", "SerialTable"]
 
@@ -34,10 +42,7 @@ class SerialTable(Table):
         self._local.map(kernel, arguments, config.n_threads())
 
     def set(self, **rows: Any) -> None:
-        arrays = {name: as_row_array(name, array) for name, array in rows.items()}
-        if n_rows_of(arrays) != self.n_rows:
-            raise ValueError(f"rows must have {self.n_rows} rows. Got {n_rows_of(arrays)} instead.")
-        self._chunk.arrays.update(arrays)
+        self._chunk.arrays.update(as_row_arrays(rows, self.n_rows))
 
     def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         self._chunk.arrays[name] = np.full((self.n_rows, *shape), value, dtype=dtype)
@@ -50,8 +55,7 @@ class SerialTable(Table):
         return self._chunk.arrays[name]
 
     def take(self, numbers: NDArray[np.int64], name: str = "X") -> Any:
-        array = self._chunk.arrays[name]
-        return CSR.of(array.to_scipy()[numbers]) if isinstance(array, CSR) else array[numbers]
+        return pick(self._chunk.arrays[name], as_row_numbers(numbers, self.n_rows))
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
         shards, left = running_sum_rows(self._chunk.shard_sums(name), targets)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hpcml import blas
 from hpcml.kernels.csr import CSR
 
-__all__ = ["TreeSum", "bounds_of", "cut", "n_shards", "of_shard", "over_shards"]
+__all__ = ["TreeSum", "bounds_of", "cut", "n_shards", "of_shard", "over_shards", "pick"]
 
 ROWS_OF_A_SHARD = 1024
 MOST_SHARDS = 256
@@ -52,6 +52,11 @@ def bounds_of(n_rows: int) -> NDArray[np.int64]:
 def cut(array: Any, start: int, stop: int) -> Any:
     """Return rows of an array or of sparse rows, as a view."""
     return array.rows(start, stop) if isinstance(array, CSR) else array[start:stop]
+
+
+def pick(array: Any, numbers: NDArray[np.int64]) -> Any:
+    """Return rows of an array or of sparse rows by their numbers, as a copy."""
+    return CSR.of(array.to_scipy()[numbers]) if isinstance(array, CSR) else array[numbers]
 
 
 class TreeSum:

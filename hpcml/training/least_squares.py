@@ -34,7 +34,7 @@ MOST_CORRECTIONS = 4
 #: relative to the largest one, are this many times the rounding of the Gram matrix.
 MENDED = 1e3
 #: Rows are compared with each other in blocks of so many numbers.
-NUMBERS_OF_A_BLOCK = 1 << 21
+NUMBERS_OF_A_BLOCK = 3 << 20
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,10 @@ def _cholesky(found: Gram, alpha: Matrix) -> tuple[Callable[[Matrix], Matrix], f
     for penalty in penalties:
         A = found.gram.copy()
         A.flat[:: len(A) + 1] += penalty
-        norm = float(np.abs(A).sum(axis=0).max())
-        factor = linalg.cho_factor(A, lower=False, overwrite_a=True, check_finite=False)
+        norm = max(float(np.abs(row).sum()) for row in A)
+        factor = linalg.cho_factor(
+            A.T, lower=False, overwrite_a=True, check_finite=False
+        )  # in LAPACK's order
         inverse_condition, _ = linalg.lapack.dpocon(factor[0], norm)
         factors.append(factor)
         conditions.append(np.inf if inverse_condition == 0 else 1.0 / inverse_condition)

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import config
-from hpcml.counterparts import counterpart
+from hpcml.counterparts import fitted_counterpart
 from hpcml.kernels import lookup
 from hpcml.training.gaussians import KINDS
 from hpcml.training.mixture import Mixture, in_kernel
@@ -20,10 +20,6 @@ from hpcml.training.mixture import Mixture, in_kernel
 __all__ = ["FLOATS", "NormalMixture"]
 
 FLOATS = [np.float64, np.float32]
-ATTRIBUTES = (
-    "weights_ means_ covariances_ precisions_ precisions_cholesky_ converged_ n_iter_ lower_bound_ "
-    "lower_bounds_ n_features_in_ feature_names_in_"
-).split()
 
 
 class NormalMixture(DensityMixin, BaseEstimator):
@@ -194,8 +190,4 @@ class NormalMixture(DensityMixin, BaseEstimator):
         [[1.0]]
         """
         check_is_fitted(self)
-        theirs = counterpart(self)
-        for name in ATTRIBUTES:
-            if hasattr(self, name):
-                setattr(theirs, name, getattr(self, name))
-        return theirs
+        return fitted_counterpart(self)

@@ -13,14 +13,13 @@ from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
-from hpcml.communicators.serial import SerialTable
 from hpcml.mixture.density import FLOATS, NormalMixture
 from hpcml.mixture.given import checked
 from hpcml.mixture.progress import Progress
 from hpcml.training.gaussians import KINDS
 from hpcml.training.kmeans import mean_and_variance
 from hpcml.training.mixture import EM, Mixture, Run
-from hpcml.training.mixture_starts import STARTS, Given, from_moments, start
+from hpcml.training.mixture_starts import STARTS, Given, start
 from hpcml.validation import (
     BOOLEAN,
     NONE,
@@ -281,26 +280,15 @@ class GaussianMixture(NormalMixture):
 
     def _store(self, run: Run, dtype: np.dtype[Any]) -> None:
         mixture = run.mixture
-        parameters = (mixture.weights, mixture.means, mixture.covariances, mixture.factors)
-        self._set_parameters(tuple(array.astype(dtype) for array in parameters))
+        self.weights_, self.means_ = mixture.weights.astype(dtype), mixture.means.astype(dtype)
+        self.covariances_ = mixture.covariances.astype(dtype)
+        self.precisions_cholesky_ = mixture.factors.astype(dtype)
+        factors = self.precisions_cholesky_.astype(np.float64)
+        self.precisions_ = KINDS[self.covariance_type].precisions(factors).astype(dtype)
         self.converged_ = run.converged
         self.n_iter_ = len(run.lower_bounds)
         self.lower_bound_ = run.lower_bound
         self.lower_bounds_ = run.lower_bounds
-
-    def _set_parameters(self, parameters: tuple[NDArray[Any], ...]) -> None:
-        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = parameters
-        factors = self.precisions_cholesky_.astype(np.float64)
-        precisions = KINDS[self.covariance_type].precisions(factors)
-        self.precisions_ = precisions.astype(self.precisions_cholesky_.dtype)
-
-    def _initialize(self, X: NDArray[Any], resp: NDArray[Any]) -> None:
-        """Start from responsibilities, as scikit-learn's tests ask for it."""
-        k = resp.shape[1]
-        given = self._given(X.shape[1], k)
-        with SerialTable({"X": X, "responsibilities": resp}) as table:
-            em = self._em(table, X.dtype)
-            self._store(Run(from_moments(em, em.moments(k), given)), X.dtype)
 
     def _last(self, d: int) -> Mixture:
         """Return the last fit's mixture, to go on from."""

@@ -2,7 +2,7 @@
 
 from upstream import run_upstream
 
-REPLACED = {"GaussianMixture": "hpcml.mixture.GaussianMixture"}
+REPLACED = {"GaussianMixture": "private_names.GaussianMixture"}
 
 EXPECTED_FAILURES = {
     "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters": (

@@ -18,6 +18,7 @@ COUNTERPARTS: Mapping[str, str] = {
     "hpcml.ensemble.RandomForestClassifier": "sklearn.ensemble.RandomForestClassifier",
     "hpcml.ensemble.RandomForestRegressor": "sklearn.ensemble.RandomForestRegressor",
     "hpcml.linear_model.LinearRegression": "sklearn.linear_model.LinearRegression",
+    "hpcml.linear_model.LogisticRegression": "sklearn.linear_model.LogisticRegression",
     "hpcml.linear_model.Ridge": "sklearn.linear_model.Ridge",
     "hpcml.mixture.GaussianMixture": "sklearn.mixture.GaussianMixture",
     "hpcml.preprocessing.StandardScaler": "sklearn.preprocessing.StandardScaler",

@@ -6,7 +6,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from hpcml.cluster import KMeans, MiniBatchKMeans
 from hpcml.decomposition import PCA, IncrementalPCA
 from hpcml.ensemble import RandomForestClassifier, RandomForestRegressor
-from hpcml.linear_model import LinearRegression, Ridge
+from hpcml.linear_model import LinearRegression, LogisticRegression, Ridge
 from hpcml.mixture import GaussianMixture
 from hpcml.preprocessing import StandardScaler
 from hpcml.svm import LinearSVC, LinearSVR
@@ -41,6 +41,9 @@ ESTIMATORS = [
     LinearRegression(positive=True),
     *(Ridge(solver=solver) for solver in ("auto", "svd", "lsqr")),
     Ridge(positive=True),
+    LogisticRegression(),
+    LogisticRegression(solver="saga", l1_ratio=0.5),
+    LogisticRegression(solver="liblinear", l1_ratio=1),
     LinearSVC(),
     LinearSVC(loss="hinge"),
     LinearSVC(penalty="l1"),

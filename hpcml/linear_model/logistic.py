@@ -255,7 +255,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):
         y : array-like of shape (n_samples,)
             Labels.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows.
+            Weights of the rows, not negative.
 
         Returns
         -------
@@ -288,7 +288,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):
             accept_large_sparse=self.solver not in _SHORT_INDICES,
             ensure_min_samples=communicators.least_rows(),
         )
-        weights = checked_weights(sample_weight, X.shape[0])
+        weights = checked_weights(sample_weight, X.shape[0], negative=False)
         classes, codes = encoded(communicator, y)
         self._check_classes(classes, X)
         self.classes_ = classes
@@ -315,7 +315,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):
             weights = weigh_classes(table, self.class_weight, classes, codes, weights)
             total = total_weight(table, weights)
             if not total > 0:
-                raise ValueError(f"The sum of the weights of the rows must be positive. Got {total:g}.")
+                raise ValueError("Sample weights must contain at least one non-zero number.")
             l2, l1 = penalty.strengths(K, X.shape[1], total)
             objective = Objective(
                 table,
@@ -352,7 +352,8 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):
                 raise ValueError(
                     "The 'liblinear' solver does not support multiclass classification (n_classes >= 3). "
                     "Either use another solver or wrap the estimator in a OneVsRestClassifier to keep "
-                    "applying a one-versus-rest scheme."
+                    "applying a one-versus-rest scheme. Only binary classification is supported. The type of "
+                    "the target is multiclass."
                 )
             if X.max() > _LIBLINEAR_MOST:
                 raise ValueError(

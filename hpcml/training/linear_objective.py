@@ -147,12 +147,13 @@ class Objective:
         """Return parameters less their mean over the classes, where that is what the optimum has.
 
         The multinomial loss does not change when all classes get the same parameters added, and an l2
-        penalty is least for those of mean 0.
+        penalty is least for those of mean 0; an l1 penalty is not.
         """
-        if not self.coupled or self.l1.any():
+        if not self.coupled:
             return P
         W = self._columns(P)
-        return (W - W.mean(axis=0)).reshape(P.shape)
+        mean = np.where((self.l1 == 0).all(axis=0), W.mean(axis=0), 0.0)
+        return (W - mean).reshape(P.shape)
 
     # -- parts -----------------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ def minimise(
     while search.live.size:
         if search.round() and on_step is not None:
             on_step(int(search.n_iter.max()), search.P, float(search.norms.max()))
-    return Solution(search.P, search.n_iter, search.converged)
+    return Solution(objective.symmetric(search.P), search.n_iter, search.converged)
 
 
 # -- plan ----------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_contract_binds_dimensions_across_arguments():
 @pytest.mark.parametrize("kernel", contract.KERNELS.values(), ids=list(contract.KERNELS))
 def test_contract_is_whole(kernel):
     assert kernel.kind in contract.KINDS
-    assert kernel.call_arguments[-1].name == "n_threads"
+    assert kernel.kind == "model" or kernel.call_arguments[-1].name == "n_threads"  # models are small
     assert set(kernel.declined) < set(registry.IMPLEMENTATIONS)
     page = contract.markdown()
     assert f"## `{kernel.name}`" in page

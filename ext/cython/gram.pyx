@@ -1,12 +1,13 @@
 """Products of features with each other, with targets and with coefficients, in C."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
 
 from hpcml.machine import isa_level
 
+from arrays cimport at, rows_at, rows_t
 from shards cimport reduce_shards, shard_function
 
 cdef extern from "gram.h" nogil:
@@ -39,11 +40,6 @@ cdef extern from "gram.h" nogil:
     int gram_project(int level, const gram_call *call, int64_t n, int n_threads)
 
 
-cdef inline void *_at(array):
-    """Return where an array begins, NULL for None."""
-    return NULL if array is None else <void *><uintptr_t>array.ctypes.data
-
-
 cdef class _Call:
     """The arguments of a call; keeps the memory that only it has."""
 
@@ -54,14 +50,11 @@ cdef class _Call:
     def __cinit__(self, X, centers, weights=None, y=None, y_centers=None, W=None, offsets=None):
         self.level = isa_level()
         self.c.is_double, self.c.d = X.dtype == np.float64, X.shape[1]
-        if isinstance(X, np.ndarray):
-            self.c.x = _at(X)
-        else:
-            self.c.x, self.c.indices = _at(X.data), <const int32_t *>_at(X.indices)
-            self.c.indptr = <const int64_t *>_at(X.indptr)
-        self.c.centers, self.c.weights = <const double *>_at(centers), <const double *>_at(weights)
-        self.c.y, self.c.y_centers = _at(y), <const double *>_at(y_centers)
-        self.c.W, self.c.offsets = <const double *>_at(W), <const double *>_at(offsets)
+        cdef rows_t rows = rows_at(X)
+        self.c.x, self.c.indices, self.c.indptr = rows.x, rows.indices, rows.indptr
+        self.c.centers, self.c.weights = <const double *>at(centers), <const double *>at(weights)
+        self.c.y, self.c.y_centers = at(y), <const double *>at(y_centers)
+        self.c.W, self.c.offsets = <const double *>at(W), <const double *>at(offsets)
         if W is not None:
             self.c.k = W.shape[1]
         elif y is not None:
@@ -71,8 +64,8 @@ cdef class _Call:
         features = np.empty(gram_feature_numbers(&self.c), dtype=X.dtype)
         at_zero = np.empty(self.c.k)
         self.kept = (rounded, panels, features, at_zero)
-        self.c.rounded, self.c.at_zero = _at(rounded), <double *>_at(at_zero)
-        self.c.panels, self.c.features = _at(panels), _at(features)
+        self.c.rounded, self.c.at_zero = at(rounded), <double *>at(at_zero)
+        self.c.panels, self.c.features = at(panels), at(features)
         with nogil:
             gram_prepare(self.level, &self.c)
 
@@ -112,7 +105,7 @@ def project(X, centers, W, offsets, n_threads=1):
     cdef int64_t n = X.shape[0]
     cdef int failed, threads = n_threads
     out = np.empty((n, call.c.k), dtype=X.dtype)
-    call.c.out = _at(out)
+    call.c.out = at(out)
     with nogil:
         failed = gram_project(call.level, &call.c, n, threads)
     if failed:

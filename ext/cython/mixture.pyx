@@ -6,6 +6,7 @@ import numpy as np
 
 from hpcml.machine import isa_level
 
+from arrays cimport at
 from shards cimport reduce_shards, shard_function
 
 cdef extern from "mixture.h" nogil:
@@ -56,33 +57,23 @@ def gaussian_rows_diagonal(X, center, means, factors, log_weights, with_responsi
 
 
 cdef class _Call:
-    """The arguments of a call as C reads them, and the arrays that hold them."""
+    """The arguments of a call as C reads them."""
 
     cdef mixture_t m
     cdef int level, is_double
-    cdef list kept
+    cdef object packed
 
     def __cinit__(self, X, center, int diagonal):
-        self.kept = []
         self.level, self.is_double = isa_level(), X.dtype == np.float64
         self.m.d, self.m.diagonal = X.shape[1], diagonal
-        self.m.x, self.m.center = self.address(X), self.address(center)
-
-    cdef void *address(self, array) except? NULL:
-        """Return where a C-contiguous array lies, NULL for None."""
-        if array is None:
-            return NULL
-        self.kept.append(array)
-        cdef const unsigned char[::1] raw = array.reshape(-1).view(np.uint8)
-        return <void *>&raw[0] if raw.shape[0] else NULL
+        self.m.x, self.m.center = at(X), at(center)
 
     cdef model(self, means, factors, log_weights):
         self.m.k = means.shape[0]
-        self.m.means, self.m.log_weights = self.address(means), self.address(log_weights)
-        self.m.factors = self.address(factors)
+        self.m.means, self.m.factors, self.m.log_weights = at(means), at(factors), at(log_weights)
         if not self.m.diagonal:
-            packed = np.empty(self.m.k * mixture_packed(self.level, self.is_double, self.m.d), dtype=means.dtype)
-            self.m.packed = self.address(packed)
+            self.packed = np.empty(self.m.k * mixture_packed(self.level, self.is_double, self.m.d), dtype=means.dtype)
+            self.m.packed = at(self.packed)
             with nogil:
                 mixture_pack(self.level, self.is_double, &self.m)
 
@@ -97,16 +88,16 @@ cdef class _Call:
 cdef _step(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads):
     call = _Call(X, center, factors.ndim == 2)
     call.model(means, factors, log_weights)
-    call.m.shifts = call.address(shifts)
+    call.m.shifts = at(shifts)
     return call.reduce(bounds, first_shard, n_shards, n_threads)
 
 
 cdef _moments(bounds, first_shard, n_shards, X, responsibilities, labels, center, shifts, n_threads, diagonal):
     call = _Call(X, center, diagonal)
     call.m.k = shifts.shape[0]
-    call.m.shifts = call.address(shifts)
-    call.m.responsibilities = call.address(responsibilities)
-    call.m.labels = <const int32_t *>call.address(labels)
+    call.m.shifts = at(shifts)
+    call.m.responsibilities = at(responsibilities)
+    call.m.labels = <const int32_t *>at(labels)
     return call.reduce(bounds, first_shard, n_shards, n_threads)
 
 
@@ -117,9 +108,9 @@ cdef _rows(X, center, means, factors, log_weights, int with_responsibilities, in
     call.model(means, factors, log_weights)
     log_densities, labels = np.empty(n, dtype=X.dtype), np.empty(n, dtype=np.int32)
     responsibilities = np.empty((n, k if with_responsibilities else 0), dtype=X.dtype)
-    call.m.log_densities = call.address(log_densities)
-    call.m.labels_out = <int32_t *>call.address(labels)
-    call.m.responsibilities_out = call.address(responsibilities)
+    call.m.log_densities = at(log_densities)
+    call.m.labels_out = <int32_t *>at(labels)
+    call.m.responsibilities_out = at(responsibilities if with_responsibilities else None)
     cdef mixture_t *m = &call.m
     cdef int level = call.level, is_double = call.is_double
     with nogil:

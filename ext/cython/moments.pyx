@@ -1,12 +1,13 @@
 """Moments of features, and rows on the scale that they give, in C."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
 
 from hpcml.machine import isa_level
 
+from arrays cimport at, rows_at, rows_t
 from shards cimport reduce_shards, shard_function
 
 cdef extern from "moments.h" nogil:
@@ -27,21 +28,12 @@ cdef extern from "moments.h" nogil:
     void moments_rescale(int level, const moments_call *call, int64_t n, int n_threads)
 
 
-cdef inline void *_at(array):
-    """Return where an array begins, NULL for None."""
-    return NULL if array is None else <void *><uintptr_t>array.ctypes.data
-
-
 def moments(bounds, first_shard, n_shards, X, weights, centers, n_threads=1):
     cdef moments_call call
     call.is_double, call.d = X.dtype == np.float64, X.shape[1]
-    call.indptr = NULL
-    if isinstance(X, np.ndarray):
-        call.x = _at(X)
-    else:
-        call.x, call.indices = _at(X.data), <const int32_t *>_at(X.indices)
-        call.indptr = <const int64_t *>_at(X.indptr)
-    call.weights, call.centers = <const double *>_at(weights), <const double *>_at(centers)
+    cdef rows_t rows = rows_at(X)
+    call.x, call.indices, call.indptr = rows.x, rows.indices, rows.indptr
+    call.weights, call.centers = <const double *>at(weights), <const double *>at(centers)
     return reduce_shards(bounds, first_shard, n_shards, 3 * call.d, moments_scratch(&call),
                          moments_shard(isa_level(), &call), &call, n_threads)
 
@@ -52,7 +44,7 @@ def rescale(X, centers, scales, way, n_threads=1):
     cdef int level = isa_level(), threads = n_threads
     out, c, s = np.empty_like(X), centers.astype(X.dtype), scales.astype(X.dtype)
     call.is_double, call.d, call.back = X.dtype == np.float64, X.shape[1], way == "back"
-    call.x, call.out, call.rounded_centers, call.rounded_scales = _at(X), _at(out), _at(c), _at(s)
+    call.x, call.out, call.rounded_centers, call.rounded_scales = at(X), at(out), at(c), at(s)
     with nogil:
         moments_rescale(level, &call, n, threads)
     return out

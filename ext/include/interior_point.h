@@ -19,8 +19,8 @@ enum { GRAM, CORRECT, STEP }; /* which pass */
 typedef struct {
     int pass, is_double;
     const void *values;     /* dense: (n, d); sparse: the stored ones */
-    const int32_t *indices; /* NULL where dense */
-    const int64_t *indptr;
+    const int32_t *indices;
+    const int64_t *indptr;  /* NULL where dense */
     int64_t d;
     const double *y, *weights; /* weights may be NULL */
     double *alpha, *lower, *upper;

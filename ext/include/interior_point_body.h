@@ -142,7 +142,7 @@ static void ISA(to_rows)(const interior_call *call, int64_t n, interior_scratch 
 static void ISA(interior_rows)(const void *given, int64_t start, int64_t stop, double *statistic, void *scratch) {
     const interior_call *call = given;
     int64_t d = call->d, e = d + 1, stride = interior_stride(d);
-    int sparse = call->indices != NULL, gram = call->pass == GRAM;
+    int sparse = call->indptr != NULL, gram = call->pass == GRAM;
     interior_scratch p = interior_cut(scratch, d, sparse);
     const VR zero = {0}, one = ISA(splat_r)(1.0), barrier = ISA(splat_r)(call->barrier);
     VR products = zero, live = zero, primal = zero, dual = zero, cross = zero, most = zero;

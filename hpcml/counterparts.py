@@ -103,7 +103,7 @@ def counterpart(value: Any) -> Any:
 
 
 def fitted_counterpart(estimator: Any) -> Any:
-    """Return a fitted estimator as scikit-learn's: its parameters, and all attributes whose names end in ``_``.
+    """Return a fitted estimator as scikit-learn's: its parameters, all attributes whose names end in ``_``.
 
     Parameters
     ----------

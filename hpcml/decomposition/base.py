@@ -14,11 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from hpcml import blas, config
 from hpcml.counterparts import fitted_counterpart
 from hpcml.kernels import lookup
-from hpcml.training.inputs import as_rows
+from hpcml.training.inputs import FLOATS, as_rows
 
-__all__ = ["FLOATS", "Components"]
-
-FLOATS = [np.float64, np.float32]
+__all__ = ["Components"]
 
 
 class Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

@@ -13,9 +13,9 @@ from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Table
-from hpcml.decomposition.base import FLOATS, Components
+from hpcml.decomposition.base import Components
 from hpcml.training.incremental_pca import BatchModel, advanced, batch_of
-from hpcml.training.inputs import as_rows
+from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.validation import BOOLEAN, NONE, Allowed, check_parameters, integer
 
 __all__ = ["IncrementalPCA"]

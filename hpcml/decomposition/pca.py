@@ -12,9 +12,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
-from hpcml.decomposition.base import FLOATS, Components
+from hpcml.decomposition.base import Components
 from hpcml.training import pca as methods
-from hpcml.training.inputs import as_rows
+from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.pca import Spectrum, dimension_by_evidence
 from hpcml.validation import BOOLEAN, NONE, RANDOM_STATE, Allowed, check_parameters, integer, one_of, real
 

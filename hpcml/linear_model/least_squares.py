@@ -17,7 +17,7 @@ from hpcml.counterparts import fitted_counterpart
 from hpcml.kernels import lookup
 from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
-from hpcml.training.inputs import as_rows, check_weight, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
 from hpcml.training.least_squares import Fit
 from hpcml.training.nonnegative import by_active_set, by_lbfgs
 from hpcml.validation import (
@@ -32,8 +32,6 @@ from hpcml.validation import (
 )
 
 __all__ = ["LinearRegression", "Ridge"]
-
-_FLOATS = [np.float64, np.float32]
 
 #: A sparse table of up to so many features has a Gram matrix, which gives the exact solution in one pass.
 SPARSE_GRAM_FEATURES = 1024
@@ -85,7 +83,7 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         with communicators.current() as communicator, blas.one_thread():
             self._check_parameters()
-            reading: dict[str, Any] = {"accept_sparse": self._accepted_sparse(), "dtype": _FLOATS}
+            reading: dict[str, Any] = {"accept_sparse": self._accepted_sparse(), "dtype": FLOATS}
             if communicators.least_rows() or np.shape(y)[:1] != (0,):
                 rows, targets = validate_data(self, X, y, y_numeric=True, multi_output=True, **reading)
             else:  # a rank without rows; scikit-learn has no option for targets like these
@@ -120,7 +118,7 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         check_is_fitted(self)
-        rows: Any = validate_data(self, X, accept_sparse=["csr", "csc", "coo"], dtype=_FLOATS, reset=False)
+        rows: Any = validate_data(self, X, accept_sparse=["csr", "csc", "coo"], dtype=FLOATS, reset=False)
         W = np.ascontiguousarray(np.atleast_2d(self.coef_).T, dtype=np.float64)
         offsets = np.broadcast_to(np.asarray(self.intercept_, dtype=np.float64), (W.shape[1],))
         found = lookup("project")(

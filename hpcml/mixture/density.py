@@ -15,11 +15,10 @@ from hpcml import config
 from hpcml.counterparts import fitted_counterpart
 from hpcml.kernels import lookup
 from hpcml.training.gaussians import KINDS
+from hpcml.training.inputs import FLOATS
 from hpcml.training.mixture import Mixture, in_kernel
 
-__all__ = ["FLOATS", "NormalMixture"]
-
-FLOATS = [np.float64, np.float32]
+__all__ = ["NormalMixture"]
 
 
 class NormalMixture(DensityMixin, BaseEstimator):

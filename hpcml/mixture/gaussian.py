@@ -13,10 +13,11 @@ from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
-from hpcml.mixture.density import FLOATS, NormalMixture
+from hpcml.mixture.density import NormalMixture
 from hpcml.mixture.given import checked
 from hpcml.mixture.progress import Progress
 from hpcml.training.gaussians import KINDS
+from hpcml.training.inputs import FLOATS
 from hpcml.training.kmeans import mean_and_variance
 from hpcml.training.mixture import EM, Mixture, Run
 from hpcml.training.mixture_starts import STARTS, Given, start

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
 from hpcml.training.gaussians import KINDS
+from hpcml.training.inputs import FLOATS
 from hpcml.training.mixture_starts import Given
 
 __all__ = ["checked"]
@@ -50,9 +51,7 @@ def checked(
 
 
 def _array(value: Any, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    array: NDArray[Any] = check_array(
-        value, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=True, input_name=name
-    )
+    array: NDArray[Any] = check_array(value, dtype=FLOATS, ensure_2d=False, allow_nd=True, input_name=name)
     if array.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
     return array

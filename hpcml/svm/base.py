@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from hpcml import communicators
 from hpcml.communicators import Table
 from hpcml.counterparts import fitted_counterpart
-from hpcml.training.inputs import as_rows, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton import minimise
@@ -107,7 +107,7 @@ class LinearModel(BaseEstimator):
             X,
             y,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32],
+            dtype=FLOATS,
             order="C",
             ensure_min_samples=communicators.least_rows(),
         )

@@ -13,7 +13,10 @@ from sklearn.utils import check_array
 from hpcml.communicators import Communicator
 from hpcml.kernels.csr import CSR
 
-__all__ = ["as_rows", "check_weight", "checked_weights"]
+__all__ = ["FLOATS", "as_rows", "check_weight", "checked_weights"]
+
+#: Types that rows keep; others become the first one.
+FLOATS = [np.float64, np.float32]
 
 
 def as_rows(X: Any) -> Any:
@@ -71,7 +74,7 @@ def checked_weights(
     weights = check_array(
         sample_weight,
         ensure_2d=False,
-        dtype=[np.float64, np.float32],
+        dtype=FLOATS,
         order="C",
         ensure_min_samples=0,  # their number is compared below
         input_name="sample_weight",

@@ -55,12 +55,13 @@ def encoded(communicator: Communicator, y: NDArray[Any]) -> tuple[NDArray[Any], 
 
 def _counted(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return the classes of whole numbers and of every row; counted where their range is small."""
-    low, high = y.min(), y.max()
-    if int(high) - int(low) >= COUNTED_RANGE:
+    low, high = int(y.min()), int(y.max())
+    if high - low >= COUNTED_RANGE:
         return _sorted(y)
-    offsets = (y - low).astype(np.intp)
+    wide = y.astype(np.int64) if y.dtype.itemsize < 8 else y
+    offsets = (wide - wide.dtype.type(low)).astype(np.intp)
     there = np.bincount(offsets) > 0
-    classes = np.flatnonzero(there).astype(y.dtype) + low
+    classes = np.flatnonzero(there).astype(wide.dtype) + wide.dtype.type(low)
     return classes.astype(y.dtype), (np.cumsum(there) - 1.0)[offsets]
 
 

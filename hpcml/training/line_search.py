@@ -25,7 +25,7 @@ ROUNDING = {8: 64 * np.finfo(np.float64).eps, 4: 1e-8}
 MOST_IDLE = 5
 #: The gradient may be small where the objective is flat and the minimum far below: then up to this many
 #: further steps are taken while the value is estimated to be further above the minimum than `Steps.near`.
-MOST_POLISH = 2
+MOST_POLISH = 8
 
 
 class LineSearch:

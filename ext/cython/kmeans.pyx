@@ -22,6 +22,7 @@ cdef extern from "kmeans.h" nogil:
         const void *centers
         void *packed
         void *start
+        double *sizes
         int32_t *labels
         int with_sums, with_inertia, with_members
         void *upper
@@ -39,6 +40,7 @@ cdef extern from "kmeans.h" nogil:
     size_t kmeans_packed_bytes(int level, const kmeans_call *call)
     size_t kmeans_scratch_bytes(int level, const kmeans_call *call)
     void kmeans_pack(int level, kmeans_call *call)
+    void kmeans_sizes(int level, kmeans_call *call)
     shard_function kmeans_step_shard(int level, const kmeans_call *call)
     shard_function kmeans_seeds_shard(int level, const kmeans_call *call)
     shard_function kmeans_distances_shard(int level, const kmeans_call *call)
@@ -56,7 +58,7 @@ cdef class _Call:
 
     cdef kmeans_call c
     cdef int level
-    cdef object zeros
+    cdef object zeros, sizes
 
     def __cinit__(self, X, centers, origin=None):
         self.level = isa_level()
@@ -70,6 +72,9 @@ cdef class _Call:
         else:
             self.c.x, self.c.indices = _at(X.data), <const int32_t *>_at(X.indices)
             self.c.indptr = <const int64_t *>_at(X.indptr)
+            self.sizes = np.empty(self.c.k)
+            self.c.sizes = <double *>_at(self.sizes)
+            kmeans_sizes(self.level, &self.c)
 
     cdef pack(self):
         cdef size_t size = kmeans_packed_bytes(self.level, &self.c), k = <size_t>self.c.k + 64

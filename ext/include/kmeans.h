@@ -18,7 +18,8 @@ typedef struct {
     const double *weights; /* NULL for ones */
     const void *origin;    /* NULL for zeros */
     const void *centers;
-    void *packed, *start; /* made of the centers: as pack_centers or pack_columns leave them */
+    void *packed, *start; /* made of the centers: as pack_centers or pack_columns_of leave them */
+    double *sizes;        /* |c|^2, for sparse rows */
     int32_t *labels;
     int with_sums, with_inertia, with_members;
     /* bounds of distances */
@@ -47,6 +48,7 @@ static size_t kmeans_packed_bytes(int level, const kmeans_call *call) {
     return AT_REAL(level, call->is_double, packed_bytes)(call);
 }
 static void kmeans_pack(int level, kmeans_call *call) { AT_REAL(level, call->is_double, pack)(call); }
+static void kmeans_sizes(int level, kmeans_call *call) { AT_REAL(level, call->is_double, all_sizes)(call); }
 static size_t kmeans_scratch_bytes(int level, const kmeans_call *call) {
     return AT_REAL(level, call->is_double, scratch_bytes)(call);
 }

@@ -5,18 +5,18 @@
 /* center_distances and label_distances for a block of rows. */
 static void ISA(distances_shard)(const void *call_, int64_t start, int64_t stop, double *statistic, void *memory) {
     const kmeans_call *call = call_;
-    ISA(scratch_t) *scratch = ISA(scratch_at)(call, memory);
+    ISA(scratch_t) *scratch = ISA(scratch_at)(memory);
     const int64_t k = call->k;
     REAL *out = call->all_distances;
     (void)statistic;
     if (!out) {
         for (int64_t i = start; i < stop; i++)
-            call->distances[i] = ISA(distance_to)(call, scratch, i, call->labels[i]);
+            call->distances[i] = ISA(distance_to)(call, i, call->labels[i]);
         return;
     }
     if (call->indptr) {
         for (int64_t i = start; i < stop; i++)
-            for (int64_t j = 0; j < k; j++) out[i * k + j] = (REAL)sqrt(ISA(distance_to)(call, scratch, i, j));
+            for (int64_t j = 0; j < k; j++) out[i * k + j] = (REAL)sqrt(ISA(distance_to)(call, i, j));
         return;
     }
     for (int64_t i = start; i < stop; i += TILE) {
@@ -32,14 +32,14 @@ static void ISA(distances_shard)(const void *call_, int64_t start, int64_t stop,
 /* try_seeds and add_seed for one shard: the sums of min(share, w |x - s|^2). */
 static void ISA(seeds_shard)(const void *call_, int64_t start, int64_t stop, double *statistic, void *memory) {
     const kmeans_call *call = call_;
-    ISA(scratch_t) *scratch = ISA(scratch_at)(call, memory);
+    ISA(scratch_t) *scratch = ISA(scratch_at)(memory);
     REAL *shares = call->shares;
     const int64_t m = call->k;
     if (call->indptr) {
         for (int64_t i = start; i < stop; i++) {
             const double w = call->weights ? call->weights[i] : 1.0;
             for (int64_t j = 0; j < m; j++) {
-                REAL share = (REAL)(w * ISA(distance_to)(call, scratch, i, j));
+                REAL share = (REAL)(w * ISA(distance_to)(call, i, j));
                 share = share < shares[i] ? share : shares[i];
                 statistic[j] += (double)share;
                 if (call->keep_shares) shares[i] = share;

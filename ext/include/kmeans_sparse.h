@@ -5,18 +5,21 @@
 /* Centers, padded to whole vectors. */
 INLINE int64_t ISA(whole_vectors)(int64_t k) { return (k + RL - 1) / RL * RL; }
 
+INLINE double ISA(size_of)(const REAL *c, int64_t d) {
+    double sum = 0;
+    for (int64_t f = 0; f < d; f++) sum += (double)c[f] * (double)c[f];
+    return sum;
+}
+
 /* Centers (k, d) to `packed` (d, whole_vectors(k)), and `start` = -|c|^2 / 2, -inf beyond the last. */
 static void ISA(pack_columns_of)(const REAL *centers, int64_t k, int64_t d, REAL *packed, REAL *start) {
     int64_t wide = ISA(whole_vectors)(k);
-    for (int64_t j = 0; j < wide; j++) {
-        double sum = 0;
-        for (int64_t f = 0; f < d; f++) {
-            REAL value = j < k ? centers[j * d + f] : 0;
-            packed[f * wide + j] = value;
-            sum += (double)value * (double)value;
-        }
-        start[j] = j < k ? (REAL)(-0.5 * sum) : (REAL)-INFINITY;
+    for (int64_t f = 0; f < d; f++, packed += wide) {
+        for (int64_t j = 0; j < k; j++) packed[j] = centers[j * d + f];
+        for (int64_t j = k; j < wide; j++) packed[j] = 0;
     }
+    for (int64_t j = 0; j < wide; j++)
+        start[j] = j < k ? (REAL)(-0.5 * ISA(size_of)(centers + j * d, d)) : (REAL)-INFINITY;
 }
 
 INLINE void ISA(sparse_products)(const REAL *values, const int32_t *columns, int64_t n, const REAL *packed,
@@ -68,10 +71,4 @@ static double ISA(sparse_squared_distance)(const kmeans_call *call, int64_t row,
         sum += value * (value - 2.0 * (double)c[call->indices[i]]);
     }
     return sum > 0 ? sum : 0;
-}
-
-INLINE double ISA(size_of)(const REAL *c, int64_t d) {
-    double sum = 0;
-    for (int64_t f = 0; f < d; f++) sum += (double)c[f] * (double)c[f];
-    return sum;
 }

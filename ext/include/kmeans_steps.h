@@ -2,8 +2,7 @@
 
 typedef struct {
     int64_t open[ROWS_AT_ONCE]; /* numbers of rows whose label is open */
-    double *sizes; /* |c|^2, for sparse rows */
-    REAL *scores;  /* of a sparse row */
+    REAL *scores; /* of a sparse row */
     ISA(tile_t) * tile;
 } ISA(scratch_t);
 
@@ -17,8 +16,13 @@ static void ISA(pack)(kmeans_call *call) {
     else ISA(pack_centers)(call->centers, call->k, call->d, call->packed, call->start);
 }
 
+static void ISA(all_sizes)(kmeans_call *call) {
+    for (int64_t j = 0; j < call->k; j++)
+        call->sizes[j] = ISA(size_of)((const REAL *)call->centers + j * call->d, call->d);
+}
+
 static size_t ISA(sparse_bytes)(const kmeans_call *call) {
-    return call->indptr ? (size_t)ISA(whole_vectors)(call->k) * (sizeof(REAL) + sizeof(double)) : 0;
+    return call->indptr ? (size_t)ISA(whole_vectors)(call->k) * sizeof(REAL) : 0;
 }
 
 static size_t ISA(scratch_bytes)(const kmeans_call *call) {
@@ -31,23 +35,20 @@ INLINE void *ISA(aligned_at)(void *p) {
     return (void *)(((uintptr_t)p + HPCML_ALIGNMENT - 1) / HPCML_ALIGNMENT * HPCML_ALIGNMENT);
 }
 
-static ISA(scratch_t) * ISA(scratch_at)(const kmeans_call *call, void *memory) {
+static ISA(scratch_t) * ISA(scratch_at)(void *memory) {
     ISA(scratch_t) *scratch = memory;
-    scratch->sizes = ISA(aligned_at)(scratch + 1);
-    scratch->scores = (REAL *)(scratch->sizes + (call->indptr ? ISA(whole_vectors)(call->k) : 0));
-    scratch->tile = ISA(aligned_at)(scratch->sizes);
-    if (call->indptr)
-        for (int64_t j = 0; j < call->k; j++)
-            scratch->sizes[j] = ISA(size_of)((const REAL *)call->centers + j * call->d, call->d);
+    void *rest = ISA(aligned_at)(scratch + 1); /* either is there */
+    scratch->scores = rest;
+    scratch->tile = rest;
     return scratch;
 }
 
 INLINE const REAL *ISA(row_at)(const kmeans_call *call, int64_t i) { return (const REAL *)call->x + i * call->d; }
 
 /* |x - origin - c|^2 to the center j */
-INLINE double ISA(distance_to)(const kmeans_call *call, const ISA(scratch_t) * scratch, int64_t i, int64_t j) {
+INLINE double ISA(distance_to)(const kmeans_call *call, int64_t i, int64_t j) {
     const REAL *c = (const REAL *)call->centers + j * call->d;
-    if (call->indptr) return ISA(sparse_squared_distance)(call, i, c, scratch->sizes[j]);
+    if (call->indptr) return ISA(sparse_squared_distance)(call, i, c, call->sizes[j]);
     return ISA(squared_distance)(ISA(row_at)(call, i), call->origin, c, call->d);
 }
 
@@ -90,20 +91,18 @@ INLINE int ISA(holds)(double upper, double lower, double norm, double rounding) 
 }
 
 /* Not below the distance of a row to a center. Terms of the size of |x|^2 cancel in sparse rows: |x| <= |c| + distance. */
-INLINE double ISA(distance_above)(const kmeans_call *call, const ISA(scratch_t) * scratch, int64_t i, int64_t j,
-                                  double rounding) {
-    double squared = ISA(distance_to)(call, scratch, i, j), reach = 2 * call->norm + sqrt(squared);
+INLINE double ISA(distance_above)(const kmeans_call *call, int64_t i, int64_t j, double rounding) {
+    double squared = ISA(distance_to)(call, i, j), reach = 2 * call->norm + sqrt(squared);
     if (call->indptr) squared += 4 * (double)(call->d + 8) * 0x1p-52 * reach * reach;
     return sqrt(squared) * (1 + rounding);
 }
 
 /* What the products of a row leave of its bounds: best and second are x c - |c|^2 / 2, x without origin. */
-INLINE void ISA(new_bounds)(const kmeans_call *call, const ISA(scratch_t) * scratch, int64_t i, double size,
-                            double second, double rounding) {
+INLINE void ISA(new_bounds)(const kmeans_call *call, int64_t i, double size, double second, double rounding) {
     const double eps = REAL_BITS == 64 ? 0x1p-52 : 0x1p-23, norm = call->norm;
     double error = 2 * rounding * (size + 2 * sqrt(size) * norm + norm * norm);
     double below = size - 2 * second - error;
-    ((REAL *)call->upper)[i] = (REAL)ISA(distance_above)(call, scratch, i, call->labels[i], rounding);
+    ((REAL *)call->upper)[i] = (REAL)ISA(distance_above)(call, i, call->labels[i], rounding);
     ((REAL *)call->lower)[i] = (REAL)(sqrt(below > 0 ? below : 0) * (1 - 2 * eps));
 }
 
@@ -142,7 +141,7 @@ static int64_t ISA(label_open)(const kmeans_call *call, ISA(scratch_t) * scratch
             double least = (l > call->apart[label] ? l : call->apart[label]) * (1 - rounding);
             int holds = ISA(holds)(u, least, call->norm, rounding);
             if (!holds) {
-                u = ISA(distance_above)(call, scratch, i, label, rounding);
+                u = ISA(distance_above)(call, i, label, rounding);
                 holds = ISA(holds)(u, least, call->norm, rounding);
             }
             if (holds) {
@@ -163,7 +162,7 @@ static int64_t ISA(label_open)(const kmeans_call *call, ISA(scratch_t) * scratch
                 int32_t label = ISA(sparse_nearest)(call, i, scratch->scores, &best, &second);
                 changed += label != call->labels[i];
                 call->labels[i] = label;
-                ISA(new_bounds)(call, scratch, i, ISA(size_of_row)(call, i), (double)second, rounding);
+                ISA(new_bounds)(call, i, ISA(size_of_row)(call, i), (double)second, rounding);
             }
             continue;
         }
@@ -172,7 +171,7 @@ static int64_t ISA(label_open)(const kmeans_call *call, ISA(scratch_t) * scratch
         changed += ISA(relabel)(scratch->tile->nearest, call->labels, rows.numbers, n);
         for (int64_t r = 0; r < n; r++) {
             int64_t i = rows.numbers[r];
-            ISA(new_bounds)(call, scratch, i, ISA(size_of_row)(call, i), (double)scratch->tile->second[r], rounding);
+            ISA(new_bounds)(call, i, ISA(size_of_row)(call, i), (double)scratch->tile->second[r], rounding);
         }
     }
     return changed;
@@ -212,12 +211,11 @@ HOT void ISA(add_rows)(const kmeans_call *call, int64_t start, int64_t stop, dou
     else ISA(add_dense_rows)(x, origin, labels, NULL, n, d, sums, counts, 0);
 }
 
-static void ISA(add_inertia)(const kmeans_call *call, const ISA(scratch_t) * scratch, int64_t start, int64_t stop,
-                             ISA(squares_t) * squares) {
+static void ISA(add_inertia)(const kmeans_call *call, int64_t start, int64_t stop, ISA(squares_t) * squares) {
     for (int64_t i = start; i < stop; i++) {
         const int64_t j = call->labels[i];
         const double w = call->weights ? call->weights[i] : 1.0;
-        if (call->indptr) squares->rest += w * ISA(distance_to)(call, scratch, i, j);
+        if (call->indptr) squares->rest += w * ISA(distance_to)(call, i, j);
         else
             ISA(add_squares)(ISA(row_at)(call, i), call->origin, (const REAL *)call->centers + j * call->d, w,
                              call->d, squares);
@@ -227,7 +225,7 @@ static void ISA(add_inertia)(const kmeans_call *call, const ISA(scratch_t) * scr
 /* lloyd_step, assign_rows and bounded_step for one shard; nearest_center for a block of rows. */
 static void ISA(step_shard)(const void *call_, int64_t start, int64_t stop, double *statistic, void *memory) {
     const kmeans_call *call = call_;
-    ISA(scratch_t) *scratch = ISA(scratch_at)(call, memory);
+    ISA(scratch_t) *scratch = ISA(scratch_at)(memory);
     double *sums = statistic, *counts = sums + call->k * call->d;
     double *rest = call->with_sums ? counts + call->k : statistic;
     ISA(squares_t) squares = {{0}, 0};
@@ -242,7 +240,7 @@ static void ISA(step_shard)(const void *call_, int64_t start, int64_t stop, doub
             if (call->indptr) ISA(add_sparse_rows)(call, i, end, sums, counts);
             else ISA(add_rows)(call, i, end, sums, counts);
         }
-        if (call->with_inertia) ISA(add_inertia)(call, scratch, i, end, &squares);
+        if (call->with_inertia) ISA(add_inertia)(call, i, end, &squares);
         if (call->with_members)
             for (int64_t r = i; r < end; r++) rest[2 + call->labels[r]] += 1;
     }

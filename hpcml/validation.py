@@ -12,6 +12,7 @@ import numpy as np
 from hpcml import config
 
 __all__ = [
+    "ARRAY_LIKE",
     "BOOLEAN",
     "CALLABLE",
     "NONE",
@@ -159,6 +160,13 @@ def instance(kind: type) -> Allowed:
 
 NONE = Allowed(lambda value: value is None, "None")
 CALLABLE = Allowed(callable, "a callable")
+ARRAY_LIKE = Allowed(
+    lambda value: (
+        (hasattr(value, "__len__") or hasattr(value, "__array__"))
+        and not isinstance(value, (str, bytes, dict))
+    ),
+    "an array-like",
+)
 BOOLEAN = Allowed(
     lambda value: isinstance(value, (bool, np.bool_)), "an instance of 'bool' or an instance of 'numpy.bool'"
 )

@@ -270,7 +270,7 @@ def test_verbose_prints_the_inertia_of_every_iteration(algorithm):
         ({"tol": -1.0}, None, "'tol' parameter"),
         ({"n_init": 0}, None, "'n_init' parameter"),
         ({}, np.full(100, -1.0), "Negative values"),
-        ({}, np.zeros(100), "positive for at least one row"),
+        ({}, np.zeros(100), "at least one non-zero"),
         ({"init": "random"}, np.eye(100)[0], "at least n_clusters=8 rows"),
     ],
 )

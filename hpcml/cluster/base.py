@@ -14,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
-from hpcml.communicators.serial import Serial, SerialTable
+from hpcml.communicators.serial import SerialTable
 from hpcml.kernels import lookup
-from hpcml.training.inputs import as_rows, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.kmeans import assign, origin_of
 from hpcml.training.seeding import dense_rows, plus_plus, random_rows
 from hpcml.validation import (
+    ARRAY_LIKE,
     CALLABLE,
     RANDOM_STATE,
     VERBOSE,
@@ -30,20 +31,12 @@ from hpcml.validation import (
     real,
 )
 
-__all__ = ["ALLOWED", "FLOATS", "CentersModel", "is_array_like"]
-
-FLOATS = [np.float64, np.float32]
-
-
-def is_array_like(value: Any) -> bool:
-    """Return whether a value may be an array of centers."""
-    return not isinstance(value, str) and (hasattr(value, "__len__") or hasattr(value, "__array__"))
-
+__all__ = ["ALLOWED", "CentersModel"]
 
 #: What the parameters of both estimators allow.
 ALLOWED: Mapping[str, tuple[Allowed, ...]] = {
     "n_clusters": (integer(1),),
-    "init": (one_of("k-means++", "random"), CALLABLE, Allowed(is_array_like, "an array-like")),
+    "init": (one_of("k-means++", "random"), CALLABLE, ARRAY_LIKE),
     "n_init": (one_of("auto"), integer(1)),
     "max_iter": (integer(1),),
     "tol": (real(0.0),),
@@ -96,13 +89,9 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         if table.n_rows < self.n_clusters:
             raise ValueError(f"n_samples={table.n_rows} should be >= n_clusters={self.n_clusters}.")
 
-    def _check_weights(self, weights: NDArray[np.float64] | None, communicator: Communicator) -> None:
-        if weights is not None and not any(communicator.gather(bool(weights.any()))):
-            raise ValueError("sample_weight must be positive for at least one row. Got only zeros.")
-
     def _number_of_starts(self) -> int:
         """Resolve ``n_init``."""
-        if is_array_like(self.init):
+        if ARRAY_LIKE.test(self.init):
             if self.n_init not in ("auto", 1):
                 warnings.warn(
                     "Explicit initial center position passed: performing only one init in "
@@ -119,16 +108,15 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
 
     def _given_centers(self, n_features: int, dtype: Any) -> NDArray[Any] | None:
         """Return a copy of the centers that ``init`` gives, None if it gives none."""
-        if not is_array_like(self.init):
+        if not ARRAY_LIKE.test(self.init):
             return None
         centers = check_array(self.init, dtype=dtype, copy=True, order="C", input_name="init")
-        self._check_center_shape(centers, self.n_clusters, n_features)
+        self._check_center_shape(centers, n_features)
         return centers
 
-    @staticmethod
-    def _check_center_shape(centers: NDArray[Any], n_clusters: int, n_features: int) -> None:
+    def _check_center_shape(self, centers: NDArray[Any], n_features: int) -> None:
         for wanted, got, what in (
-            (n_clusters, centers.shape[0], "clusters"),
+            (self.n_clusters, centers.shape[0], "clusters"),
             (n_features, centers.shape[1], "features of the data"),
         ):
             if wanted != got:
@@ -144,47 +132,24 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         rng: np.random.RandomState,
         given: NDArray[Any] | None,
         *,
-        n_clusters: int,
         weighted: bool,
-        init: Any = None,
     ) -> NDArray[Any]:
         """Return first centers, of one of the kinds of ``init``."""
-        init = self.init if init is None else init
+        init = self.init
         if given is not None:
             return given.copy()
         if isinstance(init, str):
             draw = plus_plus if init == "k-means++" else random_rows
-            return dense_rows(table, draw(table, n_clusters, rng, weighted))
+            return dense_rows(table, draw(table, self.n_clusters, rng, weighted))
         centers, rows = None, table.rows("X")  # every rank asks for its rows
         if communicator.rank == 0:
             X = rows if isinstance(rows, np.ndarray) else rows.to_scipy()
-            centers = init(X, n_clusters, random_state=rng)
+            centers = init(X, self.n_clusters, random_state=rng)
             centers = check_array(centers, dtype=X.dtype, copy=True, order="C")
-            self._check_center_shape(centers, n_clusters, X.shape[1])
+            self._check_center_shape(centers, X.shape[1])
         centers, state = communicator.bcast((centers, rng.get_state()))
         rng.set_state(state)
         return centers
-
-    def _init_centroids(
-        self,
-        X: Any,
-        x_squared_norms: Any,
-        init: Any,
-        random_state: np.random.RandomState,
-        sample_weight: Any,
-        n_centroids: int | None = None,
-    ) -> NDArray[Any]:
-        """Return first centers for a table, as scikit-learn's tests ask for them."""
-        with SerialTable({"X": as_rows(X), "weights": sample_weight}) as table:
-            return self._start(
-                table,
-                Serial(),
-                random_state,
-                None,
-                n_clusters=n_centroids or self.n_clusters,
-                weighted=sample_weight is not None,
-                init=init,
-            )
 
     # -- after a fit -----------------------------------------------------------------------------------------
 

@@ -14,7 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 from hpcml import blas, communicators
 from hpcml.cluster.base import ALLOWED, CentersModel
 from hpcml.counterparts import counterpart
-from hpcml.training.kmeans import best_of, mean_and_variance
+from hpcml.training.inputs import check_weight
+from hpcml.training.kmeans import best_of
+from hpcml.training.moments import mean_and_variance
 from hpcml.validation import BOOLEAN, Allowed, one_of
 
 __all__ = ["KMeans"]
@@ -149,7 +151,7 @@ default='k-means++'
             rows, weights = self._validated(X, sample_weight)
             with communicator.put(X=rows, weights=weights) as table:
                 self._check_rows(table)
-                self._check_weights(weights, communicator)
+                check_weight(communicator, weights)
                 self._n_init = self._number_of_starts()
                 given = self._given_centers(rows.shape[1], rows.dtype)
                 bounded = self._bounded()
@@ -157,14 +159,7 @@ default='k-means++'
                 rng = communicator.random_state(self.random_state)
 
                 def start() -> NDArray[Any]:
-                    return self._start(
-                        table,
-                        communicator,
-                        rng,
-                        given,
-                        n_clusters=self.n_clusters,
-                        weighted=weights is not None,
-                    )
+                    return self._start(table, communicator, rng, given, weighted=weights is not None)
 
                 best = best_of(
                     table,

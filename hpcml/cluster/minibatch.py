@@ -15,8 +15,10 @@ from hpcml import blas, communicators
 from hpcml.cluster.base import ALLOWED, CentersModel
 from hpcml.communicators import Communicator, Table
 from hpcml.counterparts import counterpart
-from hpcml.training.kmeans import assign, mean_and_variance
+from hpcml.training.inputs import check_weight
+from hpcml.training.kmeans import assign
 from hpcml.training.minibatch_kmeans import BatchModel, minibatch_kmeans, sample
+from hpcml.training.moments import mean_and_variance
 from hpcml.validation import BOOLEAN, NONE, Allowed, integer, real
 
 __all__ = ["MiniBatchKMeans"]
@@ -246,7 +248,7 @@ default='k-means++'
     ) -> NDArray[Any] | None:
         """Resolve parameters for a table; return the centers that ``init`` gives, None if it gives none."""
         self._check_rows(table)
-        self._check_weights(weights, communicator)
+        check_weight(communicator, weights)
         self._n_init = self._number_of_starts()
         self._batch_size = min(self.batch_size, table.n_rows)
         size = STARTS_OF * self._batch_size if self.init_size is None else self.init_size
@@ -274,10 +276,8 @@ default='k-means++'
         if self._init_size < table.n_rows:
             drawn = rng.randint(0, table.n_rows, self._init_size)
             with sample(table, drawn, weighted) as some:
-                return self._start(
-                    some, communicator, rng, given, n_clusters=self.n_clusters, weighted=weighted
-                )
-        return self._start(table, communicator, rng, given, n_clusters=self.n_clusters, weighted=weighted)
+                return self._start(some, communicator, rng, given, weighted=weighted)
+        return self._start(table, communicator, rng, given, weighted=weighted)
 
     def _keep_centers(self) -> None:
         self.cluster_centers_ = self._model.centers

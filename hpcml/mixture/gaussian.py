@@ -18,15 +18,15 @@ from hpcml.mixture.given import checked
 from hpcml.mixture.progress import Progress
 from hpcml.training.gaussians import KINDS
 from hpcml.training.inputs import FLOATS
-from hpcml.training.kmeans import mean_and_variance
 from hpcml.training.mixture import EM, Mixture, Run
 from hpcml.training.mixture_starts import STARTS, Given, start
+from hpcml.training.moments import mean_and_variance
 from hpcml.validation import (
+    ARRAY_LIKE,
     BOOLEAN,
     NONE,
     RANDOM_STATE,
     VERBOSE,
-    Allowed,
     check_parameters,
     integer,
     one_of,
@@ -35,13 +35,6 @@ from hpcml.validation import (
 
 __all__ = ["GaussianMixture"]
 
-_ARRAY_LIKE = Allowed(
-    lambda value: (
-        (hasattr(value, "__len__") or hasattr(value, "__array__"))
-        and not isinstance(value, (str, bytes, dict))
-    ),
-    "an array-like",
-)
 _ALLOWED = {
     "n_components": (integer(1),),
     "covariance_type": (one_of(*KINDS),),
@@ -50,9 +43,9 @@ _ALLOWED = {
     "max_iter": (integer(0),),
     "n_init": (integer(1),),
     "init_params": (one_of(*STARTS),),
-    "weights_init": (_ARRAY_LIKE, NONE),
-    "means_init": (_ARRAY_LIKE, NONE),
-    "precisions_init": (_ARRAY_LIKE, NONE),
+    "weights_init": (ARRAY_LIKE, NONE),
+    "means_init": (ARRAY_LIKE, NONE),
+    "precisions_init": (ARRAY_LIKE, NONE),
     "random_state": (RANDOM_STATE,),
     "warm_start": (BOOLEAN,),
     "verbose": (VERBOSE,),

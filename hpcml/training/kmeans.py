@@ -13,10 +13,7 @@ from hpcml.communicators import Communicator, Table
 from hpcml.training.hamerly import BoundedSteps
 from hpcml.training.lloyd import LloydSteps, iterate
 
-__all__ = ["Best", "assign", "best_of", "mean_and_variance", "origin_of"]
-
-#: Rows whose mean the moments are taken about: near enough to the mean that differences do not cancel.
-ROWS_OF_FIRST_MEAN = 16
+__all__ = ["Best", "assign", "best_of", "origin_of"]
 
 
 @dataclass
@@ -39,27 +36,6 @@ class Best:
     inertia: float
     n_iter: int
     n_distinct: int
-
-
-def mean_and_variance(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance of every feature, weights aside.
-
-    Parameters
-    ----------
-    table : Table
-
-    Returns
-    -------
-    mean, variance : ndarray of float64 of shape (n_features,)
-    """
-    n = table.n_rows
-    some = table.take(np.unique(np.linspace(0, n - 1, ROWS_OF_FIRST_MEAN).astype(np.int64)))
-    near = np.zeros(some.shape[1])
-    if isinstance(some, np.ndarray):
-        near = some.mean(axis=0, dtype=np.float64)
-    found = table.map_reduce("moments", weights=None, centers=near)
-    shift = found["sums"] / n
-    return near + shift, np.maximum(found["squares"] / n - shift**2, 0.0)
 
 
 def origin_of(centers: NDArray[Any], sparse: bool) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Communicator
-from hpcml.training.kmeans import best_of, mean_and_variance
+from hpcml.training.kmeans import best_of
 from hpcml.training.mixture import COUNT_FLOOR, EM, Mixture
+from hpcml.training.moments import mean_and_variance
 from hpcml.training.seeding import dense_rows, plus_plus
 
 __all__ = ["STARTS", "Given", "from_moments", "start"]

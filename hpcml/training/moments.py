@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from hpcml.communicators import Table
 
-__all__ = ["Moments", "feature_moments", "is_constant", "merged"]
+__all__ = ["Moments", "feature_moments", "is_constant", "mean_and_variance", "merged"]
 
 #: A centre is good if it is off the mean by no more than this many standard deviations: of the 16 digits of a
 #: variance that is computed about it, at most log10(1 + 4^2) are lost.
 GOOD_CENTER = 4.0
+#: Rows whose mean the moments are taken about: near enough to the mean that differences do not cancel.
+ROWS_OF_FIRST_MEAN = 16
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,24 @@ def is_constant(moments: Moments) -> NDArray[np.bool_]:
     """Return which features have a variance that rounding alone explains: n eps v + (n m eps)^2."""
     n, eps = moments.counts, float(np.finfo(np.float64).eps)
     return moments.variance <= n * eps * moments.variance + (n * moments.mean * eps) ** 2
+
+
+def mean_and_variance(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and variance of every feature, weights aside.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    mean, variance : ndarray of float64 of shape (n_features,)
+    """
+    n = table.n_rows
+    some = table.take(np.unique(np.linspace(0, n - 1, ROWS_OF_FIRST_MEAN).astype(np.int64)))
+    near = np.zeros(some.shape[1])
+    if isinstance(some, np.ndarray):
+        near = some.mean(axis=0, dtype=np.float64)
+    found = table.map_reduce("moments", weights=None, centers=near)
+    shift = found["sums"] / n
+    return near + shift, np.maximum(found["squares"] / n - shift**2, 0.0)

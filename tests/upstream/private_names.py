@@ -1,9 +1,22 @@
 """hpcml's estimators with the private methods that scikit-learn's own tests call."""
 
+from sklearn.base import clone
+
+import hpcml.cluster
 import hpcml.mixture
-from hpcml.communicators.serial import SerialTable
+from hpcml.communicators.serial import Serial, SerialTable
+from hpcml.training.inputs import as_rows
 from hpcml.training.mixture import Mixture, Run
 from hpcml.training.mixture_starts import from_moments
+
+
+class KMeans(hpcml.cluster.KMeans):
+    """Returns first centers."""
+
+    def _init_centroids(self, X, x_squared_norms, init, random_state, sample_weight, n_centroids=None):
+        model = clone(self).set_params(init=init, n_clusters=n_centroids or self.n_clusters)
+        with SerialTable({"X": as_rows(X), "weights": sample_weight}) as table:
+            return model._start(table, Serial(), random_state, None, weighted=sample_weight is not None)
 
 
 class GaussianMixture(hpcml.mixture.GaussianMixture):

@@ -9,6 +9,6 @@ from upstream import run_upstream
 def test_scikit_learns_tests_of_k_means():
     result = run_upstream(
         "sklearn.cluster.tests.test_k_means",
-        {name: f"hpcml.cluster.{name}" for name in ("KMeans", "MiniBatchKMeans")},
+        {"KMeans": "private_names.KMeans", "MiniBatchKMeans": "hpcml.cluster.MiniBatchKMeans"},
     )
     assert len(result.tests("passed")) >= 250

@@ -11,7 +11,8 @@ from hpcml.kernels import contract
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted(path for path in [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")] if path.exists())
-EXAMPLES = sorted(REPOSITORY.glob("examples/*.py"))
+#: Those for the ranks of an MPI job run in test_mpi_examples.py.
+EXAMPLES = sorted(set(REPOSITORY.glob("examples/*.py")) - set(REPOSITORY.glob("examples/mpi_*.py")))
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 pytestmark = pytest.mark.skipif(

@@ -190,6 +190,16 @@ def test_scikit_learns_twin_predicts_the_same(kind):
     assert twin.score(X, y) == pytest.approx(model.score(X, y))
 
 
+@pytest.mark.parametrize("dtype", [np.longdouble, np.float16, np.int8, ">f8"])
+def test_margins_of_tables_of_any_type(dtype):
+    X, y = classes()
+    X = np.round(X)
+    model = LinearSVC().fit(X, y)
+    margins = model.decision_function(X.astype(dtype))
+    assert margins.dtype == np.float64
+    np.testing.assert_array_equal(margins, model.decision_function(X))
+
+
 def test_coefficients_become_sparse_and_dense_again():
     X, y = classes()
     model = LinearSVC(penalty="l1", C=0.01, dual=False).fit(X, y)

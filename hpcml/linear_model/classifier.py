@@ -52,7 +52,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
             margins = margins.toarray() if sparse.issparse(margins) else np.asarray(margins)
             margins = margins + self.intercept_
         else:
-            dtype = np.result_type(rows.dtype, self.coef_.dtype)
+            # kernels know two types; what is wider, such as long double, is rounded to float64
+            both = np.result_type(rows.dtype, self.coef_.dtype)
+            dtype = np.float32 if both == np.float32 else np.float64
             intercepts = np.broadcast_to(self.intercept_, len(self.coef_))  # one number if there are none
             W = np.column_stack([self.coef_, intercepts]).astype(np.float64)
             rows = as_rows(rows.astype(dtype, copy=False))

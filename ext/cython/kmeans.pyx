@@ -1,13 +1,14 @@
 """K-means in C: shards of rows against centers."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free
 
 import numpy as np
 
 from hpcml.machine import isa_level
 
+from arrays cimport at, rows_at, rows_t
 from shards cimport reduce_shards, shard_function
 
 cdef extern from "kmeans.h" nogil:
@@ -48,11 +49,6 @@ cdef extern from "kmeans.h" nogil:
     void *aligned_memory(size_t size)
 
 
-cdef inline void *_at(array):
-    """Return where an array begins, NULL for None."""
-    return NULL if array is None else <void *><uintptr_t>array.ctypes.data
-
-
 cdef class _Call:
     """The arguments of a call; keeps the memory that only it has."""
 
@@ -64,16 +60,15 @@ cdef class _Call:
         self.level = isa_level()
         self.c.is_double = centers.dtype == np.float64
         self.c.k, self.c.d = centers.shape[0], centers.shape[1]
-        self.c.centers = _at(centers)
-        if isinstance(X, np.ndarray):
-            self.c.x = _at(X)
+        self.c.centers = at(centers)
+        cdef rows_t rows = rows_at(X)
+        self.c.x, self.c.indices, self.c.indptr = rows.x, rows.indices, rows.indptr
+        if rows.indptr == NULL:
             self.zeros = np.zeros(self.c.d, dtype=centers.dtype) if origin is None else origin
-            self.c.origin = _at(self.zeros)
+            self.c.origin = at(self.zeros)
         else:
-            self.c.x, self.c.indices = _at(X.data), <const int32_t *>_at(X.indices)
-            self.c.indptr = <const int64_t *>_at(X.indptr)
             self.sizes = np.empty(self.c.k)
-            self.c.sizes = <double *>_at(self.sizes)
+            self.c.sizes = <double *>at(self.sizes)
             kmeans_sizes(self.level, &self.c)
 
     cdef pack(self):
@@ -93,7 +88,7 @@ cdef class _Call:
 def nearest_center(X, centers, origin, int n_threads=1):
     cdef _Call call = _Call(X, centers, origin)
     labels = np.zeros(X.shape[0], dtype=np.int32)
-    call.c.labels = <int32_t *>_at(labels)
+    call.c.labels = <int32_t *>at(labels)
     call.pack()
     _over_rows(call, kmeans_step_shard(call.level, &call.c), X.shape[0], n_threads)
     return labels
@@ -102,7 +97,7 @@ def nearest_center(X, centers, origin, int n_threads=1):
 def center_distances(X, centers, int n_threads=1):
     cdef _Call call = _Call(X, centers)
     distances = np.empty((X.shape[0], centers.shape[0]), dtype=centers.dtype)
-    call.c.all_distances = _at(distances)
+    call.c.all_distances = at(distances)
     call.pack()
     _no_start(call)
     _over_rows(call, kmeans_distances_shard(call.level, &call.c), X.shape[0], n_threads)
@@ -112,7 +107,7 @@ def center_distances(X, centers, int n_threads=1):
 def label_distances(X, labels, centers, origin, int n_threads=1):
     cdef _Call call = _Call(X, centers, origin)
     distances = np.empty(X.shape[0])
-    call.c.labels, call.c.distances = <int32_t *>_at(labels), <double *>_at(distances)
+    call.c.labels, call.c.distances = <int32_t *>at(labels), <double *>at(distances)
     _over_rows(call, kmeans_distances_shard(call.level, &call.c), X.shape[0], n_threads)
     return distances
 
@@ -142,7 +137,7 @@ cdef _reduce(_Call call, shard_function function, int64_t m, bounds, first_shard
 
 cdef _Call _step(X, weights, labels, centers, origin, with_sums, with_inertia):
     cdef _Call call = _Call(X, centers, origin)
-    call.c.weights, call.c.labels = <const double *>_at(weights), <int32_t *>_at(labels)
+    call.c.weights, call.c.labels = <const double *>at(weights), <int32_t *>at(labels)
     call.c.with_sums, call.c.with_inertia = with_sums, with_inertia
     call.pack()
     return call
@@ -164,9 +159,9 @@ def lloyd_step(bounds, first_shard, n_shards, X, weights, labels, centers, origi
 def bounded_step(bounds, first_shard, n_shards, X, weights, labels, upper, lower, centers, origin, moved, others_moved,
                  apart, first, with_inertia, n_threads):
     cdef _Call call = _step(X, weights, labels, centers, origin, True, with_inertia)
-    call.c.upper, call.c.lower, call.c.first = _at(upper), _at(lower), first
-    call.c.moved, call.c.others_moved = <const double *>_at(moved), <const double *>_at(others_moved)
-    call.c.apart = <const double *>_at(apart)
+    call.c.upper, call.c.lower, call.c.first = at(upper), at(lower), first
+    call.c.moved, call.c.others_moved = <const double *>at(moved), <const double *>at(others_moved)
+    call.c.apart = <const double *>at(apart)
     call.c.norm = np.linalg.norm(centers.astype(np.float64), axis=1).max()
     return _reduce(call, kmeans_step_shard(call.level, &call.c), kmeans_statistic(&call.c), bounds, first_shard,
                    n_shards, n_threads)
@@ -174,7 +169,7 @@ def bounded_step(bounds, first_shard, n_shards, X, weights, labels, upper, lower
 
 cdef _seeds(bounds, first_shard, n_shards, X, weights, shares, seeds, keep_shares, n_threads):
     cdef _Call call = _Call(X, seeds)
-    call.c.weights, call.c.shares, call.c.keep_shares = <const double *>_at(weights), _at(shares), keep_shares
+    call.c.weights, call.c.shares, call.c.keep_shares = <const double *>at(weights), at(shares), keep_shares
     call.pack()
     _no_start(call)
     return _reduce(call, kmeans_seeds_shard(call.level, &call.c), call.c.k, bounds, first_shard, n_shards, n_threads)

@@ -6,6 +6,7 @@ import numpy as np
 
 from hpcml.machine import isa_level
 
+from arrays cimport at, rows_at, rows_t
 from shards cimport reduce_shards, shard_function
 
 cdef extern from "linear_loss.h" nogil:
@@ -72,41 +73,26 @@ def linear_margins(X, W, n_threads=1):
 
 
 cdef class _Call:
-    """The arguments of a call as C reads them, and the arrays that hold them."""
+    """The arguments of a call as C reads them."""
 
     cdef linear_t c
     cdef int level, is_double
-    cdef object dtype
-    cdef list kept
+    cdef object dtype, packed
 
     def __init__(self, int what, X, W):
-        sparse = not isinstance(X, np.ndarray)
-        self.kept = []
+        cdef rows_t rows = rows_at(X)
         self.dtype = X.dtype
         self.level, self.is_double = isa_level(), X.dtype == np.float64
         self.c.what, self.c.n, self.c.d, self.c.K = what, X.shape[0], X.shape[1], W.shape[0]
-        self.c.x = self.address(X.data if sparse else X)
-        # an index that is never read, where no value is stored, still says that the rows are sparse
-        self.c.indices = <const int32_t *>self.address(
-            (X.indices if len(X.indices) else np.zeros(1, dtype=np.int32)) if sparse else None
-        )
-        self.c.indptr = <const int64_t *>self.address(X.indptr if sparse else None)
-        self.c.W = <const double *>self.address(W)
-        packed = np.empty(linear_packed(self.level, self.is_double, &self.c) + 64, dtype=np.uint8)
-        self.c.packed = self.address(packed[-packed.ctypes.data % 64 :])
+        self.c.x, self.c.indices, self.c.indptr = rows.x, rows.indices, rows.indptr
+        self.c.W = <const double *>at(W)
+        self.packed = np.empty(linear_packed(self.level, self.is_double, &self.c) + 64, dtype=np.uint8)
+        self.c.packed = at(self.packed[-self.packed.ctypes.data % 64 :])
         linear_pack(self.level, self.is_double, &self.c)
 
-    cdef void *address(self, array) except? NULL:
-        """Return where a C-contiguous array lies, NULL for None."""
-        if array is None:
-            return NULL
-        self.kept.append(array)
-        cdef const unsigned char[::1] raw = array.reshape(-1).view(np.uint8)
-        return <void *>&raw[0] if raw.shape[0] else NULL
-
     def of_rows(self, y, weights, loss, positive, double epsilon):
-        self.c.y, self.c.weights = <const double *>self.address(y), <const double *>self.address(weights)
-        self.c.positive, self.c.epsilon = <const double *>self.address(positive), epsilon
+        self.c.y, self.c.weights = <const double *>at(y), <const double *>at(weights)
+        self.c.positive, self.c.epsilon = <const double *>at(positive), epsilon
         self.c.loss = _LOSSES[loss]
         return self
 
@@ -119,7 +105,7 @@ cdef class _Call:
         cdef int64_t n = self.c.n
         cdef int failed = 0
         found = np.empty((n, self.c.K), dtype=self.dtype)
-        self.c.margins = self.address(found)
+        self.c.margins = at(found)
         if found.size:
             with nogil:
                 failed = linear_margins_of(self.level, self.is_double, &self.c, n, n_threads)

@@ -19,8 +19,8 @@ typedef struct {
     int what, loss;
     int64_t n, d, K;                   /* rows of the whole array, features, columns */
     const void *x;                     /* (n, d), or the stored values of sparse rows: REAL */
-    const int32_t *indices;            /* of sparse rows, else NULL */
-    const int64_t *indptr;
+    const int32_t *indices;
+    const int64_t *indptr;             /* of sparse rows, else NULL */
     const double *y, *weights;         /* (n); weights may be NULL */
     const double *W;                   /* (K, d + 1) */
     const double *positive;            /* (K) */

@@ -15,12 +15,12 @@ typedef struct {
 
 static int64_t ISA(block_rows)(const linear_t *c) {
     const int64_t bytes = ISA(padded)(c->d + 1) * (int64_t)sizeof(REAL), fit = LINEAR_BYTES / bytes / RL * RL;
-    if (c->indices || fit > LINEAR_ROWS) return LINEAR_ROWS;
+    if (c->indptr || fit > LINEAR_ROWS) return LINEAR_ROWS;
     return fit < RL ? RL : fit;
 }
 
 static size_t ISA(cut)(const linear_t *c, REAL *memory, ISA(block) *b) {
-    const int64_t columns = c->K, dense = !c->indices;
+    const int64_t columns = c->K, dense = !c->indptr;
     const int64_t again = c->what == LINEAR_HESSIAN || c->what == LINEAR_PAIRS || c->what == LINEAR_DIAGONAL;
     b->rows = ISA(block_rows)(c);
     b->stride = ISA(padded)(c->d + 1);
@@ -53,11 +53,11 @@ static void ISA(pack_model)(const linear_t *c) {
     for (int64_t k = 0; k < columns; k++)
         for (int64_t j = 0; j < e; j++)
             plain[k * e + j] = (REAL)c->W[k * e + j];
-    if (!c->indices && columns == 1) {
+    if (!c->indptr && columns == 1) {
         for (int64_t j = 0; j < ISA(padded)(e); j++) packed[j] = j < e ? plain[j] : 0;
         return;
     }
-    if (!c->indices) {
+    if (!c->indptr) {
         ISA(pack_columns)(plain, e, columns, 1, e, packed);
         return;
     }
@@ -68,7 +68,7 @@ static void ISA(pack_model)(const linear_t *c) {
 /* -- margins -------------------------------------------------------------------------------------------------- */
 
 static void ISA(start_block)(const linear_t *c, const ISA(block) *b) {
-    if (c->indices) return;
+    if (c->indptr) return;
     for (int64_t i = 0; i < b->rows; i++) {
         REAL *row = b->x + i * b->stride;
         for (int64_t j = c->d; j < b->stride; j++) row[j] = j == c->d;
@@ -154,7 +154,7 @@ HOT void ISA(copy_and_multiply)(const linear_t *c, const ISA(block) *b, int64_t 
 
 static void ISA(margins_of_block)(const linear_t *c, const ISA(block) *b, int64_t first, int64_t n) {
     const int64_t columns = c->K;
-    if (c->indices) {
+    if (c->indptr) {
         ISA(sparse_margins)(c, b, first, n);
         return;
     }
@@ -184,7 +184,7 @@ static void ISA(margins_of_rows)(const linear_t *c, int64_t start, int64_t stop,
 HOT void ISA(add_gradient)(const linear_t *c, const ISA(block) *b, const REAL *r, int64_t first, int64_t n, double *g) {
     const int64_t e = c->d + 1, K = c->K;
     const REAL *x = c->x;
-    if (!c->indices) {
+    if (!c->indptr) {
         for (int64_t k = 0; K > 1 && k < K; k++)
             for (int64_t i = 0; i < n; i++) b->slopes[i * K + k] = r[k * b->rows + i];
         ISA(across_rows)(K > 1 ? b->slopes : r, K, K, b->x, b->stride, e, n, g, e, 0);
@@ -204,7 +204,7 @@ HOT void ISA(add_gradient)(const linear_t *c, const ISA(block) *b, const REAL *r
 static void ISA(add_squares)(const linear_t *c, const ISA(block) *b, int64_t first, int64_t n, double *g) {
     const int64_t e = c->d + 1, K = c->K;
     const REAL *x = c->x;
-    if (!c->indices) {
+    if (!c->indptr) {
         for (int64_t k = 0; k < K; k++)
             for (int64_t i = 0; i < n; i++) b->slopes[i * K + k] = b->D[k * b->rows + i];
         for (int64_t i = 0; i < n * b->stride; i++) b->scaled[i] = b->x[i] * b->x[i];
@@ -224,7 +224,7 @@ static void ISA(add_squares)(const linear_t *c, const ISA(block) *b, int64_t fir
 HOT void ISA(add_hessian)(const linear_t *c, const ISA(block) *b, const REAL *D, int64_t first, int64_t n, double *h) {
     const int64_t e = c->d + 1;
     const REAL *x = c->x;
-    if (!c->indices) {
+    if (!c->indptr) {
         for (int64_t i = 0; i < n; i++) {
             const VR scale = ISA(splat_r)(D[i]);
             for (int64_t j = 0; j < b->stride; j += RL) {
@@ -298,6 +298,6 @@ static void ISA(linear_shard)(const void *call, int64_t start, int64_t stop, dou
             ISA(add_hessian)(c, &b, b.D + k * b.rows, first, n, statistic + K + K * e + k * e * e);
         if (c->what == LINEAR_PAIRS) ISA(add_pairs)(c, &b, first, n, statistic + K + K * e);
     }
-    if (!c->indices) ISA(finish)(c, statistic + K + K * e);
+    if (!c->indptr) ISA(finish)(c, statistic + K + K * e);
     else if (c->what == LINEAR_PAIRS) ISA(finish)(c, statistic + K + K * e);
 }

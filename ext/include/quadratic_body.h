@@ -8,8 +8,8 @@ HOT double ISA(sweep)(const quadratic_t *q, int only_moving) {
         if (only_moving && u == 0 && l1 != 0) continue;
         const double slope = u != 0 ? fabs(q->c[j] + (u > 0 ? l1 : -l1)) : fmax(fabs(q->c[j]) - l1, 0.0);
         if (slope > largest) largest = slope;
-        const double target = u * h[j] - q->c[j], left = fmax(fabs(target) - l1, 0.0);
-        const double found = (target > 0 ? left : -left) / h[j], change = found - u;
+        const double target = u * h[j] - q->c[j], left = fabs(target) - l1;
+        const double found = left > 0 ? (target > 0 ? left : -left) / h[j] : 0.0, change = found - u;
         if (change == 0) continue;
         for (int64_t i = 0; i < q->p; i++) q->c[i] += change * h[i];
         q->u[j] = found;

@@ -62,7 +62,8 @@ def _counted(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
     offsets = (wide - wide.dtype.type(low)).astype(np.intp)
     there = np.bincount(offsets) > 0
     classes = np.flatnonzero(there).astype(wide.dtype) + wide.dtype.type(low)
-    return classes.astype(y.dtype), (np.cumsum(there) - 1.0)[offsets]
+    numbers = (np.cumsum(there) - 1).astype(np.float64)
+    return np.asarray(classes.astype(y.dtype)), numbers[offsets]
 
 
 def _sorted(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:

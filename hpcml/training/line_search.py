@@ -24,8 +24,10 @@ ROUNDING = {8: 64 * np.finfo(np.float64).eps, 4: 1e-8}
 #: Steps without progress beyond rounding after which a problem is solved as well as it can be.
 MOST_IDLE = 5
 #: The gradient may be small where the objective is flat and the minimum far below: then up to this many
-#: further steps are taken while the value is estimated to be further above the minimum than `Steps.near`.
-MOST_POLISH = 8
+#: further steps are taken while the value is estimated to be further above the minimum than `Steps.near`, but
+#: not if the mean loss is below the other number: classes that are told apart have their minimum at infinity.
+MOST_POLISH = 20
+NO_LOSS = 1e-4
 
 
 class LineSearch:
@@ -139,7 +141,9 @@ class LineSearch:
         unsure = i[solved & (self._polished[i] < self._most_polish) & (self.n_iter[i] < self._max_iter)]
         if unsure.size:
             above = self._steps.decrement(unsure, self.P[unsure], self._G[unsure])
-            on = unsure[(above > self._steps.near * np.abs(self.values[unsure])) & np.isfinite(above)]
+            far = (above > self._steps.near * np.abs(self.values[unsure])) & np.isfinite(above)
+            nothing = NO_LOSS * self._objective.scale * self._objective.total_weight
+            on = unsure[far & (self.values[unsure] > nothing)]
             self._polished[on] += 1
             solved &= ~np.isin(i, on)
         value, norm = self._best

@@ -157,7 +157,7 @@ class LbfgsSteps:
         Multiplies an array of parameters by something near the inverse of the Hessian.
     """
 
-    near = 1e-7
+    near = 5e-7
 
     def __init__(self, objective: Objective, precondition: Callable[[Floats], Floats]) -> None:
         self._objective = objective

@@ -11,28 +11,29 @@ def descend_coordinates(H, gradient, start, l1, tol, max_sweeps):
     via coordinate descent", Journal of Statistical Software 33, 2010).
     """
     u, c = start.copy(), gradient.copy()
-    everything = np.arange(len(u))
     sweep = 0
     while sweep < max_sweeps:
-        largest = _sweep(H, u, c, l1, everything)
+        largest = _sweep(H, u, c, l1, only_moving=False)
         sweep += 1
         if largest <= tol:
             break
-        some = np.flatnonzero((u != 0) | (l1 == 0))
-        while sweep < max_sweeps and _sweep(H, u, c, l1, some) > tol:
+        while sweep < max_sweeps and _sweep(H, u, c, l1, only_moving=True) > tol:
             sweep += 1
     return u
 
 
-def _sweep(H, u, c, l1, coordinates):
+def _sweep(H, u, c, l1, only_moving):
     """Minimise along each coordinate; return the largest entry of the least subgradient that was met."""
     largest = 0.0
-    for j in coordinates:
+    for j in range(len(u)):
+        if only_moving and u[j] == 0 and l1[j] != 0:
+            continue
         slope = c[j] + np.sign(u[j]) * l1[j] if u[j] else max(abs(c[j]) - l1[j], 0.0)
         largest = max(largest, abs(slope))
         target = u[j] * H[j, j] - c[j]  # H_jj times the minimum without the penalty
-        new = np.sign(target) * max(abs(target) - l1[j], 0.0) / H[j, j]
-        if new != u[j]:
-            c += (new - u[j]) * H[j]
-            u[j] = new
+        left = abs(target) - l1[j]
+        found = np.copysign(left, target) / H[j, j] if left > 0 else 0.0
+        if found != u[j]:
+            c += (found - u[j]) * H[j]
+            u[j] = found
     return largest

@@ -288,7 +288,7 @@ def test_what_is_not_supported_names_what_is():
 def test_rows_and_labels_that_are_not_allowed():
     X, y = classes()
     for kind in (LinearSVC, LinearSVR):
-        with pytest.raises(ValueError, match="sample_weight"):
+        with pytest.raises(ValueError, match="at least one non-zero"):
             kind().fit(X, y, np.zeros(400))
         with pytest.raises(ValueError, match="Negative"):
             kind().fit(X, y, np.full(400, -1.0))

@@ -21,7 +21,7 @@ from hpcml.linear_model.callbacks import Iterations
 from hpcml.linear_model.classifier import LinearClassifier
 from hpcml.linear_model.penalty import resolved_penalty
 from hpcml.training.classes import encoded, total_weight, weigh_classes
-from hpcml.training.inputs import as_rows, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton import minimise
 from hpcml.validation import (
@@ -283,7 +283,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):
             X,
             y,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32],
+            dtype=FLOATS,
             order="C",
             accept_large_sparse=self.solver not in _SHORT_INDICES,
             ensure_min_samples=communicators.least_rows(),
@@ -313,9 +313,7 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):
 
         with communicator.put(X=as_rows(X), y=codes, weights=weights) as table:
             weights = weigh_classes(table, self.class_weight, classes, codes, weights)
-            total = total_weight(table, weights)
-            if not total > 0:
-                raise ValueError("Sample weights must contain at least one non-zero number.")
+            total = total_weight(table, weights is not None)
             l2, l1 = penalty.strengths(K, X.shape[1], total)
             objective = Objective(
                 table,

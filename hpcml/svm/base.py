@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from hpcml import communicators
 from hpcml.communicators import Table
 from hpcml.counterparts import fitted_counterpart
+from hpcml.training.classes import total_weight
 from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
 from hpcml.training.linear_objective import Objective
@@ -31,7 +32,7 @@ from hpcml.validation import (
     real,
 )
 
-__all__ = ["ALLOWED", "LinearModel", "total_weight"]
+__all__ = ["ALLOWED", "LinearModel"]
 
 Floats = NDArray[np.float64]
 
@@ -62,18 +63,6 @@ COMBINATIONS: dict[str, dict[str, tuple[bool, ...]]] = {
     "epsilon_insensitive": {"l2": (True,)},
     "squared_epsilon_insensitive": {"l2": (False, True)},
 }
-
-
-def _weight(weights: Floats) -> dict[str, float]:
-    return {"weight": float(weights.sum())}
-
-
-def total_weight(table: Table, weighted: bool) -> float:
-    """Return the sum of the weights of the rows; raise if there are only zeros."""
-    total = float(table.map_reduce(_weight)["weight"]) if weighted else float(table.n_rows)
-    if total <= 0.0:
-        raise ValueError("sample_weight must be positive for at least one row. Got only zeros.")
-    return total
 
 
 class LinearModel(BaseEstimator):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.class_weight import compute_class_weight
 
 from hpcml import blas, communicators
 from hpcml.communicators import Table
 from hpcml.linear_model.classifier import LinearClassifier
-from hpcml.svm.base import LinearModel, total_weight
-from hpcml.training.classes import encoded
+from hpcml.svm.base import LinearModel
+from hpcml.training.classes import class_factors, encoded, total_weight
 from hpcml.training.crammer_singer import CrammerSingerPasses
 from hpcml.training.interior_point import Hinges
 from hpcml.validation import NONE, UnsupportedError, instance, one_of
@@ -31,10 +29,6 @@ _ALLOWED = {
     "multi_class": (one_of("ovr", "crammer_singer"),),
     "class_weight": (NONE, instance(dict), one_of("balanced")),
 }
-
-
-def _weights_of_classes(n_classes: int, y: Floats, weights: Floats | None = None) -> dict[str, Floats]:
-    return {"weight": np.bincount(y.astype(np.intp), weights, minlength=n_classes).astype(np.float64)}
 
 
 def _times_factors(factors: Floats, y: Floats, given: Floats | None = None) -> dict[str, Floats]:
@@ -195,7 +189,7 @@ class LinearSVC(LinearClassifier, LinearModel):
             n_features = rows.shape[1]
             with communicator.put(X=rows, y=codes, given=weights, weights=weights) as table:
                 total_weight(table, weights is not None)
-                factors = self._class_factors(table, classes)
+                factors = class_factors(table, self.class_weight, classes)
                 if self.multi_class == "crammer_singer":
                     self._check_classes(len(classes), n_features)
                     fit = self._fit_crammer_singer
@@ -206,18 +200,6 @@ class LinearSVC(LinearClassifier, LinearModel):
                 fit(table, rows, weights is not None, factors, len(classes))
             self.classes_ = classes
         return self
-
-    def _class_factors(self, table: Table, classes: NDArray[Any]) -> Floats | None:
-        """Return the factors of the weights by class, None if there are none."""
-        if self.class_weight is None:
-            return None
-        if isinstance(self.class_weight, Mapping):
-            return compute_class_weight(dict(self.class_weight), classes=classes, y=classes)
-        n_classes = len(classes)
-        weight = table.map_reduce(_weights_of_classes, n_classes=n_classes)["weight"]
-        with np.errstate(divide="ignore"):  # of classes whose rows all have weight 0
-            factors = weight.sum() / (n_classes * weight)
-        return np.where(weight > 0, factors, 0.0)
 
     def _check_classes(self, n_classes: int, n_features: int) -> None:
         if n_classes * (n_features + 1) > MOST_COEFFICIENTS:

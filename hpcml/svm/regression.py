@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators, config
 from hpcml.kernels import lookup
-from hpcml.svm.base import LinearModel, total_weight
+from hpcml.svm.base import LinearModel
+from hpcml.training.classes import total_weight
 from hpcml.training.inputs import as_rows
 from hpcml.training.interior_point import Hinges
 from hpcml.validation import UnsupportedError, one_of, real

@@ -11,8 +11,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from hpcml.communicators import Communicator, Table
+from hpcml.training.inputs import NO_WEIGHT
 
-__all__ = ["encoded", "total_weight", "weigh_classes"]
+__all__ = ["class_factors", "encoded", "total_weight", "weigh_classes"]
 
 #: Widest range of whole numbers that is counted instead of sorted.
 COUNTED_RANGE = 65_536
@@ -72,6 +73,30 @@ def _sorted(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return classes, codes.astype(np.float64)
 
 
+def class_factors(
+    table: Table, class_weight: Mapping[Any, float] | str | None, classes: NDArray[Any]
+) -> NDArray[np.float64] | None:
+    """Return the factors that classes give to the weights of their rows, None if all are 1.
+
+    Parameters
+    ----------
+    table : Table
+        Holds the numbers of classes as ``y``, and perhaps ``weights``.
+    class_weight : dict, 'balanced' or None
+        Weights by label; 'balanced' gives all classes the same total weight.
+    classes : ndarray
+        Labels.
+    """
+    if class_weight is None:
+        return None
+    if not isinstance(class_weight, str):
+        return compute_class_weight(dict(class_weight), classes=classes, y=classes)
+    sums = table.map_reduce(_weights_of_classes, n_classes=len(classes))["sums"]
+    with np.errstate(divide="ignore"):  # a class whose rows all have weight 0
+        factors = sums.sum() / (len(classes) * sums)
+    return np.where(sums > 0, factors, 0.0)
+
+
 def weigh_classes(
     table: Table,
     class_weight: Mapping[Any, float] | str | None,
@@ -86,10 +111,8 @@ def weigh_classes(
     table : Table
         Holds the numbers of classes as ``y`` and `sample_weight`, if there is one, as ``weights``, which is
         replaced.
-    class_weight : dict, 'balanced' or None
-        Weights by label; 'balanced' gives all classes the same total weight.
-    classes : ndarray
-        Labels.
+    class_weight, classes
+        As for `class_factors`.
     codes, sample_weight : ndarray of shape (n_samples,)
         This rank's rows.
 
@@ -98,31 +121,25 @@ def weigh_classes(
     ndarray of shape (n_samples,) or None
         The weights, None if all are 1.
     """
-    if class_weight is None:
+    factors = class_factors(table, class_weight, classes)
+    if factors is None:
         return sample_weight
-    if isinstance(class_weight, str):
-        weights = None if sample_weight is None else "weights"
-        sums = table.map_reduce(_weights_of_classes, weights=weights, n_classes=len(classes))["sums"]
-        with np.errstate(divide="ignore"):  # a class whose rows all have weight 0
-            of_class = sums.sum() / (len(classes) * sums)
-        of_class[~np.isfinite(of_class)] = 0.0
-    else:
-        of_class = compute_class_weight(class_weight, classes=classes, y=classes)
-    weights = of_class[codes.astype(np.intp)]
+    weights = factors[codes.astype(np.intp)]
     if sample_weight is not None:
         weights *= sample_weight
     table.set(weights=weights)
     return weights
 
 
-def total_weight(table: Table, weights: NDArray[np.float64] | None) -> float:
-    """Return the sum of the weights of all ranks' rows."""
-    if weights is None:
-        return float(table.n_rows)
-    return float(table.map_reduce(_total)["total"])
+def total_weight(table: Table, weighted: bool) -> float:
+    """Return the sum of the weights of all ranks' rows; raise if it is not positive."""
+    total = float(table.map_reduce(_total)["total"]) if weighted else float(table.n_rows)
+    if not total > 0:
+        raise ValueError(NO_WEIGHT)
+    return total
 
 
-def _weights_of_classes(y: Any, weights: Any, n_classes: int) -> dict[str, Any]:
+def _weights_of_classes(n_classes: int, y: Any, weights: Any = None) -> dict[str, Any]:
     return {"sums": np.bincount(y.astype(np.intp), weights=weights, minlength=n_classes)}
 
 

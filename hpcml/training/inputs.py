@@ -13,10 +13,13 @@ from sklearn.utils import check_array
 from hpcml.communicators import Communicator
 from hpcml.kernels.csr import CSR
 
-__all__ = ["FLOATS", "as_rows", "check_weight", "checked_weights"]
+__all__ = ["FLOATS", "NO_WEIGHT", "as_rows", "check_weight", "checked_weights"]
 
 #: Types that rows keep; others become the first one.
 FLOATS = [np.float64, np.float32]
+
+#: What is wrong where all weights are 0.
+NO_WEIGHT = "Sample weights must contain at least one non-zero number."
 
 
 def as_rows(X: Any) -> Any:
@@ -43,7 +46,7 @@ def as_rows(X: Any) -> Any:
 def check_weight(communicator: Communicator, weights: NDArray[np.float64] | None) -> None:
     """Raise if the rows of all ranks have weight 0."""
     if weights is not None and not communicator.total(int(weights.any())):
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+        raise ValueError(NO_WEIGHT)
 
 
 def checked_weights(

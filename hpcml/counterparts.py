@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["COUNTERPARTS", "counterpart", "counterpart_class", "fitted_counterpart"]
+__all__ = ["COUNTERPARTS", "ToSklearnMixin", "counterpart", "counterpart_class", "fitted_counterpart"]
 
 #: Class of hpcml -> class of scikit-learn, by dotted names.
 COUNTERPARTS: Mapping[str, str] = {
@@ -120,6 +120,29 @@ def fitted_counterpart(estimator: Any) -> Any:
         if name.endswith("_") and not name.startswith("_"):
             setattr(theirs, name, value)
     return theirs
+
+
+class ToSklearnMixin:
+    """Gives `to_sklearn` to estimators whose fitted attributes are scikit-learn's."""
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator of the same name, fitted, which answers alike.
+
+        Returns
+        -------
+        object
+            With the same parameters and attributes; arrays are shared, not copied.
+
+        Examples
+        --------
+        >>> from hpcml.preprocessing import StandardScaler
+        >>> StandardScaler().fit([[0.0], [2.0]]).to_sklearn().transform([[3.0]])
+        array([[2.]])
+        """
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self)
+        return fitted_counterpart(self)
 
 
 def _holds_estimator(value: Any) -> bool:

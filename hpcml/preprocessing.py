@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import communicators, config
-from hpcml.counterparts import fitted_counterpart
+from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
 from hpcml.training.inputs import as_rows, check_weight, checked_weights
 from hpcml.training.moments import Moments, feature_moments, is_constant, merged
@@ -24,7 +24,7 @@ __all__ = ["StandardScaler"]
 _FLOATS = [np.float64, np.float32, np.float16]
 
 
-class StandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class StandardScaler(ToSklearnMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Scale every feature to mean 0 and variance 1: ``(x - mean_) / scale_``.
 
     Parameters
@@ -236,18 +236,6 @@ class StandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return _rescale_in_place(X, centers.astype(X.dtype), scales.astype(X.dtype), way)
         table = np.ascontiguousarray(_computed_with(X))
         return lookup("rescale")(table, centers, scales, way, config.n_threads()).astype(X.dtype, copy=False)
-
-    def to_sklearn(self) -> Any:
-        """Return the fitted scaler as scikit-learn's.
-
-        Examples
-        --------
-        >>> from hpcml.preprocessing import StandardScaler
-        >>> StandardScaler().fit([[0.0], [2.0]]).to_sklearn().transform([[3.0]])
-        array([[2.]])
-        """
-        check_is_fitted(self)
-        return fitted_counterpart(self)
 
 
 def _computed_with(X: Any) -> Any:

@@ -12,14 +12,14 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, config
-from hpcml.counterparts import fitted_counterpart
+from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
 from hpcml.training.inputs import FLOATS, as_rows
 
 __all__ = ["Components"]
 
 
-class Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class Components(ToSklearnMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of the estimators whose model is `components_` about `mean_`."""
 
     whiten: bool
@@ -140,11 +140,6 @@ class Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         precision /= -(self.noise_variance_**2)
         precision.flat[:: n_features + 1] += 1.0 / self.noise_variance_
         return precision
-
-    def to_sklearn(self) -> Any:
-        """Return the fitted model as scikit-learn's."""
-        check_is_fitted(self)
-        return fitted_counterpart(self)
 
 
 def _projected(X: Any, mean: NDArray[Any], W: NDArray[np.float64]) -> NDArray[Any]:

@@ -341,14 +341,3 @@ class PCA(Components):
         float
         """
         return float(np.mean(self.score_samples(X)))
-
-    def to_sklearn(self) -> Any:
-        """Return the fitted model as scikit-learn's.
-
-        Examples
-        --------
-        >>> from hpcml.decomposition import PCA
-        >>> PCA().fit([[0.0, 0.0], [1.0, 1.0], [2.0, 3.0]]).to_sklearn().n_components_
-        2
-        """
-        return super().to_sklearn()

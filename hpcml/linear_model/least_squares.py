@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Table
-from hpcml.counterparts import fitted_counterpart
+from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
 from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
@@ -40,7 +40,7 @@ ITERATIONS_OF_A_FEATURE = 10
 LEAST_ITERATIONS = 1000
 
 
-class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class LeastSquares(ToSklearnMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Base of the two estimators: validation, intercept, prediction."""
 
     _allowed: ClassVar[dict[str, tuple[Allowed, ...]]] = {}
@@ -125,18 +125,6 @@ class LeastSquares(MultiOutputMixin, RegressorMixin, BaseEstimator):
             as_rows(rows), np.zeros(len(W)), W, np.ascontiguousarray(offsets), config.n_threads()
         )
         return found[:, 0] if self.coef_.ndim == 1 else found
-
-    def to_sklearn(self) -> Any:
-        """Return the fitted model as scikit-learn's.
-
-        Examples
-        --------
-        >>> from hpcml.linear_model import LinearRegression
-        >>> LinearRegression().fit([[0.0], [1.0]], [1.0, 3.0]).to_sklearn().predict([[2.0]])
-        array([5.])
-        """
-        check_is_fitted(self)
-        return fitted_counterpart(self)
 
 
 class LinearRegression(LeastSquares):

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator
-from hpcml.counterparts import fitted_counterpart
+from hpcml.counterparts import ToSklearnMixin
 from hpcml.linear_model.callbacks import Iterations
 from hpcml.linear_model.classifier import LinearClassifier
 from hpcml.linear_model.penalty import resolved_penalty
@@ -67,7 +67,7 @@ def _attributes(parameters: NDArray[np.float64], K: int, dtype: np.dtype) -> dic
     return {"coef_": np.ascontiguousarray(W[:, :-1]), "intercept_": W[:, -1].copy()}
 
 
-class LogisticRegression(CallbackSupportMixin, LinearClassifier):
+class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier):
     """Logistic regression: classes by the linear model of their log-odds.
 
     Minimises ``C * sum_i s_i l(y_i, x_i) + (1 - l1_ratio) / 2 ||w||^2 + l1_ratio ||w||_1``, where l is the
@@ -412,14 +412,3 @@ class LogisticRegression(CallbackSupportMixin, LinearClassifier):
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
-
-    def to_sklearn(self) -> Any:
-        """Return a fitted ``sklearn.linear_model.LogisticRegression`` that predicts the same.
-
-        Returns
-        -------
-        sklearn.linear_model.LogisticRegression
-            The arrays are shared, not copied.
-        """
-        check_is_fitted(self)
-        return fitted_counterpart(self)

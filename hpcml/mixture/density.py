@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import config
-from hpcml.counterparts import fitted_counterpart
+from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
 from hpcml.training.gaussians import KINDS
 from hpcml.training.inputs import FLOATS
@@ -21,7 +21,7 @@ from hpcml.training.mixture import Mixture, in_kernel
 __all__ = ["NormalMixture"]
 
 
-class NormalMixture(DensityMixin, BaseEstimator):
+class NormalMixture(ToSklearnMixin, DensityMixin, BaseEstimator):
     """Methods of a fitted mixture."""
 
     covariance_type: str
@@ -174,19 +174,3 @@ class NormalMixture(DensityMixin, BaseEstimator):
         float
         """
         return -2.0 * float(self.score_samples(X).sum(dtype=np.float64)) + 2.0 * self._n_parameters()
-
-    def to_sklearn(self) -> Any:
-        """Return scikit-learn's estimator with the same parameters, fitted to the same mixture.
-
-        Returns
-        -------
-        sklearn.mixture.GaussianMixture
-
-        Examples
-        --------
-        >>> from hpcml.mixture import GaussianMixture
-        >>> GaussianMixture().fit([[0.0], [2.0]]).to_sklearn().means_.round(6).tolist()
-        [[1.0]]
-        """
-        check_is_fitted(self)
-        return fitted_counterpart(self)

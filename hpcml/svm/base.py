@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from hpcml import communicators
 from hpcml.communicators import Table
-from hpcml.counterparts import fitted_counterpart
+from hpcml.counterparts import ToSklearnMixin
 from hpcml.training.classes import total_weight
 from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
@@ -65,7 +65,7 @@ COMBINATIONS: dict[str, dict[str, tuple[bool, ...]]] = {
 }
 
 
-class LinearModel(BaseEstimator):
+class LinearModel(ToSklearnMixin, BaseEstimator):
     """Base of the two estimators."""
 
     dual: Any
@@ -191,16 +191,3 @@ class LinearModel(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    # -- use -------------------------------------------------------------------------------------------------
-
-    def to_sklearn(self) -> Any:
-        """Return scikit-learn's estimator of the same name, fitted, that predicts the same.
-
-        Returns
-        -------
-        object
-            Its arrays are shared with this estimator.
-        """
-        check_is_fitted(self)
-        return fitted_counterpart(self)

@@ -138,6 +138,18 @@ def test_columns_at_a_time(form, weighted, fit_intercept, monkeypatch):
     np.testing.assert_allclose(parts.intercept_, whole.intercept_, atol=1e-9)
 
 
+@pytest.mark.parametrize("model", [Ridge(alpha=0.0), LinearRegression(tol=0.0)])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_rounding_of_float32_is_no_rank(model, offset):
+    X, y = problem(n=300, d=30, dtype=np.float32)
+    X[:, -1] = X[:, 0]
+    X[:, 5] = offset
+    model.fit(X, y)
+    found = theirs.LinearRegression().fit(X.astype(float), y.astype(float))
+    assert objective(model, X, y) == pytest.approx(objective(found, X, y), rel=1e-6)
+    assert np.abs(model.coef_).max() < 2 * np.abs(found.coef_).max()
+
+
 def test_no_penalty_on_a_table_that_lacks_rank():
     X, y = problem(400, 6)
     X = np.hstack([X, X[:, :2]])

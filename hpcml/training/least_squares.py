@@ -120,7 +120,8 @@ def by_singular_values(
     values, vectors = factored(
         table, found.mean, None, found.gram, dtype, resolved=MENDED * GRAM_ERROR[dtype]
     )
-    tol = max(tol, float(np.finfo(np.float64).eps))
+    # without a penalty, what lies below the rounding of the rows' products must not be divided by
+    tol = max(tol, float(np.finfo(np.float64 if alpha.min() > 0 else dtype).eps))
     rank = int((values > tol * values[0]).sum())
     s, V = values[:rank], vectors[:rank]
     weights = 1.0 / (s[:, np.newaxis] ** 2 + alpha)  # (rank, t)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Announced", "announced", "check_library", "check_size"]
+__all__ = ["Announced", "announced", "check_library", "check_size", "short_name"]
 
 #: Slurm numbers the steps that it makes itself (batch script, interactive shell, ...) from here on.
 FIRST_SPECIAL_STEP = 0xFFFFFF00

@@ -41,6 +41,7 @@ class Worker:
     """
 
     def __init__(self, index: int) -> None:
+        self.files: Sequence[int] = ()  # what came with the message
         self._index = index
         self._tables: dict[int, Local] = {}
         self._settings = Settings("", 0, None)  # of no process: the first kernel brings others
@@ -49,33 +50,29 @@ class Worker:
 
     # -- tables --------------------------------------------------------------------------------------------
 
-    def open(
-        self, files: Sequence[int], table: int, bounds: NDArray[np.int64], shards: Sequence[int]
-    ) -> None:
+    def open(self, table: int, bounds: NDArray[np.int64], shards: Sequence[int]) -> None:
         """Begin a table, of whose shards worker i owns those from ``shards[i]`` to ``shards[i + 1]``."""
         first, stop = shards[self._index], shards[self._index + 1]
         chunk = Chunk({}, bounds[first : stop + 1] - bounds[first], first)
         self._tables[table] = Local([chunk], len(bounds) - 1)
 
-    def close(self, files: Sequence[int], table: int) -> None:
+    def close(self, table: int) -> None:
         """End a table."""
         self._tables.pop(table, None)
 
     def _chunk(self, table: int) -> Chunk:
         return self._tables[table].chunks[0]
 
-    def set(self, files: Sequence[int], table: int, name: str, shared: Shared) -> None:
+    def set(self, table: int, name: str, shared: Shared) -> None:
         """Add or replace a row array."""
-        self._chunk(table).arrays[name] = shared.of(self._index, files)
+        self._chunk(table).arrays[name] = shared.of(self._index, self.files)
 
-    def fill(
-        self, files: Sequence[int], table: int, name: str, value: float, dtype: Any, shape: tuple[int, ...]
-    ) -> None:
+    def fill(self, table: int, name: str, value: float, dtype: Any, shape: tuple[int, ...]) -> None:
         """Add or replace a row array of equal entries."""
         chunk = self._chunk(table)
         chunk.arrays[name] = np.full((chunk.n_rows, *shape), value, dtype=dtype)
 
-    def drop(self, files: Sequence[int], table: int, names: Sequence[str]) -> None:
+    def drop(self, table: int, names: Sequence[str]) -> None:
         """Forget row arrays."""
         for name in names:
             del self._chunk(table).arrays[name]
@@ -83,7 +80,7 @@ class Worker:
     # -- kernels -------------------------------------------------------------------------------------------
 
     def reduce(
-        self, files: Sequence[int], table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
+        self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
     ) -> tuple[list[tuple[Any, ...]], list[str]]:
         """Run a kernel of the kind "reduce"; return what it found, and which row arrays are others now."""
         before = self._prepared(table, settings)
@@ -91,7 +88,7 @@ class Worker:
         return [tuple(PackedPieces.of(pieces)) for pieces in found], self._changed(table, before)
 
     def map(
-        self, files: Sequence[int], table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
+        self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
     ) -> tuple[None, list[str]]:
         """Run a kernel of the kind "rows"; return which row arrays are others now."""
         before = self._prepared(table, settings)
@@ -120,21 +117,18 @@ class Worker:
 
     # -- row state -----------------------------------------------------------------------------------------
 
-    def describe(self, files: Sequence[int], table: int, name: str) -> tuple[np.dtype, tuple[int, ...]]:
+    def describe(self, table: int, name: str) -> tuple[np.dtype, tuple[int, ...]]:
         """Return type and shape of the entries of a row array."""
         array = self._chunk(table).arrays[name]
         return array.dtype, array.shape[1:]
 
-    def fetch(
-        self, files: Sequence[int], table: int, name: str, dtype: np.dtype, places: Sequence[tuple[int, Any]]
-    ) -> None:
+    def fetch(self, table: int, name: str, dtype: np.dtype, places: Sequence[tuple[int, Any]]) -> None:
         """Write the entries of a row array into a segment."""
         offset, shape = places[self._index]
-        mapped(files[0], dtype, shape, offset, write=True)[...] = self._chunk(table).arrays[name]
+        mapped(self.files[0], dtype, shape, offset, write=True)[...] = self._chunk(table).arrays[name]
 
     def take(
         self,
-        files: Sequence[int],
         table: int,
         name: str,
         dtype: np.dtype,
@@ -144,15 +138,14 @@ class Worker:
         """Write entries of a row array into a segment: ``rows[i]`` is where to, and which of worker i."""
         places, numbers = rows[self._index]
         if len(places):
-            mapped(files[0], dtype, shape, 0, write=True)[places] = self._chunk(table).arrays[name][numbers]
+            entries = self._chunk(table).arrays[name][numbers]
+            mapped(self.files[0], dtype, shape, 0, write=True)[places] = entries
 
-    def sums(self, files: Sequence[int], table: int, name: str) -> NDArray[np.float64]:
+    def sums(self, table: int, name: str) -> NDArray[np.float64]:
         """Return the sum over each shard of a row array of numbers."""
         return self._chunk(table).shard_sums(name)
 
-    def locate(
-        self, files: Sequence[int], table: int, name: str, targets: Sequence[Sequence[tuple[int, float]]]
-    ) -> list[int]:
+    def locate(self, table: int, name: str, targets: Sequence[Sequence[tuple[int, float]]]) -> list[int]:
         """Return the row of the chunk at which the running sum over a shard exceeds each (shard, target)."""
         chunk = self._chunk(table)
         return [chunk.row_where_sum_exceeds(name, *each) for each in targets[self._index]]
@@ -186,7 +179,8 @@ def _answer(worker: Worker, message: tuple[Any, ...], files: Sequence[int]) -> A
     if operation == "hello":
         sys.path[:] = payload[0]
         return None
-    return getattr(worker, operation)(files, *payload)
+    worker.files = files
+    return getattr(worker, operation)(*payload)
 
 
 def _serve(connection: socket.socket, worker: Worker) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hpcml.data.rows import missing_column
 
-__all__ = ["NpyColumn", "NpyFile", "NpyRecords", "mapped", "open_npy", "without_column"]
+__all__ = ["NpyColumn", "NpyFile", "NpyRecords", "column_number", "mapped", "open_npy", "without_column"]
 
 #: Rows of a structured file that are turned into a matrix at a time.
 BLOCK_ROWS = 1 << 16

@@ -8,7 +8,7 @@ of what it exceeds 1 by.
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LOWEST_OVERSHOOT", "N_CODES", "largest_ratio", "overshoot_code"]
+__all__ = ["LOWEST_OVERSHOOT", "N_CODES", "largest_ratio", "largest_ratio_of", "overshoot_code"]
 
 #: Ratios up to 1 and a little more have code 0.
 LOWEST_OVERSHOOT = 2.0**-14

@@ -33,6 +33,11 @@ MOST_PAIRS = 10
 PAIRS_MEMORY = 5_000_000
 
 
+def _dot(A: Floats, B: Floats) -> Floats:
+    """Return the inner product of every row of A with that of B."""
+    return np.asarray(np.einsum("ij,ij->i", A, B))
+
+
 class Steps(Protocol):
     """What a line search asks for, of some of the problems.
 
@@ -157,7 +162,7 @@ class LbfgsSteps:
         Multiplies an array of parameters by something near the inverse of the Hessian.
     """
 
-    near = 5e-7
+    near = 2e-7  # the estimate may be some times too small
 
     def __init__(self, objective: Objective, precondition: Callable[[Floats], Floats]) -> None:
         self._objective = objective
@@ -167,6 +172,7 @@ class LbfgsSteps:
         n_pairs = max(3, min(MOST_PAIRS, PAIRS_MEMORY // (2 * objective.l1.size)))
         self._pairs: deque[tuple[Floats, Floats, Floats]] = deque(maxlen=n_pairs)
         self._sizes = np.ones(objective.shape[0])  # of the steps, relative to the preconditioner's
+        self._known: tuple[Floats, Floats] | None = None  # what the last decrement has multiplied, and got
 
     def _times_inverse(self, i: Problems, R: Floats) -> Floats:
         """Multiply by the inverse of the Hessian that the pairs describe (two-loop recursion)."""
@@ -175,12 +181,12 @@ class LbfgsSteps:
         whole[i] = R
         kept = []
         for s, y, rho in reversed(self._pairs):
-            a = rho * (s * whole).sum(axis=1)
+            a = rho * _dot(s, whole)
             whole -= a[:, np.newaxis] * y
             kept.append(a)
         whole = self._solve(whole) * self._sizes[:, np.newaxis]
         for (s, y, rho), a in zip(self._pairs, reversed(kept), strict=True):
-            whole += (a - rho * (y * whole).sum(axis=1))[:, np.newaxis] * s
+            whole += (a - rho * _dot(y, whole))[:, np.newaxis] * s
         return whole[i]
 
     def _solve(self, R: Floats) -> Floats:
@@ -188,14 +194,17 @@ class LbfgsSteps:
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
         V = least_subgradient(P, G, self._l1[i])
-        D = -self._times_inverse(i, V)
+        if self._known is not None and np.array_equal(self._known[0], V):
+            D = -self._known[1]
+        else:
+            D = -self._times_inverse(i, V)
         if self._with_l1:
             D[(D * V >= 0) & (self._l1[i] > 0)] = 0.0  # only downhill, entry by entry
-        promised = (V * D).sum(axis=1)
+        promised = _dot(V, D)
         lost = ~(promised < 0)
         if lost.any():  # rounding has spoilt the pairs
             D[lost] = -V[lost] / np.maximum(np.abs(V[lost]).max(axis=1, keepdims=True), 1.0)
-            promised[lost] = (V * D).sum(axis=1)[lost]
+            promised[lost] = _dot(V, D)[lost]
         return D, promised
 
     def trial(self, i: Problems, P: Floats, G: Floats, D: Floats) -> Floats:
@@ -207,16 +216,18 @@ class LbfgsSteps:
         return np.where(left, 0.0, P + D)
 
     def accepted(self, i: Problems, step: Floats, change: Floats) -> None:
+        self._known = None
         n_problems, size = self._objective.shape
         s, y, rho = np.zeros((n_problems, size)), np.zeros((n_problems, size)), np.zeros(n_problems)
         s[i], y[i] = step, change
-        curvature = (s * y).sum(axis=1)
-        fine = curvature > np.finfo(float).eps * (y * y).sum(axis=1)
+        curvature = _dot(s, y)
+        fine = curvature > np.finfo(float).eps * _dot(y, y)
         rho[fine] = 1.0 / curvature[fine]
-        lengths = (y * self._solve(y)).sum(axis=1)
+        lengths = _dot(y, self._solve(y))
         self._sizes[fine] = (curvature[fine] / lengths[fine]) if fine.any() else 1.0
         self._pairs.append((s, y, rho))
 
     def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
         V = least_subgradient(P, G, self._l1[i])
-        return 0.5 * (V * self._times_inverse(i, V)).sum(axis=1)
+        self._known = V, self._times_inverse(i, V)
+        return 0.5 * _dot(V, self._known[1])

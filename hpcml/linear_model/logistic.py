@@ -127,15 +127,16 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
     Every solver runs the same method, which the size of the problem decides:
 
     * up to 512 parameters (coefficients and intercepts of all classes), 1,024 for few rows, and rows not many
-      times more than that: damped Newton steps with the exact Hessian; under an l1 penalty proximal Newton steps [1]_, for
-      any number of rows.
+      times more than that: damped Newton steps with the exact Hessian; under an l1 penalty proximal Newton
+      steps [1]_, for any number of rows.
     * more rows: the same on a sample of them, at equal distances in the table; from its optimum L-BFGS steps
       over all rows [2]_, preconditioned with the Hessian of the sample.
     * more parameters: L-BFGS steps, preconditioned with the Hessian of every class or with its diagonal;
       under an l1 penalty orthant-wise ones [3]_.
 
     Where the gradient is as small as `tol` asks but the minimum is estimated to be further below than some
-    1e-7 of the objective, up to 20 further iterations are made. Sparse rows stay sparse. The margins of float32 rows are computed in float32, all sums in float64.
+    1e-7 of the objective, up to 20 further iterations are made. Sparse rows stay sparse. The margins of
+    float32 rows are computed in float32, all sums in float64.
 
     References
     ----------

@@ -285,6 +285,13 @@ def test_what_is_not_supported_names_what_is():
         LinearSVC(multi_class="crammer_singer").fit(X, y)
 
 
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1.0])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge"])
+def test_weights_of_classes_that_are_not_allowed(weight, loss):
+    with pytest.raises(ValueError, match="class_weight must give every class a finite weight"):
+        LinearSVC(loss=loss, class_weight={0: weight}).fit(*classes())
+
+
 def test_rows_and_labels_that_are_not_allowed():
     X, y = classes()
     for kind in (LinearSVC, LinearSVR):

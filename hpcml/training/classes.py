@@ -86,11 +86,22 @@ def class_factors(
         Weights by label; 'balanced' gives all classes the same total weight.
     classes : ndarray
         Labels.
+
+    Raises
+    ------
+    ValueError
+        If a weight that is given is negative or not finite.
     """
     if class_weight is None:
         return None
     if not isinstance(class_weight, str):
-        return compute_class_weight(dict(class_weight), classes=classes, y=classes)
+        given = compute_class_weight(dict(class_weight), classes=classes, y=classes)
+        if not (np.isfinite(given) & (given >= 0)).all():
+            raise ValueError(
+                "class_weight must give every class a finite weight of at least 0. "
+                f"Got {class_weight!r} instead."
+            )
+        return given
     sums = table.map_reduce(_weights_of_classes, n_classes=len(classes))["sums"]
     with np.errstate(divide="ignore"):  # a class whose rows all have weight 0
         factors = sums.sum() / (len(classes) * sums)

@@ -23,6 +23,7 @@ __all__ = [
     "UnsupportedError",
     "check_parameters",
     "check_whole_table",
+    "has_callbacks",
     "instance",
     "integer",
     "one_of",
@@ -245,3 +246,19 @@ def check_whole_table(owner: str) -> None:
             f"{owner} needs all rows in one process. Got communicator='mpi', under which ranks share them; "
             "within hpcml.config_context(communicator='serial') every rank fits a copy of its own."
         )
+
+
+def has_callbacks(estimator: Any) -> bool:
+    """Say whether callbacks were given to scikit-learn's `set_callbacks`, wherever it keeps them.
+
+    Examples
+    --------
+    >>> from hpcml.linear_model import LogisticRegression
+    >>> from hpcml.validation import has_callbacks
+    >>> has_callbacks(LogisticRegression())
+    False
+    """
+    from sklearn.callback import FitCallback
+
+    held = (item for value in vars(estimator).values() if isinstance(value, list) for item in value)
+    return any(isinstance(item, FitCallback) and not isinstance(item, type) for item in held)

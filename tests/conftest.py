@@ -30,6 +30,12 @@ def pytest_report_header(config):
     return [f"hpcml {hpcml.__version__}: {rows}", f"cores: {cores} ({reason}); isa: {machine.isa()}"]
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "upstream" in item.path.parts:
+            item.add_marker("slow")  # scikit-learn's own test files, in processes of their own
+
+
 def pytest_runtest_setup(item):
     for marker in item.iter_markers("require"):
         for part in marker.args:

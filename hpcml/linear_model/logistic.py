@@ -31,6 +31,7 @@ from hpcml.validation import (
     VERBOSE,
     Allowed,
     check_parameters,
+    has_callbacks,
     instance,
     integer,
     one_of,
@@ -304,7 +305,7 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
         data = {"X": X, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(estimator=self, **data)
         told = None
-        if self.solver == "lbfgs" and hasattr(self, "_skl_callbacks"):
+        if self.solver == "lbfgs" and has_callbacks(self):
             told = Iterations(context, self, data, lambda P: _attributes(P, K, dtype), start)
 
         def on_step(n_iter: int, parameters: NDArray[np.float64], largest: float) -> None:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklearn import get_config
-from sklearn.callback import FitCallback
 from sklearn.utils.metadata_routing import process_routing
 
 from hpcml.model_selection.scoring import Scoring
 from hpcml.validation import BOOLEAN, VERBOSE, Allowed, check_parameters, integer
 
-__all__ = ["Routed", "check_arguments", "check_refit_metric", "has_callbacks", "route"]
+__all__ = ["Routed", "check_arguments", "check_refit_metric", "route"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,6 @@ def route(search: Any, scoring: Scoring, params: Mapping[str, Any]) -> Routed:
     weight = fit_params.get("sample_weight")
     scored = weight is not None and scoring.accepts_sample_weight(search.estimator, search)
     return Routed(fit_params, {"groups": groups}, {"sample_weight": weight} if scored else {})
-
-
-def has_callbacks(search: Any) -> bool:
-    """Say whether callbacks were given to `set_callbacks`, wherever scikit-learn keeps them."""
-    held = (item for value in vars(search).values() if isinstance(value, list) for item in value)
-    return any(isinstance(item, FitCallback) and not isinstance(item, type) for item in held)
 
 
 def check_refit_metric(refit: Any, scores: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from sklearn.utils import get_tags, indexable
 
 import hpcml
 from hpcml import config
-from hpcml.model_selection.arguments import Routed, check_arguments, check_refit_metric, has_callbacks, route
+from hpcml.model_selection.arguments import Routed, check_arguments, check_refit_metric, route
 from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits, with_seed
 from hpcml.model_selection.execution import run, tasks_of
 from hpcml.model_selection.fingerprint import fingerprint
@@ -27,7 +27,7 @@ from hpcml.model_selection.rows import n_rows, take_params
 from hpcml.model_selection.scoring import Scoring
 from hpcml.model_selection.verify import Evidence, Verification, verify
 from hpcml.progress import Progress
-from hpcml.validation import check_whole_table
+from hpcml.validation import check_whole_table, has_callbacks
 
 __all__ = ["GridSearchCV", "RandomizedSearchCV"]
 

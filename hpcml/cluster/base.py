@@ -16,7 +16,7 @@ from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
 from hpcml.communicators.serial import SerialTable
 from hpcml.kernels import lookup
-from hpcml.training.inputs import FLOATS, as_rows, check_finite, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.kmeans import assign, origin_of
 from hpcml.training.seeding import dense_rows, plus_plus, random_rows
 from hpcml.validation import (
@@ -80,10 +80,8 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             order="C",
             accept_large_sparse=False,
             ensure_min_samples=communicators.least_rows(),
-            ensure_all_finite=False,
             reset=reset,
         )
-        check_finite(type(self).__name__, X)
         weights = checked_weights(sample_weight, X.shape[0], negative=False)
         return as_rows(X), weights
 
@@ -158,16 +156,8 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     def _rows(self, X: Any) -> Any:
         check_is_fitted(self)
         X = validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            reset=False,
-            dtype=FLOATS,
-            order="C",
-            accept_large_sparse=False,
-            ensure_all_finite=False,
+            self, X, accept_sparse="csr", reset=False, dtype=FLOATS, order="C", accept_large_sparse=False
         )
-        check_finite(type(self).__name__, X)
         return as_rows(X)
 
     def _centers(self, rows: Any) -> NDArray[Any]:

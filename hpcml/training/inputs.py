@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import numbers
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import check_array
 
-from hpcml import config
 from hpcml.communicators import Communicator
 from hpcml.kernels.csr import CSR
 
-__all__ = ["FLOATS", "NO_WEIGHT", "as_rows", "check_finite", "check_weight", "checked_weights"]
+__all__ = ["FLOATS", "NO_WEIGHT", "as_rows", "check_weight", "checked_weights"]
 
 #: Types that rows keep; others become the first one.
 FLOATS = [np.float64, np.float32]
@@ -43,37 +41,6 @@ def as_rows(X: Any) -> Any:
         rows = rows.copy() if rows is X else rows
         rows.sum_duplicates()
     return CSR.of(rows)
-
-
-#: Values from which on threads look at them: to start these takes as long as to add up some 100,000.
-VALUES_FOR_THREADS = 2_000_000
-
-
-def check_finite(owner: str, X: Any) -> None:
-    """Raise as scikit-learn does if a validated table holds NaN or infinity, looking with all threads.
-
-    Parameters
-    ----------
-    owner : str
-        Name of the estimator, for the message.
-    X : ndarray or sparse matrix or array
-
-    Raises
-    ------
-    ValueError
-    """
-    n_threads = config.n_threads()
-    if isinstance(X, np.ndarray) and X.size >= VALUES_FOR_THREADS and n_threads > 1:
-        with ThreadPoolExecutor(n_threads) as pool:
-            if all(pool.map(_has_finite_sum, np.array_split(X, n_threads))):
-                return
-    assert_all_finite(X, estimator_name=owner, input_name="X")
-
-
-def _has_finite_sum(X: NDArray[Any]) -> bool:
-    """Say no for values that are not finite, and for finite ones whose sum overflows."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.sum(X)))
 
 
 def check_weight(communicator: Communicator, weights: NDArray[np.float64] | None) -> None:

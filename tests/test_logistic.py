@@ -180,6 +180,19 @@ def test_few_iterations_warn(capsys):
     assert capsys.readouterr().err.count("iteration") == 2
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("size", [1e19, 1e25, 3e38])
+def test_sums_that_overflow_warn(n_classes, size):
+    rng = np.random.default_rng(0)
+    X = (np.clip(rng.standard_normal((2000, 4)), -1, 1) * size).astype(np.float32)
+    y = np.digitize(X[:, 0], [0] if n_classes == 2 else [-0.5 * size, 0.5 * size])
+    with pytest.warns(ConvergenceWarning, match="Sums over the rows overflowed.* scaling X helps"):
+        model = LogisticRegression(C=1e6).fit(X, y)
+    assert np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()
+    model = LogisticRegression(C=1e6).fit(X / np.float32(size), y)  # warns of nothing, and has the classes
+    assert model.score(X / np.float32(size), y) > 0.99
+
+
 def test_large_tables_start_from_a_sample():
     rng = np.random.default_rng(1)
     X = rng.standard_normal((60_000, 6), dtype=np.float32)

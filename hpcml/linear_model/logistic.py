@@ -23,7 +23,7 @@ from hpcml.linear_model.penalty import resolved_penalty
 from hpcml.training.classes import encoded, total_weight, weigh_classes
 from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton import minimise
+from hpcml.training.newton import OVERFLOWED, minimise
 from hpcml.validation import (
     BOOLEAN,
     NONE,
@@ -345,6 +345,8 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **data)
         if not found.converged.all():
             text = _NOT_CONVERGED[self.solver].format(n_iter=self.n_iter_[0], max_iter=self.max_iter)
+            if found.overflowed.any():
+                text += OVERFLOWED
             warnings.warn(text + _ADVICE, ConvergenceWarning, stacklevel=4)
 
     def _check_classes(self, classes: NDArray[Any], X: Any) -> None:

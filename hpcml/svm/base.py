@@ -19,7 +19,7 @@ from hpcml.training.classes import total_weight
 from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton import minimise
+from hpcml.training.newton import OVERFLOWED, minimise
 from hpcml.validation import (
     BOOLEAN,
     RANDOM_STATE,
@@ -174,6 +174,8 @@ class LinearModel(ToSklearnMixin, BaseEstimator):
         tol = float(self.tol) * GRADIENT_OF_TOL * float(np.abs(gradient).max(axis=1).min())
         tol = max(tol, np.finfo(np.float64).tiny)
         found = minimise(objective, nothing, tol, int(self.max_iter), self._told if self.verbose else None)
+        if found.overflowed.any():
+            warnings.warn(OVERFLOWED.strip(), ConvergenceWarning, stacklevel=3)
         return found.parameters, found.n_iter.tolist(), found.converged.tolist()
 
     @staticmethod

@@ -75,6 +75,10 @@ class LineSearch:
         self.live = np.arange(n_problems)
         self._next(self.live)
 
+    def finite(self) -> NDArray[np.bool_]:
+        """Return whether value, gradient and all curvature of every problem are finite."""
+        return np.asarray(np.isfinite(self.values) & np.isfinite(self._G).all(axis=1) & self._steps.finite)
+
     def round(self) -> bool:
         """Try a step in every problem that is not finished; return whether one was taken."""
         i = self.live
@@ -128,15 +132,20 @@ class LineSearch:
         self._cuts[i] += 1
         stuck = i[self._cuts[i] >= MOST_CUTS]
         if stuck.size:  # no step brings anything: what is left to gain is rounding, or the problem is broken
-            self.converged[stuck] = np.abs(self._promised[stuck]) <= np.sqrt(self._rounding) * np.abs(
-                self.values[stuck]
-            )
+            promised, values = np.abs(self._promised[stuck]), np.abs(self.values[stuck])
+            self.converged[stuck] = (promised <= np.sqrt(self._rounding) * values) & self.finite()[stuck]
             self.live = np.setdiff1d(self.live, stuck)
 
     def _next(self, i: NDArray[np.intp]) -> None:
         """Find out which problems are solved, and the directions of the others."""
         if not i.size:
             return
+        broken = ~(np.isfinite(self.values[i]) & np.isfinite(self._G[i]).all(axis=1))
+        if broken.any():  # nothing leads on from there
+            self.live = np.setdiff1d(self.live, i[broken])
+            i = i[~broken]
+            if not i.size:
+                return
         solved = self.norms[i] <= self._tol
         unsure = i[solved & (self._polished[i] < self._most_polish) & (self.n_iter[i] < self._max_iter)]
         if unsure.size:
@@ -152,8 +161,9 @@ class LineSearch:
         )
         self._idle[i] = np.where(progress, 0, self._idle[i] + 1)
         value[i], norm[i] = np.minimum(value[i], self.values[i]), np.minimum(norm[i], self.norms[i])
-        self.converged[i] = solved | (self._idle[i] > MOST_IDLE) | (self.norms[i] <= self._tol)
-        finished = solved | (self._idle[i] > MOST_IDLE) | (self.n_iter[i] >= self._max_iter)
+        idle = self._idle[i] > MOST_IDLE
+        self.converged[i] = solved | (idle & self._steps.finite[i]) | (self.norms[i] <= self._tol)
+        finished = solved | idle | (self.n_iter[i] >= self._max_iter)
         self.live = np.setdiff1d(self.live, i[finished])
         on = i[~finished]
         if on.size:

@@ -19,7 +19,7 @@ from hpcml.training.line_search import MOST_POLISH, LineSearch
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import ExactSteps, LbfgsSteps, Steps, by_blocks, by_diagonal
 
-__all__ = ["Solution", "minimise"]
+__all__ = ["OVERFLOWED", "Solution", "minimise"]
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +38,12 @@ SAMPLE_ROWS_A_PARAMETER = 16
 SAMPLE_SHARE = 4
 
 
+#: What a warning says of problems that have overflowed.
+OVERFLOWED = (
+    " Sums over the rows overflowed: the values of X are too large for its precision, and scaling X helps."
+)
+
+
 @dataclass(frozen=True)
 class Solution:
     """Parameters that a minimisation found, and how it ended; one entry for every problem.
@@ -49,11 +55,14 @@ class Solution:
         Accepted steps over all rows.
     converged : ndarray of bool
         Whether the gradient fell to `tol`, or no further step can be told from rounding.
+    overflowed : ndarray of bool
+        Whether the problem has not converged, and sums of its value, gradient or curvature were not finite.
     """
 
     parameters: Floats
     n_iter: NDArray[np.int64]
     converged: NDArray[np.bool_]
+    overflowed: NDArray[np.bool_]
 
 
 def minimise(
@@ -91,7 +100,8 @@ def minimise(
     """
     P = objective.symmetric(np.array(start, dtype=np.float64).reshape(objective.shape))
     if max_iter == 0:
-        return Solution(P, np.zeros(len(P), dtype=np.int64), np.zeros(len(P), dtype=bool))
+        none = np.zeros(len(P), dtype=bool)
+        return Solution(P, np.zeros(len(P), dtype=np.int64), none, none.copy())
     sampled, steps = _plan(objective, P, tol, max_iter, warm)
     search = LineSearch(objective, steps, tol, max_iter, most_polish)
     if sampled is None:
@@ -103,7 +113,9 @@ def minimise(
     while search.live.size:
         if search.round() and on_step is not None:
             on_step(int(search.n_iter.max()), search.P, float(search.norms.max()))
-    return Solution(objective.symmetric(search.P), search.n_iter, search.converged)
+    return Solution(
+        objective.symmetric(search.P), search.n_iter, search.converged, ~search.converged & ~search.finite()
+    )
 
 
 # -- plan ----------------------------------------------------------------------------------------------------
@@ -126,10 +138,12 @@ def _plan(
     few, most = EXACT_PARAMETERS
     exact = size <= few or (size <= most and (with_l1 or n_rows * size**2 <= EXACT_WORK))
     if not exact and (with_l1 or K * e * e > BLOCKS_MEMORY):
-        return None, LbfgsSteps(objective, by_diagonal(objective.diagonal(P)))
+        return None, LbfgsSteps(objective, *by_diagonal(objective.diagonal(P)))
     n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))
     if n_rows <= SAMPLE_SHARE * n_sampled:
-        return None, ExactSteps(objective) if exact else LbfgsSteps(objective, by_blocks(objective.blocks(P)))
+        return None, ExactSteps(objective) if exact else LbfgsSteps(
+            objective, *by_blocks(objective.blocks(P))
+        )
     with objective.table_of_sample(n_sampled) as table:
         sample = objective.of_sample(table)
         sampled = None
@@ -141,4 +155,4 @@ def _plan(
         if exact and with_l1:
             return sampled, ExactSteps(objective)
         at = P if sampled is None else sampled.P
-        return sampled, LbfgsSteps(objective, by_blocks(sample.hessian(at) if exact else sample.blocks(at)))
+        return sampled, LbfgsSteps(objective, *by_blocks(sample.hessian(at) if exact else sample.blocks(at)))

@@ -13,7 +13,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from hpcml.training.linear_objective import Objective
 from hpcml.training.proximal import least_subgradient, minimum_of_model
 
-__all__ = ["ExactSteps", "LbfgsSteps", "Steps", "by_blocks", "by_diagonal"]
+__all__ = ["ExactSteps", "LbfgsSteps", "Steps", "by_blocks", "by_diagonal", "finite_curvature"]
 
 Floats = NDArray[np.float64]
 Problems = NDArray[np.intp]
@@ -23,6 +23,8 @@ Problems = NDArray[np.intp]
 RIDGE = 1e-12
 #: Factor by which it grows until there is one.
 MORE_RIDGE = 100.0
+#: Curvature along a parameter whose own has overflowed: no step moves it, and sums with it are finite.
+OVERFLOWED = 1e200
 #: Greatest damping of a proximal step, relative to the diagonal, and how exact it is at least, relative to
 #: the subgradient at its start.
 PROXIMAL_DAMPING = 1e-3
@@ -45,9 +47,12 @@ class Steps(Protocol):
     ----------
     near : float
         A value that is this much above the minimum, relative to it, is as good.
+    finite : ndarray of bool
+        Whether all curvature of every problem has been finite so far.
     """
 
     near: float
+    finite: NDArray[np.bool_]
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
         """Return directions from P, where the gradient is G, and the decrease they promise (below 0)."""
@@ -64,6 +69,29 @@ class Steps(Protocol):
     def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
         """Return about how far the values are above the minimum."""
         ...
+
+
+def finite_curvature(H: Floats) -> tuple[Floats, bool]:
+    """Return curvature, a Hessian or only its diagonal, without what has overflowed, and whether nothing has.
+
+    Parameters whose own curvature has overflowed are kept where they are by a very large one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hpcml.training.newton_steps import finite_curvature
+    >>> finite_curvature(np.array([[2.0, 3.0], [3.0, np.inf]]))
+    (array([[2.e+000, 0.e+000],
+           [0.e+000, 1.e+200]]), False)
+    """
+    if np.isfinite(H).all():
+        return H, True
+    if H.ndim == 1:
+        return np.where(np.isfinite(H), H, OVERFLOWED), False
+    lost = ~np.isfinite(np.diag(H))
+    H = np.where(np.isfinite(H) & ~lost & ~lost[:, np.newaxis], H, 0.0)
+    H[lost, lost] = OVERFLOWED
+    return H, False
 
 
 def factor_of(H: Floats) -> Any:
@@ -104,6 +132,7 @@ class ExactSteps:
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
         self._l1 = objective.l1.reshape(objective.shape)
+        self.finite = np.ones(objective.shape[0], dtype=bool)
         self._factors: dict[int, Any] = {}
         self._first: dict[int, float] = {}  # largest entry of the subgradient at the first step
 
@@ -111,6 +140,8 @@ class ExactSteps:
         D, promised = np.empty_like(P), np.empty(len(i))
         for at, (problem, H) in enumerate(zip(i.tolist(), self._objective.of(i).hessian(P), strict=True)):
             p, g, l1 = P[at], G[at], self._l1[problem]
+            H, finite = finite_curvature(H)
+            self.finite[problem] &= finite
             self._factors[problem] = factor_of(H)
             if l1.any():
                 first = self._first.setdefault(problem, float(np.abs(least_subgradient(p, g, l1)).max()))
@@ -135,21 +166,24 @@ class ExactSteps:
         return found
 
 
-def by_blocks(H: Floats) -> Callable[[Floats], Floats]:
-    """Return what solves with blocks on the diagonal, an array of shape (number, size, size)."""
-    factors = [factor_of(block) for block in H]
+def by_blocks(H: Floats) -> tuple[Callable[[Floats], Floats], bool]:
+    """Return what solves with blocks on the diagonal, (number, size, size), and if all were finite."""
+    blocks = [finite_curvature(block) for block in H]
+    factors = [factor_of(block) for block, _ in blocks]
 
     def apply(R: Floats) -> Floats:
         parts = zip(factors, R.reshape(len(H), -1), strict=True)
         return np.array([cho_solve(f, r, check_finite=False) for f, r in parts]).reshape(R.shape)
 
-    return apply
+    return apply, all(finite for _, finite in blocks)
 
 
-def by_diagonal(D: Floats) -> Callable[[Floats], Floats]:
-    """Return what divides by a diagonal, but for entries that are too small to be one."""
-    D = np.where(D > RIDGE * D.max(), D, D.max())
-    return lambda R: R / D
+def by_diagonal(D: Floats) -> tuple[Callable[[Floats], Floats], bool]:
+    """Return what divides by a diagonal, but for entries too small to be one, and if all were finite."""
+    kept, finite = finite_curvature(D.ravel())
+    largest = D.max() if finite else kept.max(where=kept < OVERFLOWED, initial=0.0) or 1.0
+    D = np.where(kept > RIDGE * largest, kept, largest).reshape(D.shape)
+    return lambda R: R / D, finite
 
 
 class LbfgsSteps:
@@ -160,12 +194,17 @@ class LbfgsSteps:
     objective : Objective
     precondition : callable
         Multiplies an array of parameters by something near the inverse of the Hessian.
+    finite : bool
+        Whether all curvature in it has been finite.
     """
 
     near = 2e-7  # the estimate may be some times too small
 
-    def __init__(self, objective: Objective, precondition: Callable[[Floats], Floats]) -> None:
+    def __init__(
+        self, objective: Objective, precondition: Callable[[Floats], Floats], finite: bool = True
+    ) -> None:
         self._objective = objective
+        self.finite = np.full(objective.shape[0], finite)
         self._l1 = objective.l1.reshape(objective.shape)
         self._with_l1 = bool(objective.l1.any())
         self._precondition = precondition

@@ -165,3 +165,92 @@ def test_unknown_communicator_is_refused(monkeypatch):
     monkeypatch.setenv("HPCML_COMMUNICATOR", "cluster")
     with pytest.raises(ValueError, match="HPCML_COMMUNICATOR must be one of .* Got 'cluster'"):
         communicators.current()
+
+
+def lengths(X):
+    return {"length": np.zeros(len(X) % 7)}
+
+
+def test_a_kernel_that_does_not_suit_is_named(communicator):
+    with communicator.put(X=np.zeros((3000, 2))) as table:
+        with pytest.raises(ValueError, match="of the kind \"reduce\". Got 'nope'.* there are .*moments"):
+            table.map_reduce("nope")
+        with pytest.raises(ValueError, match="did you mean moments"):
+            table.map_reduce("momets")
+        with pytest.raises(ValueError, match="map_rows: .* Got 'moments'.*use map_reduce"):
+            table.map_rows("moments", centers=np.zeros(2))
+        with pytest.raises(ValueError, match="map_reduce: .* Got 'apply_bins'.*use map_rows"):
+            table.map_reduce("apply_bins")
+        with pytest.raises(TypeError, match="must be a function or the name of a kernel. Got int"):
+            table.map_reduce(3)
+
+
+@pytest.mark.parametrize(
+    ("found", "got"),
+    [
+        (np.zeros(2), "Got ndarray"),
+        (1.5, "Got float"),
+        (None, "Got NoneType"),
+        ((1.0,), "Got tuple"),
+        ({}, "Got an empty dict"),
+        ({"n": 1, "text": "2"}, "Got str for 'text'"),
+        ({"n": None}, "Got NoneType for 'n'"),
+        ({"n": [[1], [1, 2]]}, "Got list for 'n'"),
+        ({"n": np.array([1j])}, "Got an array of complex128 for 'n'"),
+    ],
+)
+def test_what_is_no_dict_of_numbers_is_refused(communicator, found, got):
+    def answer(X):
+        return found
+
+    with communicator.put(X=np.zeros((3000, 2))) as table:
+        with pytest.raises(TypeError, match=f"map_reduce: answer must return a dict .*{got}"):
+            table.map_reduce(answer)
+        if "complex" not in got:  # which rows may be
+            with pytest.raises(TypeError, match=f"map_rows: answer must return a dict .*{got}"):
+                table.map_rows(answer)
+
+
+def test_parts_have_one_shape_in_all_shards(communicator):
+    with communicator.put(X=np.zeros((3001, 2)), first=np.arange(3001) == 0) as table:
+        with pytest.raises(ValueError, match="part 'length' must have the same shape in every shard"):
+            table.map_reduce(lengths)
+        with pytest.raises(ValueError, match="same parts in the same order.* Got a, b for one and b, a"):
+            table.map_reduce(lambda first: {"a": 1, "b": 2} if first.any() else {"b": 2, "a": 1})
+        with pytest.raises(ValueError, match="'length' of lengths must have one entry for each of the 1500"):
+            table.map_rows(lengths)
+        with pytest.raises(ValueError, match="'sum' of <lambda> must have one entry.* Got shape \\(\\)"):
+            table.map_rows(lambda X: {"sum": X.sum()})
+
+
+def test_unknown_row_arrays_are_named(communicator):
+    with communicator.put(X=np.zeros((3000, 2)), weights=np.ones(3000)) as table:
+        known = "row array of the table: X, weights. Got 'w' instead"
+        for ask in (
+            lambda: table.rows("w"),
+            lambda: table.take(np.array([1]), "w"),
+            lambda: table.drop("X", "w"),
+            lambda: table.where_sum_reaches("w", np.zeros(1)),
+        ):
+            with pytest.raises(KeyError, match=known):
+                ask()
+        assert table.rows("X").shape == (3000, 2)
+
+
+def test_a_closed_table_says_so(communicator):
+    table = communicator.put(X=np.zeros((3000, 2)), weights=np.ones(3000))
+    table.close()
+    table.close()
+    for ask in (
+        lambda: table.map_reduce(moments, center=0.0),
+        lambda: table.map_reduce("moments", centers=np.zeros(2)),
+        lambda: table.map_rows(halves),
+        lambda: table.rows("X"),
+        lambda: table.take(np.array([1])),
+        lambda: table.set(y=np.zeros(3000)),
+        lambda: table.fill("y", 0, np.float64),
+        lambda: table.drop("X"),
+        lambda: table.where_sum_reaches("weights", np.zeros(1)),
+    ):
+        with pytest.raises(ValueError, match="the table is closed"):
+            ask()

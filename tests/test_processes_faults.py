@@ -323,7 +323,7 @@ def test_unknown_names_and_arguments_that_cannot_travel():
             table.drop("unknown")
         with pytest.raises(TypeError, match="pickle"):
             table.map_reduce(lambda X, lock: {"n": 1}, lock=threading.Lock())
-        with pytest.raises(ValueError, match="part must have one entry for each of"):
+        with pytest.raises(ValueError, match="'part' of <lambda> must have one entry for each of"):
             table.map_rows(lambda X: {"part": X[:3]})
         with pytest.raises(IndexError, match="from 0 to 4999"):
             table.fill("labels", 0, np.int32)

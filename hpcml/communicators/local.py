@@ -6,12 +6,20 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml.communicators.checks import (
+    ClosedTable,
+    RowArrays,
+    check_kernel,
+    check_same_parts,
+    parts_of_shard,
+    rows_of_shard,
+)
 from hpcml.communicators.contract import Kernel
 from hpcml.kernels import contract, lookup
 from hpcml.kernels.csr import CSR
@@ -85,6 +93,9 @@ class Chunk:
     bounds: NDArray[np.int64]
     first_shard: int
 
+    def __post_init__(self) -> None:
+        self.arrays = RowArrays(self.arrays)
+
     @property
     def n_rows(self) -> int:
         """Rows of the chunk."""
@@ -133,6 +144,8 @@ def merged(pieces: list[Pieces], n_shards: int) -> tuple[NDArray[np.int64], NDAr
 
 def sum_of(pieces: list[Pieces], n_shards: int) -> dict[str, NDArray[np.float64]]:
     """Return the sum over the whole table, by the names of its parts, of pieces that cover it."""
+    for other in pieces[1:]:
+        check_same_parts(pieces[0].shapes, other.shapes)
     ranges, sums = merged(pieces, n_shards)
     assert ranges.tolist() == [[0, n_shards]], f"the pieces leave shards out: {ranges.tolist()}"
     statistic, at = {}, 0
@@ -157,9 +170,23 @@ class Local:
 
     chunks: list[Chunk]
     n_shards: int
+    closed: bool = field(default=False, init=False)
+
+    def check_open(self) -> None:
+        """Raise if the table is closed."""
+        if self.closed:
+            raise ClosedTable
+
+    def close(self) -> None:
+        """Forget the rows."""
+        self.closed = True
+        for chunk in self.chunks:
+            chunk.arrays.clear()
 
     def reduce(self, kernel: Kernel, arguments: Mapping[str, Any], n_threads: int) -> list[Pieces]:
         """Run a kernel of the kind "reduce" over every chunk."""
+        self.check_open()
+        check_kernel(kernel, "reduce")
         return [self._reduce(chunk, kernel, arguments, n_threads) for chunk in self.chunks]
 
     def _reduce(self, chunk: Chunk, kernel: Kernel, arguments: Mapping[str, Any], n_threads: int) -> Pieces:
@@ -168,8 +195,8 @@ class Local:
             function = lookup(kernel)
             shapes = contract.statistic_shapes(kernel, given)
         else:
-            shapes = {}
-            function = over_shards(_with_shapes(kernel, shapes), _row_names(chunk, kernel))
+            kept: dict[str, dict[str, tuple[int, ...]]] = {}
+            function = over_shards(_with_shapes(kernel, kept), _row_names(chunk, kernel))
         ranges, sums = function(
             bounds=chunk.bounds,
             first_shard=chunk.first_shard,
@@ -177,10 +204,12 @@ class Local:
             n_threads=n_threads,
             **given,
         )
-        return Pieces(ranges, sums, shapes)
+        return Pieces(ranges, sums, shapes if isinstance(kernel, str) else kept["shapes"])
 
     def map(self, kernel: Kernel, arguments: Mapping[str, Any], n_threads: int) -> None:
         """Run a kernel of the kind "rows" over every chunk, and keep the results."""
+        self.check_open()
+        check_kernel(kernel, "rows")
         for chunk in self.chunks:
             given = _arguments(chunk, kernel, arguments)
             if isinstance(kernel, str):
@@ -237,14 +266,17 @@ def _arguments(chunk: Chunk, kernel: Kernel, arguments: Mapping[str, Any]) -> di
 
 
 def _with_shapes(
-    kernel: Callable[..., Mapping[str, Any]], shapes: dict[str, tuple[int, ...]]
+    kernel: Callable[..., Mapping[str, Any]], kept: dict[str, dict[str, tuple[int, ...]]]
 ) -> Callable[..., tuple[Any, ...]]:
-    """Return the kernel with a tuple for its dict, whose shapes are kept."""
+    """Return the kernel with a tuple for its dict; the shapes that all shards share are kept."""
 
     def function(**arguments: Any) -> tuple[Any, ...]:
-        found = kernel(**arguments)
-        shapes.update({name: np.shape(value) for name, value in found.items()})
-        return tuple(found.values())
+        parts = parts_of_shard(kernel, kernel(**arguments))
+        shapes = {name: part.shape for name, part in parts.items()}
+        first = kept.setdefault("shapes", shapes)
+        if first is not shapes:
+            check_same_parts(first, shapes)
+        return tuple(parts.values())
 
     return function
 
@@ -253,8 +285,12 @@ def _by_shards(chunk: Chunk, kernel: Callable[..., Any], given: Mapping[str, Any
     per_row = _row_names(chunk, kernel)
     found = []
     for start, stop in zip(chunk.bounds[:-1].tolist(), chunk.bounds[1:].tolist(), strict=True):
-        found.append(kernel(**of_shard(given, per_row, start, stop)))
-    return {name: np.concatenate([np.asarray(shard[name]) for shard in found]) for name in found[0]}
+        rows = kernel(**of_shard(given, per_row, start, stop))
+        found.append(rows_of_shard(kernel, rows, stop - start))
+    entries = [{name: array.shape[1:] for name, array in sorted(shard.items())} for shard in found]
+    for other in entries[1:]:
+        check_same_parts(entries[0], other)
+    return {name: np.concatenate([shard[name] for shard in found]) for name in found[0]}
 
 
 def running_sum_rows(

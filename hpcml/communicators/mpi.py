@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import config
+from hpcml.communicators.checks import check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.layout import Layout
 from hpcml.communicators.local import (
@@ -110,6 +111,7 @@ class MpiTable(Table):
         return self._local.chunks[-1] if self._local.chunks and self._split < self._stop else None
 
     def set(self, **rows: Any) -> None:
+        self._local.check_open()
         arrays = as_row_arrays(rows, self.n_local)
         if self._layout.moves:
             self._world.meet(f"set of {', '.join(sorted(arrays))}")
@@ -117,15 +119,19 @@ class MpiTable(Table):
             self._store(name, arrays[name])
 
     def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
+        self._local.check_open()
         for chunk in self._local.chunks:
             chunk.arrays[name] = np.full((chunk.n_rows, *shape), value, dtype=dtype)
 
     def drop(self, *names: str) -> None:
+        self._local.check_open()
         for chunk in self._local.chunks:
+            check_names(names, chunk.arrays)
             for name in names:
                 del chunk.arrays[name]
 
     def rows(self, name: str) -> NDArray[Any]:
+        self._local.check_open()
         layout, rank = self._layout, self._world.rank
         own = [chunk.arrays[name] for chunk in self._local.chunks]
         if not layout.moves and layout.everyone_computes:
@@ -181,6 +187,7 @@ class MpiTable(Table):
     # -- rows by number ------------------------------------------------------------------------------------
 
     def take(self, numbers: NDArray[np.int64], name: str = "X") -> Any:
+        self._local.check_open()
         numbers = as_row_numbers(numbers, self.n_rows)
         like = self._like(name)
         self._world.meet(f"take of {len(numbers)} rows of {name}")
@@ -207,6 +214,7 @@ class MpiTable(Table):
         return pick(joined(parts), np.argsort(np.concatenate(places)))
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
+        self._local.check_open()
         world, layout = self._world, self._layout
         world.meet(f"where_sum_reaches of {len(targets)} targets in {name}")
         own = [chunk.shard_sums(name) for chunk in self._local.chunks]
@@ -224,8 +232,7 @@ class MpiTable(Table):
         return everyones.max(axis=0)
 
     def close(self) -> None:
-        for chunk in self._local.chunks:
-            chunk.arrays.clear()
+        self._local.close()
 
 
 def _kind_text(array: Any) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hpcml import config
 from hpcml.communicators.carried import Function, PackedPieces, Settings, dumps_for
+from hpcml.communicators.checks import ClosedTable, check_kernel
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import (
     Chunk,
@@ -57,6 +58,7 @@ class ProcessTable(Table):
         self._cuts = self._bounds[self._shards].tolist()
         self._given: dict[str, Any] = {}  # row arrays that no kernel has changed
         self._number = next(_numbers)
+        self._closed = False
         self._pool = current_pool(self._n_workers)  # workers start while the rows are copied
         with contextlib.ExitStack() as opened:
             shared = {}
@@ -78,16 +80,20 @@ class ProcessTable(Table):
         return told, files
 
     def _call(self, operation: str, *payload: Any, **options: Any) -> list[Any]:
+        if self._closed:
+            raise ClosedTable
         return self._pool.call(self._n_workers, operation, self._number, *payload, **options)
 
     # -- kernels -------------------------------------------------------------------------------------------
 
     def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
+        check_kernel(kernel, "reduce")
         with self._pool.lock:
             found = self._run("reduce", kernel, arguments)
             return sum_of([PackedPieces(*each).pieces() for some in found for each in some], self._n_shards)
 
     def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
+        check_kernel(kernel, "rows")
         self._run("map", kernel, arguments)
 
     def _run(self, operation: str, kernel: Kernel, arguments: Mapping[str, Any]) -> list[Any]:
@@ -181,6 +187,7 @@ class ProcessTable(Table):
             self._pool.trim()
             with contextlib.suppress(WorkerLost):  # then the rows are gone as well
                 self._call("close")
+        self._closed = True
 
 
 class Processes(Communicator):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import config
+from hpcml.communicators.checks import check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import (
     Chunk,
@@ -42,28 +43,35 @@ class SerialTable(Table):
         self._local.map(kernel, arguments, config.n_threads())
 
     def set(self, **rows: Any) -> None:
+        self._local.check_open()
         self._chunk.arrays.update(as_row_arrays(rows, self.n_rows))
 
     def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
+        self._local.check_open()
         self._chunk.arrays[name] = np.full((self.n_rows, *shape), value, dtype=dtype)
 
     def drop(self, *names: str) -> None:
+        self._local.check_open()
+        check_names(names, self._chunk.arrays)
         for name in names:
             del self._chunk.arrays[name]
 
     def rows(self, name: str) -> NDArray[Any]:
+        self._local.check_open()
         return self._chunk.arrays[name]
 
     def take(self, numbers: NDArray[np.int64], name: str = "X") -> Any:
+        self._local.check_open()
         return pick(self._chunk.arrays[name], as_row_numbers(numbers, self.n_rows))
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
+        self._local.check_open()
         shards, left = running_sum_rows(self._chunk.shard_sums(name), targets)
         rows = zip(shards.tolist(), left.tolist(), strict=True)
         return np.array([self._chunk.row_where_sum_exceeds(name, *each) for each in rows], dtype=np.int64)
 
     def close(self) -> None:
-        self._chunk.arrays.clear()
+        self._local.close()
 
 
 class Serial(Communicator):

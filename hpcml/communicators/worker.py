@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from hpcml import blas
 from hpcml.communicators.carried import Function, PackedPieces, Settings
 from hpcml.communicators.channel import Closed, Inbox, Outbox, receive, send
+from hpcml.communicators.checks import check_names
 from hpcml.communicators.local import Chunk, Local
 from hpcml.communicators.remote_errors import RemoteError, Warned
 from hpcml.communicators.shared_memory import Shared, mapped
@@ -74,8 +75,10 @@ class Worker:
 
     def drop(self, table: int, names: Sequence[str]) -> None:
         """Forget row arrays."""
+        arrays = self._chunk(table).arrays
+        check_names(names, arrays)
         for name in names:
-            del self._chunk(table).arrays[name]
+            del arrays[name]
 
     # -- kernels -------------------------------------------------------------------------------------------
 

@@ -136,7 +136,10 @@ def test_module_is_the_command():
         (["search", "-e", TREE, "-g", "max_depth=2,,3"], "a value is empty"),
         (["search", "-e", TREE, "-g", "max_depth=2", "-g", "max_depth=3"], "given twice"),
         (["search", "-e", TREE, "-g", "max_depth=2", "-p", "max_depth=3"], "in --param and in --grid"),
-        (["search", "-e", "sklearn.linear_model.Ridge"], "no usual grid.*--grid NAME=VALUE"),
+        (
+            ["search", "-e", "sklearn.linear_model.LinearRegression"],
+            "no usual grid.*--grid NAME=VALUE.*of its parameters there are .*fit_intercept",
+        ),
         (["search", "-e", TREE, "--scoring", "r3"], "--scoring 'r3' is no score"),
         (["search", "-e", TREE, "--scoring", "r2,r2"], "given twice"),
         (["search", "-e", TREE, "--scoring", "accuracy"], "does not suit this regressor"),

@@ -14,6 +14,7 @@ import pytest
 from sklearn.ensemble import RandomForestRegressor as SklearnForest
 
 from hpcml.cli import main
+from hpcml.cli.grid import usual_grid
 from hpcml.data import TableEncoder, split_target
 from hpcml.ensemble import RandomForestClassifier, RandomForestRegressor
 from hpcml.model_selection import GridSearchCV
@@ -89,6 +90,20 @@ def test_no_number_or_name_is_cut_in_a_narrow_window(capsys, monkeypatch, width)
 def test_without_a_grid_the_usual_one_is_searched(capsys):
     said = run(capsys, "--quiet", "-p", "n_estimators=3").out
     assert said.count("\n") == 1 and said.startswith("best: max_depth=")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameter"),
+    [("logistic-regression", "C"), ("ridge", "alpha"), ("sklearn.linear_model.Ridge", "alpha")],
+)
+def test_linear_models_have_a_usual_grid(capsys, estimator, parameter):
+    said = run(capsys, "-e", estimator, "--top", 4).out
+    assert "Best 4 of 4" in said and re.search(rf"best: {parameter}=(0.01|0.1|1|10)\b", said)
+
+
+def test_gradient_boosting_has_the_grid_of_trees():
+    parameters = ["alpha", "max_depth", "n_estimators"]
+    assert list(usual_grid("sklearn.ensemble._gb", parameters)) == ["max_depth", "n_estimators"]
 
 
 def test_scores_model_and_results_are_those_of_the_library(capsys, table, rooms, tmp_path):

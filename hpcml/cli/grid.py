@@ -2,12 +2,12 @@
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from hpcml.cli.failures import CommandError
 
-__all__ = ["parse_assignments", "parse_values"]
+__all__ = ["parse_assignments", "parse_values", "usual_grid"]
 
 # 2..10 or 2..10..2, both ends included; Python's own range would leave the last one out
 RANGE = re.compile(r"([+-]?\d+)\.\.([+-]?\d+)(?:\.\.(\d+))?")
@@ -19,6 +19,12 @@ NAME = re.compile(r"[A-Za-z_]\w*")
 
 # A longer range is a slip of the keyboard: no grid has that many candidates.
 LONGEST_RANGE = 10_000
+
+#: What is tried where no grid is named, for trees and for linear models and support vector machines. In other
+#: models C and alpha mean other things: in gradient boosting alpha is a quantile.
+USUAL: dict[str, list[Any]] = {"max_depth": [2, 5, 10], "n_estimators": [20, 50, 100]}
+USUAL_LINEAR: dict[str, list[Any]] = {"C": [0.01, 0.1, 1, 10], "alpha": [0.01, 0.1, 1, 10]}
+LINEAR_MODULES = {"linear_model", "svm"}
 
 BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
@@ -60,6 +66,32 @@ def _value(text: str) -> list[Any]:
         if WORD.fullmatch(text):
             return [text]
     raise ValueError(f"{text} is no number, word or Python literal")
+
+
+def usual_grid(module: str, parameters: Collection[str]) -> dict[str, list[Any]]:
+    """Return what is tried where no grid is named; nothing for models without usual values.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of the module of the estimator's class.
+    parameters : collection of str
+        The parameters that may be tried.
+
+    Returns
+    -------
+    dict
+        Lists of values by name.
+
+    Examples
+    --------
+    >>> from hpcml.cli.grid import usual_grid
+    >>> usual_grid("hpcml.linear_model.logistic", ["C", "tol"])
+    {'C': [0.01, 0.1, 1, 10]}
+    """
+    linear = not LINEAR_MODULES.isdisjoint(module.split("."))
+    usual = USUAL_LINEAR if linear else USUAL
+    return {name: values for name, values in usual.items() if name in parameters}
 
 
 def parse_values(text: str) -> list[Any]:

@@ -60,7 +60,7 @@ def search(
             help="A parameter and the values to try, separated by commas; once for each parameter. Values "
             "are Python literals (10, 0.5, None, True), words (sqrt), or ranges of whole numbers, both ends "
             "included: 2..10, 20..100..20. Without any: max_depth=2,5,10 and, for forests, "
-            "n_estimators=20,50,100.",
+            "n_estimators=20,50,100; for linear models and support vector machines C or alpha=0.01,0.1,1,10.",
             rich_help_panel=INPUT,
             show_default=False,
         ),

@@ -66,10 +66,12 @@ class Task:
         if both:
             raise CommandError(f"{both[0]} is in --param and in --grid; keep it in one of them")
         if not values:
-            usual = {"max_depth": [2, 5, 10], "n_estimators": [20, 50, 100]}
-            values = {each: usual[each] for each in usual if each in known and each not in fixed}
+            values = grid.usual_grid(type(made).__module__, set(known) - set(fixed))
             if not values:
-                raise CommandError(f"there is no usual grid for {name}; name one: --grid NAME=VALUE,VALUE")
+                raise CommandError(
+                    f"there is no usual grid for {name}; name one: --grid NAME=VALUE,VALUE; "
+                    f"of its parameters {near_misses('', set(known) - set(fixed))}"
+                )
         if verify and counterpart_class(type(made)) is None:
             raise CommandError(
                 f"--verify compares hpcml's own estimators with scikit-learn's, and {name} is none of them; "

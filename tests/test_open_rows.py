@@ -344,3 +344,37 @@ def test_a_file_larger_than_the_memory_of_a_rank(tmp_path):
         file.write(np.full(HUGE_COLUMNS, 2.0).tobytes())
     run = run_ranks(4, within_two_gigabytes, str(path))
     assert run.results == [(HUGE_ROWS // 4, HUGE_ROWS, 3.0 / HUGE_ROWS, [0.0, 1.5])] * 4
+
+
+@pytest.mark.parametrize("path", [None, 3, ["rows.npy"], np.zeros((2, 2))])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(TypeError, match=f"path must be a str or a path. Got {type(path).__name__} instead"):
+        hpcml.open_rows(path)
+
+
+def test_a_column_of_text_may_be_the_target(folder, tmp_path):
+    with pytest.raises(ValueError, match="column 'income' of .* or pass target=\"income\""):
+        hpcml.open_rows(folder / "table.parquet")
+    records = np.zeros(3, dtype=[("age", "f8"), ("income", "U5")])
+    np.save(tmp_path / "text.npy", records)
+    with pytest.raises(ValueError, match="column 'income' of .* or pass target=\"income\""):
+        hpcml.open_rows(tmp_path / "text.npy")
+
+
+@pytest.mark.parametrize(("name", "sep", "more"), [("a.csv", ",", ""), ("a.tsv.gz", "\t", r", sep='\t'")])
+def test_how_to_convert_a_table_of_text_is_said(tmp_path, monkeypatch, name, sep, more):
+    monkeypatch.chdir(tmp_path)
+    frame().to_csv(name, index=False, sep=sep)
+    with pytest.raises(ValueError, match="convert it once") as raised:
+        hpcml.open_rows(name)
+    command = str(raised.value).partition("convert it once: ")[2].removesuffix(".")
+    assert command == f"pandas.read_csv('{name}'{more}).to_parquet('a.parquet')"
+    exec(command, {"pandas": pd})
+    assert hpcml.open_rows("a.parquet", target="income").n_rows == N
+
+
+def test_rows_are_shown_in_one_line(folder):
+    rows = hpcml.open_rows(folder / "table.parquet", target="income")
+    assert repr(rows).startswith("<Rows: 1000 rows, 5 features of float64, target 'income' of ")
+    rows = hpcml.open_rows(folder / "rows.npy")
+    assert repr(rows) == "<Rows: 1000 rows, 4 features of float32, no target>"

@@ -104,7 +104,11 @@ class NpyRecords:
         types = [header.dtype[name] for name in self.names]
         for name, kind in zip(self.names, types, strict=True):
             if kind.kind not in "biuf":
-                raise ValueError(f"column {name!r} of {path} must hold numbers. Got {kind} instead.")
+                is_target = f', or pass target="{name}"' if target is None else ""
+                raise ValueError(
+                    f"column {name!r} of {path} must hold numbers. Got {kind} instead; leave it out of the "
+                    f"file{is_target}"
+                )
         self.dtype = np.dtype(np.float32 if all(kind == np.float32 for kind in types) else np.float64)
 
     def read(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -12,6 +12,7 @@ from hpcml.data.rows import Parts, Source, existing, natural_order
 __all__ = ["open_source", "open_target"]
 
 NPY, PARQUET, HDF5 = (".npy",), (".parquet", ".pq"), (".h5", ".hdf5", ".hdf")
+TEXT = {".csv": "", ".tsv": ", sep='\\t'"}  # and what pandas.read_csv needs beside the path
 _KINDS = "a .npy, .parquet or .h5 file, or a folder of .npy or .parquet parts"
 
 
@@ -27,7 +28,13 @@ def _one_file(path: Path, target: object | None, dataset: str | None) -> Source:
         return ParquetFile(path, target)
     if suffix in HDF5:
         return Hdf5File(path, target, dataset)
-    raise ValueError(f"{path} must be {_KINDS}.")
+    cure = ""
+    text = [each for each in map(str.lower, path.suffixes) if each in TEXT]
+    if text:
+        parquet = path.with_name(path.name.split(".")[0] + ".parquet")
+        read = f"pandas.read_csv({str(path)!r}{TEXT[text[0]]})"
+        cure = f"; convert it once: {read}.to_parquet({str(parquet)!r})"
+    raise ValueError(f"{path} must be {_KINDS}{cure}.")
 
 
 def parts_of(folder: Path) -> list[Path]:

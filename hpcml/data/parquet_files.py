@@ -46,9 +46,10 @@ class ParquetFile:
         for name, kind in zip(self.names, kinds, strict=True):
             types = pyarrow.types
             if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+                is_target = f', or pass target="{name}"' if target is None else ""
                 raise ValueError(
                     f"column {name!r} of {path} must hold numbers. Got {kind} instead; encode it, such as "
-                    "with hpcml.data.TableEncoder, or leave it out of the file"
+                    f"with hpcml.data.TableEncoder, or leave it out of the file{is_target}"
                 )
         single = all(kind == pyarrow.float32() for kind in kinds)
         self.dtype = np.dtype(np.float32 if single else np.float64)

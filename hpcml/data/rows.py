@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ class Rows:
     first_row: int
     feature_names: list[str]
     target_name: str | None
+
+    def __repr__(self) -> str:
+        n_local, d = self.X.shape
+        share = "" if n_local == self.n_rows else f", here {self.first_row} to {self.first_row + n_local - 1}"
+        target = "no target" if self.y is None else f"target {self.target_name!r} of {self.y.dtype}"
+        return f"<Rows: {self.n_rows} rows{share}, {d} features of {self.X.dtype}, {target}>"
 
 
 class Source(Protocol):
@@ -116,6 +123,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def existing(path: str | Path) -> Path:
     """Return a path; raise if nothing is there, with the name that may have been meant."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a str or a path. Got {type(path).__name__} instead.")
     path = Path(path)
     if path.exists():
         return path

@@ -193,26 +193,28 @@ def test_large_arguments_and_statistics():
     assert len(pool.current_pool(2)._outbox._memory or b"") <= 1 << 18  # given back with the table
 
 
-class Scale:
-    """A model of the user's own, as argument and as kernel."""
-
-    def __init__(self, factor):
-        self.factor = factor
-
-    def __call__(self, X):
-        return {"sum": self.factor * X.sum()}
-
-
 def test_functions_of_every_kind():
     X = np.ones((3000, 1))
     captured = 2.0
+
+    class Scale:
+        """A model of the user's own, as argument and as kernel."""
+
+        def __init__(self, factor):
+            self.factor = factor
+
+        def __call__(self, X):
+            return {"sum": self.factor * X.sum()}
+
+    def weighted(X, center, weights):
+        return {"sum": weights @ (X - center)}
 
     def closure(X, offset):
         return {"sum": captured * X.sum() + 0 * offset}
 
     kernels = [
         closure,
-        functools.partial(statistics, weights=np.ones(1500)),
+        functools.partial(weighted, weights=np.ones(1500)),
         Scale(3.0),
         lambda X: {"sum": X.sum()},
     ]

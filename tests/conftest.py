@@ -1,6 +1,7 @@
 """What every test shares: the `require` marker, hypothesis's profile, a configuration that no test leaks."""
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -22,6 +23,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "hpcml"))
 
 def pytest_configure(config):
     required()  # a misspelt part must not pass for one that is there
+    # a shell starts background jobs with interrupts ignored, and tests of interrupts could not send any
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config):

@@ -209,3 +209,10 @@ def test_every_implementation_finds_the_same(implementation):
         found = PCA(3, svd_solver="randomized", random_state=1).fit(X)
     exact = theirs.PCA(3, svd_solver="full").fit(X)
     np.testing.assert_allclose(found.components_, exact.components_, atol=1e-6)
+
+
+def test_precision_of_a_singular_covariance_is_its_pseudo_inverse():
+    X = np.random.default_rng(0).standard_normal((50, 3))
+    model = PCA().fit(np.hstack([X, np.zeros((50, 1))]))  # a feature of no variance at all
+    covariance, precision = model.get_covariance(), model.get_precision()
+    np.testing.assert_allclose(covariance @ precision @ covariance, covariance, atol=1e-12)

@@ -130,7 +130,10 @@ class Components(ToSklearnMixin, ClassNamePrefixFeaturesOutMixin, TransformerMix
         if self.n_components_ == 0:
             return np.eye(n_features) / self.noise_variance_
         if self.noise_variance_ == 0.0:
-            return linalg.inv(self.get_covariance())
+            try:
+                return linalg.inv(self.get_covariance())
+            except linalg.LinAlgError:  # a feature that others add up to: the inverse on what they span
+                return linalg.pinvh(self.get_covariance())
         # (s I + C^T B C)^-1 = I/s - C^T (B^-1 + C C^T / s)^-1 C / s^2
         components, beyond = self._scaled_components()
         inner = components @ components.T / self.noise_variance_

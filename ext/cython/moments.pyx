@@ -25,7 +25,7 @@ cdef extern from "moments.h" nogil:
         void *out
     size_t moments_scratch(const moments_call *call)
     shard_function moments_shard(int level, const moments_call *call)
-    void moments_rescale(int level, const moments_call *call, int64_t n, int n_threads)
+    int moments_rescale(int level, const moments_call *call, int64_t n, int n_threads)
 
 
 def moments(bounds, first_shard, n_shards, X, weights, centers, n_threads=1):
@@ -41,10 +41,12 @@ def moments(bounds, first_shard, n_shards, X, weights, centers, n_threads=1):
 def rescale(X, centers, scales, way, n_threads=1):
     cdef moments_call call
     cdef int64_t n = X.shape[0]
-    cdef int level = isa_level(), threads = n_threads
+    cdef int level = isa_level(), threads = n_threads, failed
     out, c, s = np.empty_like(X), centers.astype(X.dtype), scales.astype(X.dtype)
     call.is_double, call.d, call.back = X.dtype == np.float64, X.shape[1], way == "back"
     call.x, call.out, call.rounded_centers, call.rounded_scales = at(X), at(out), at(c), at(s)
     with nogil:
-        moments_rescale(level, &call, n, threads)
+        failed = moments_rescale(level, &call, n, threads)
+    if failed:
+        raise MemoryError(f"no memory for {n_threads} threads")
     return out

@@ -23,27 +23,7 @@
 #define LOG_LN2_LOW (-2.12194440054690583e-4)
 #include "real.h"
 #include BODY
-#undef SUFFIX
-#undef REAL
-#undef REAL_INT
-#undef REAL_BITS
-#undef RL
-#undef REAL_SIGN
-#undef REAL_MANTISSA
-#undef REAL_BIAS
-#undef REAL_WHOLE
-#undef REAL_WHOLE_BITS
-#undef REAL_FRACTION
-#undef REAL_ONE
-#undef EXP_LOW
-#undef EXP_HIGH
-#undef EXP_MAGIC
-#undef EXP_LN2_HIGH
-#undef EXP_LN2_LOW
-#undef EXP_TERMS
-#undef LOG_TERMS_R
-#undef LOG_LN2_HIGH
-#undef LOG_LN2_LOW
+#include "end_real.h"
 
 #define SUFFIX HPCML_JOIN(f64, REAL_ISA)
 #define REAL double
@@ -68,24 +48,4 @@
 #define LOG_LN2_LOW 1.90821492927058770002e-10
 #include "real.h"
 #include BODY
-#undef SUFFIX
-#undef REAL
-#undef REAL_INT
-#undef REAL_BITS
-#undef RL
-#undef REAL_SIGN
-#undef REAL_MANTISSA
-#undef REAL_BIAS
-#undef REAL_WHOLE
-#undef REAL_WHOLE_BITS
-#undef REAL_FRACTION
-#undef REAL_ONE
-#undef EXP_LOW
-#undef EXP_HIGH
-#undef EXP_MAGIC
-#undef EXP_LN2_HIGH
-#undef EXP_LN2_LOW
-#undef EXP_TERMS
-#undef LOG_TERMS_R
-#undef LOG_LN2_HIGH
-#undef LOG_LN2_LOW
+#include "end_real.h"

@@ -79,24 +79,8 @@ static shard_function residual_products_shard(int level, const gram_call *call) 
 
 /* Returns -1 where memory ran out. */
 static int gram_project(int level, const gram_call *call, int64_t n, int n_threads) {
-    const int64_t n_blocks = (n + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    int failed = 0;
-    if (n_threads > n_blocks) n_threads = n_blocks ? (int)n_blocks : 1;
-#pragma omp parallel num_threads(n_threads)
-    {
-        void *scratch = aligned_memory(gram_scratch(level, call));
-        if (!scratch) {
-#pragma omp atomic write
-            failed = -1;
-        }
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t i = 0; i < n_blocks; i++) {
-            const int64_t start = i * BLOCK_ROWS, stop = start + BLOCK_ROWS < n ? start + BLOCK_ROWS : n;
-            if (scratch) AT_REAL(level, call->is_double, project_rows)(call, start, stop, scratch);
-        }
-        free(scratch);
-    }
-    return failed;
+    return over_blocks(n, BLOCK_ROWS, 0, gram_scratch(level, call), AT_REAL(level, call->is_double, project_rows), call,
+                       n_threads);
 }
 
 #endif

@@ -263,7 +263,9 @@ HOT void ISA(project_narrow)(const gram_call *call, int64_t start, int64_t stop,
     }
 }
 
-static void ISA(project_rows)(const gram_call *call, int64_t start, int64_t stop, void *memory) {
+static void ISA(project_rows)(const void *argument, int64_t start, int64_t stop, double *statistic, void *memory) {
+    const gram_call *call = argument;
+    (void)statistic;
     const ISA(scratch) s = ISA(carved)(call, memory);
     const int64_t k = call->k, stride = block_stride(k), count = stop - start;
     REAL *out = (REAL *)call->out + start * k;

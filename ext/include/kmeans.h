@@ -62,29 +62,11 @@ static shard_function kmeans_distances_shard(int level, const kmeans_call *call)
     return AT_REAL(level, call->is_double, distances_shard);
 }
 
-/* Runs a shard function over rows without a statistic, threads taking blocks of them; 0, or -1 without memory. */
+#define UNWANTED_NUMBERS 2 /* labels that changed, inertia: of a step that only labels rows */
+
+/* Runs a shard function for what it writes to the rows; 0, or -1 without memory. */
 static int kmeans_over_rows(int level, const kmeans_call *call, shard_function function, int64_t n, int n_threads) {
-    size_t bytes = kmeans_scratch_bytes(level, call);
-    int64_t blocks = (n + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
-    int failed = 0;
-    if (n_threads > blocks) n_threads = blocks ? (int)blocks : 1;
-#pragma omp parallel num_threads(n_threads)
-    {
-        void *scratch = aligned_memory(bytes);
-        double statistic[2];
-        if (!scratch) {
-#pragma omp atomic write
-            failed = -1;
-        }
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t block = 0; block < blocks; block++) {
-            int64_t start = block * ROWS_AT_ONCE, stop = start + ROWS_AT_ONCE < n ? start + ROWS_AT_ONCE : n;
-            statistic[0] = statistic[1] = 0;
-            if (scratch) function(call, start, stop, statistic, scratch);
-        }
-        free(scratch);
-    }
-    return failed;
+    return over_blocks(n, ROWS_AT_ONCE, UNWANTED_NUMBERS, kmeans_scratch_bytes(level, call), function, call, n_threads);
 }
 
 #endif

@@ -54,23 +54,8 @@ static shard_function linear_shard(int level, int is_double) { return AT_REAL(le
 
 /* Returns -1 where memory ran out. */
 static int linear_margins_of(int level, int is_double, const linear_t *c, int64_t n, int n_threads) {
-    const int64_t rows = AT_REAL(level, is_double, block_rows)(c), n_blocks = (n + rows - 1) / rows;
-    int failed = 0;
-#pragma omp parallel num_threads(n_threads)
-    {
-        void *scratch = aligned_memory(linear_scratch(level, is_double, c));
-        if (!scratch) {
-#pragma omp atomic write
-            failed = -1;
-        }
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < n_blocks; i++) {
-            const int64_t start = i * rows, stop = start + rows < n ? start + rows : n;
-            if (scratch) AT_REAL(level, is_double, margins_of_rows)(c, start, stop, scratch);
-        }
-        free(scratch);
-    }
-    return failed;
+    return over_blocks(n, AT_REAL(level, is_double, block_rows)(c), 0, linear_scratch(level, is_double, c),
+                       AT_REAL(level, is_double, margins_of_rows), c, n_threads);
 }
 
 #endif

@@ -169,7 +169,9 @@ static void ISA(margins_of_block)(const linear_t *c, const ISA(block) *b, int64_
         for (int64_t i = 0; i < n; i++) b->z[k * b->rows + i] = b->margins[i * ISA(padded)(columns) + k];
 }
 
-static void ISA(margins_of_rows)(const linear_t *c, int64_t start, int64_t stop, void *scratch) {
+static void ISA(margins_of_rows)(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch) {
+    const linear_t *c = call;
+    (void)statistic;
     ISA(block) b;
     ISA(cut)(c, scratch, &b);
     ISA(start_block)(c, &b);

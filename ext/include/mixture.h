@@ -42,23 +42,8 @@ static shard_function mixture_shard(int level, int is_double) { return AT_REAL(l
 
 /* Returns -1 where memory ran out. */
 static int mixture_rows(int level, int is_double, const mixture_t *m, int64_t n, int n_threads) {
-    const int64_t block = AT_REAL(level, is_double, block_rows)(), n_blocks = (n + block - 1) / block;
-    int failed = 0;
-#pragma omp parallel num_threads(n_threads)
-    {
-        void *scratch = aligned_memory(mixture_scratch(level, is_double, m));
-        if (!scratch) {
-#pragma omp atomic write
-            failed = -1;
-        }
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < n_blocks; i++) {
-            const int64_t start = i * block, stop = start + block < n ? start + block : n;
-            if (scratch) AT_REAL(level, is_double, rows_of_mixture)(m, start, stop, scratch);
-        }
-        free(scratch);
-    }
-    return failed;
+    return over_blocks(n, AT_REAL(level, is_double, block_rows)(), 0, mixture_scratch(level, is_double, m),
+                       AT_REAL(level, is_double, rows_of_mixture), m, n_threads);
 }
 
 #endif

@@ -428,7 +428,9 @@ static void ISA(largest)(const REAL *log_p, int64_t k, int64_t rows, int32_t *la
     }
 }
 
-static void ISA(rows_of_mixture)(const mixture_t *m, int64_t start, int64_t stop, void *scratch) {
+static void ISA(rows_of_mixture)(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch) {
+    const mixture_t *m = call;
+    (void)statistic;
     ISA(space) s;
     ISA(lay_out)(m, scratch, &s);
     for (int64_t first = start; first < stop; first += BLOCK) {

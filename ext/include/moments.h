@@ -33,15 +33,10 @@ static shard_function moments_shard(int level, const moments_call *call) {
     return AT_REAL(level, call->is_double, moments_shard);
 }
 
-static void moments_rescale(int level, const moments_call *call, int64_t n, int n_threads) {
+/* Returns -1 where memory ran out. */
+static int moments_rescale(int level, const moments_call *call, int64_t n, int n_threads) {
     const int64_t d = call->d ? call->d : 1, rows = d < NUMBERS_AT_ONCE ? NUMBERS_AT_ONCE / d : 1;
-    const int64_t n_blocks = (n + rows - 1) / rows;
-    if (n_threads > n_blocks) n_threads = n_blocks ? (int)n_blocks : 1;
-#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
-    for (int64_t i = 0; i < n_blocks; i++) {
-        const int64_t start = i * rows, stop = start + rows < n ? start + rows : n;
-        AT_REAL(level, call->is_double, rescale_rows)(call, start, stop);
-    }
+    return over_blocks(n, rows, 0, 0, AT_REAL(level, call->is_double, rescale_rows), call, n_threads);
 }
 
 #endif

@@ -60,7 +60,9 @@ static void ISA(sparse_moments_shard)(const void *argument, int64_t start, int64
 }
 
 /* (x - c) / s, or x s + c, as NumPy rounds it. */
-HOT void ISA(rescale_rows)(const moments_call *call, int64_t start, int64_t stop) {
+HOT void ISA(rescale_rows)(const void *argument, int64_t start, int64_t stop, double *statistic, void *scratch) {
+    const moments_call *call = argument;
+    (void)statistic, (void)scratch;
     const int64_t d = call->d;
     const REAL *restrict c = call->rounded_centers, *restrict s = call->rounded_scales;
     for (int64_t i = start; i < stop; i++) {

@@ -117,4 +117,36 @@ static int over_shards(tree_sum_t *tree, const int64_t *bounds, int64_t n_local,
     return failed;
 }
 
+#define BLOCKS_AT_ONCE 4 /* that a thread takes where there are many: fewer trips to the counter */
+
+/* Runs a function over rows for what it writes to them; threads take blocks of `rows_at_once`. Its statistic, of m
+ * numbers, nobody wants. Returns 0, or -1 where memory ran out. */
+static inline int over_blocks(int64_t n, int64_t rows_at_once, int64_t m, size_t scratch_bytes,
+                              shard_function function, const void *call, int n_threads) {
+    const int64_t n_blocks = (n + rows_at_once - 1) / rows_at_once;
+    const size_t padded = (scratch_bytes + HPCML_ALIGNMENT - 1) / HPCML_ALIGNMENT * HPCML_ALIGNMENT;
+    const size_t unwanted = (size_t)m * sizeof(double);
+    int failed = 0;
+    if (n_threads > n_blocks) n_threads = n_blocks ? (int)n_blocks : 1;
+    const int chunk = n_blocks >= 2 * BLOCKS_AT_ONCE * (int64_t)n_threads ? BLOCKS_AT_ONCE : 1;
+#pragma omp parallel num_threads(n_threads)
+    {
+        char *scratch = aligned_memory(padded + unwanted);
+        if (!scratch) {
+#pragma omp atomic write
+            failed = -1;
+        }
+#pragma omp for schedule(dynamic, chunk)
+        for (int64_t i = 0; i < n_blocks; i++) {
+            const int64_t start = i * rows_at_once, stop = start + rows_at_once < n ? start + rows_at_once : n;
+            if (!scratch) continue;
+            double *statistic = (double *)(scratch + padded);
+            memset(statistic, 0, unwanted);
+            function(call, start, stop, statistic, scratch);
+        }
+        free(scratch);
+    }
+    return failed;
+}
+
 #endif

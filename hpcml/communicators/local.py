@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -24,7 +23,6 @@ from hpcml.communicators.contract import Kernel
 from hpcml.kernels import contract, lookup
 from hpcml.kernels.csr import CSR
 from hpcml.kernels.shards import TreeSum, of_shard, over_shards
-from hpcml.kernels.terms import Array
 
 __all__ = [
     "Chunk",
@@ -233,25 +231,17 @@ class Local:
         chunk.arrays[name] = value
 
 
-def _row_names(chunk: Chunk, kernel: Kernel) -> list[str]:
+def _row_names(chunk: Chunk, kernel: Kernel) -> tuple[str, ...]:
     """Return the arguments of a kernel that are row arrays."""
     if isinstance(kernel, str):
-        arguments = contract.KERNELS[kernel].arguments
-        return [a.name for a in arguments if isinstance(a, Array) and a.per_row]
-    return [name for name in inspect.signature(kernel).parameters if name in chunk.arrays]
-
-
-@functools.cache
-def _overwritten(kernel: str) -> set[str]:
-    """Return the row arrays that a kernel overwrites; of one that may only be read it gets a copy."""
-    arguments = contract.KERNELS[kernel].arguments
-    return {a.name for a in arguments if isinstance(a, Array) and a.inout}
+        return contract.KERNELS[kernel].row_arrays
+    return tuple(name for name in inspect.signature(kernel).parameters if name in chunk.arrays)
 
 
 def _arguments(chunk: Chunk, kernel: Kernel, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments by name, with the row arrays of the chunk."""
+    """Return the arguments by name, with the row arrays of the chunk; those overwritten are its own."""
     given = dict(arguments)
-    overwritten = _overwritten(kernel) if isinstance(kernel, str) else ()
+    overwritten = contract.KERNELS[kernel].overwritten if isinstance(kernel, str) else ()
     for name in _row_names(chunk, kernel):
         source = given.get(name, name)
         if source is not None:

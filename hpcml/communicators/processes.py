@@ -61,10 +61,7 @@ class ProcessTable(Table):
         self._closed = False
         self._pool = current_pool(self._n_workers)  # workers start while the rows are copied
         with contextlib.ExitStack() as opened:
-            shared = {}
-            for name, array in arrays.items():
-                shared[name], files = self._share(name, array, opened)
-                shared[name] = shared[name], files
+            shared = {name: self._share(name, array, opened) for name, array in arrays.items()}
             self._finalizer = weakref.finalize(
                 self, self._pool.abandoned.append, (self._number, self._n_workers)
             )

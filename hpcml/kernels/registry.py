@@ -54,8 +54,7 @@ def _load(name: str, implementation: str) -> Callable[..., Any] | str:
     if function is None:
         return f"module {module} has no function {name}"
     if kernel.kind == "reduce" and implementation != "cython":  # written for one shard
-        per_row = [a.name for a in kernel.arguments if isinstance(a, contract.Array) and a.per_row]
-        function = over_shards(function, per_row)
+        function = over_shards(function, kernel.row_arrays)
         names = [a.name for a in kernel.call_arguments]
         parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
         function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

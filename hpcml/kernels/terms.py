@@ -1,5 +1,6 @@
 """The words in which the contract of the kernels is written."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -88,6 +89,16 @@ class Kernel:
     arguments: tuple[Array | Scalar, ...]
     results: tuple[Result, ...]
     declined: Mapping[str, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def row_arrays(self) -> tuple[str, ...]:
+        """Names of the arguments that hold one entry for every row."""
+        return tuple(a.name for a in self.arguments if isinstance(a, Array) and a.per_row)
+
+    @functools.cached_property
+    def overwritten(self) -> frozenset[str]:
+        """Names of the arrays that the kernel overwrites."""
+        return frozenset(a.name for a in self.arguments if isinstance(a, Array) and a.inout)
 
     @property
     def call_arguments(self) -> tuple[Array | Scalar, ...]:

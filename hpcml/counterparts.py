@@ -7,7 +7,14 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["COUNTERPARTS", "ToSklearnMixin", "counterpart", "counterpart_class", "fitted_counterpart"]
+__all__ = [
+    "COUNTERPARTS",
+    "ToSklearnMixin",
+    "counterpart",
+    "counterpart_class",
+    "fitted_counterpart",
+    "take_attributes",
+]
 
 #: Class of hpcml -> class of scikit-learn, by dotted names.
 COUNTERPARTS: Mapping[str, str] = {
@@ -116,10 +123,33 @@ def fitted_counterpart(estimator: Any) -> Any:
         The arrays are shared, not copied.
     """
     theirs = counterpart(estimator)
-    for name, value in vars(estimator).items():
-        if name.endswith("_") and not name.startswith("_"):
-            setattr(theirs, name, value)
+    take_attributes(theirs, estimator)
     return theirs
+
+
+def take_attributes(theirs: Any, ours: Any) -> None:
+    """Give an estimator the fitted attributes of another, those whose names end in ``_``, and no others.
+
+    Parameters
+    ----------
+    theirs : object
+        What takes them, in place.
+    ours : object
+        What has them; arrays are shared, not copied.
+    """
+    given = _fitted_attributes(ours)
+    for name in _fitted_attributes(theirs).keys() - given.keys():
+        delattr(theirs, name)
+    for name, value in given.items():
+        setattr(theirs, name, value)
+
+
+def _fitted_attributes(estimator: Any) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if name.endswith("_") and not name.startswith("_")
+    }
 
 
 class ToSklearnMixin:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators
 from hpcml.cluster.base import ALLOWED, CentersModel
-from hpcml.counterparts import counterpart
+from hpcml.counterparts import counterpart, take_attributes
 from hpcml.training.inputs import check_weight
 from hpcml.training.kmeans import best_of
 from hpcml.training.moments import mean_and_variance
@@ -218,7 +218,5 @@ default='k-means++'
             theirs.set_params(init=self.cluster_centers_, n_init=1, max_iter=1, verbose=0)
             theirs.fit(self.cluster_centers_)
         theirs.set_params(**{name: getattr(self, name) for name in ("init", "n_init", "max_iter", "verbose")})
-        for name in ("cluster_centers_", "labels_", "inertia_", "n_iter_", "feature_names_in_"):
-            if name in vars(self):
-                setattr(theirs, name, vars(self)[name])
+        take_attributes(theirs, self)
         return theirs

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from hpcml import blas, communicators
 from hpcml.cluster.base import ALLOWED, CentersModel
 from hpcml.communicators import Communicator, Table
-from hpcml.counterparts import counterpart
+from hpcml.counterparts import counterpart, take_attributes
 from hpcml.training.inputs import check_weight
 from hpcml.training.kmeans import assign
 from hpcml.training.minibatch_kmeans import BatchModel, minibatch_kmeans, sample
@@ -303,10 +303,5 @@ default='k-means++'
             theirs.set_params(init=self.cluster_centers_, n_init=1, reassignment_ratio=0.0, verbose=0)
             theirs.partial_fit(self.cluster_centers_, sample_weight=self._model.counts)
         theirs.set_params(**given)
-        names = ("cluster_centers_", "labels_", "inertia_", "n_iter_", "n_steps_", "feature_names_in_")
-        for name in names:
-            if name in vars(self):
-                setattr(theirs, name, vars(self)[name])
-            elif name in vars(theirs):
-                delattr(theirs, name)
+        take_attributes(theirs, self)
         return theirs

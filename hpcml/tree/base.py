@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from hpcml.training import inputs
 from hpcml.training.forest import Sampling, Split
 from hpcml.training.prediction import decision_path, leaves, values
 from hpcml.training.trees import NO_LIMIT, StopRule, Trees
@@ -352,20 +352,8 @@ def _check_class_weights(class_weight: dict[Any, Any]) -> None:
 
 
 def checked_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
-    """Return the weights of rows as float64 array, None for None."""
-    if sample_weight is None:
-        return None
-    if isinstance(sample_weight, numbers.Real):
-        sample_weight = np.full(n_samples, sample_weight, dtype=np.float64)
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, order="C", input_name="sample_weight"
-    )
-    if weights.ndim != 1:
-        raise ValueError(f"Sample weights must be 1D array or scalar. Got an array of shape {weights.shape}.")
-    if len(weights) != n_samples:
-        raise ValueError(
-            f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}: one weight for each row of X."
-        )
-    if (weights < 0).any():
+    """Return the weights of rows as float64 array, None for None; those of trees are not negative."""
+    weights = inputs.checked_weights(sample_weight, n_samples)
+    if weights is not None and (weights < 0).any():
         raise ValueError(f"sample_weight must not be negative. Got {weights.min():g} instead.")
     return weights

@@ -2,7 +2,8 @@
 
 An estimator that can share implements `plan_grid` and `fit_grid` (see `GridSharing`). A search asks it for
 batches, hands them to joblib, and never learns what the estimator is. Batches follow from the grid alone,
-never from the number of workers, so that results do not change with ``n_jobs``, backend or resume.
+never from the number of workers, and are fitted whole or not at all, so that results do not change with
+``n_jobs``, backend or resume.
 """
 
 import math
@@ -115,16 +116,19 @@ class GridSharing(Protocol):
         responses: Sequence[str],
         fit_params: Mapping[str, Any],
     ) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
-        """Fit a batch, or the part of one that a resumed search still lacks.
+        """Fit one batch: all its candidates on all its folds.
+
+        It is always called with a whole batch, exactly as `plan_grid` cut it. A resumed search fits a batch
+        of which it lacks a part once more, whole, and keeps only what it lacks.
 
         Parameters
         ----------
         X, y : array-like
             The whole tables.
         candidates : dict of int to dict
-            The settings by index of the candidate.
+            The settings by index of the candidate, in the order of ``Batch.candidates``.
         folds : dict of int to (train, test)
-            Row indices by index of the fold.
+            Row indices by index of the fold, in the order of ``Batch.folds``.
         responses : sequence of str
             Which of ``"predict"``, ``"predict_proba"``, ``"decision_function"`` to compute on the test rows.
         fit_params : mapping

@@ -467,3 +467,27 @@ def test_lines_that_lack_something_are_damaged(tmp_path, line, content):
     path.write_text("".join(json.dumps(each) + "\n" for each in lines))
     with pytest.raises(JournalMismatch, match=f"is damaged in line {line}"):
         Journal(path, {"X": "1"})
+
+
+class Whole(SignsRegressor):
+    """Its terms depend on all candidates that are fitted together, and it notes which those were."""
+
+    calls = []
+
+    def fit_grid(self, X, y, candidates, folds, **options):
+        self.calls.append((tuple(candidates), tuple(folds)))
+        n = sum(parameters["n_terms"] for parameters in candidates.values())
+        for i, j, fitted, values in super().fit_grid(X, y, candidates, folds, **options):
+            yield i, j, fitted, {name: value + n for name, value in values.items()}
+
+
+@pytest.mark.parametrize("n", range(0, 13, 2))
+def test_torn_batches_are_fitted_whole(tmp_path, n):
+    path = tmp_path / "search.jsonl"
+    search = GridSearchCV(Whole(random_state=0), GRID, cv=2, journal=path, refit=False).fit(X, Y)
+    batches = [(batch.candidates, batch.folds) for batch in search.plan_.batches]
+    keep(path, n)
+    Whole.calls.clear()
+    again = clone(search).fit(X, Y)
+    assert_same_results(again, search)
+    assert set(Whole.calls) <= set(batches) and len(Whole.calls) == 4 - n // 3

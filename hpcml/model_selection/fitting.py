@@ -190,10 +190,11 @@ class SingleTask:
 
 @dataclass(frozen=True)
 class BatchTask:
-    """Fit what is left of a batch by the estimator's `fit_grid`.
+    """Fit a batch by the estimator's `fit_grid`, and score what is left of it.
 
-    Called in a worker; returns one `Record` a pair. A pair that `fit_grid` cannot serve is fitted on its
-    own, so that its error is the one that a separate fit would raise.
+    Called in a worker; returns one `Record` a pair that is left. The batch is always fitted whole: what its
+    fits share may depend on all of them, and a resumed search must give the same bits. A pair that `fit_grid`
+    cannot serve is fitted on its own, so that its error is the one that a separate fit would raise.
 
     Parameters
     ----------
@@ -230,63 +231,50 @@ class BatchTask:
         return records
 
     def _together(self) -> tuple[list[Record], str | None]:
+        """Fit the whole batch, as `plan_grid` cut it, and score what is left of it."""
+        folds = {
+            j: _Fold(self.estimator, self.X, self.y, split, self.evaluation)
+            for j, split in self.folds.items()
+        }
         records: list[Record] = []
-        spent = 0.0
-        reason = None
-        for subset in self._rectangles():
-            candidates = {i: dict(clone(dict(self.candidates[i]), safe=False)) for i, _ in subset}
-            splits = {j: self.folds[j] for _, j in subset}
-            folds = {
-                j: _Fold(self.estimator, self.X, self.y, split, self.evaluation)
-                for j, split in splits.items()
-            }
-            start = time.perf_counter()
-            try:
-                fits = iter(self._fit_grid(candidates, splits))
-                while True:
-                    start = time.perf_counter()
-                    try:
-                        i, j, fitted, values = next(fits)
-                    except StopIteration:
-                        break
-                    finally:
-                        spent += time.perf_counter() - start
-                    for other in folds.keys() - {j}:  # one copy of training rows at a time
-                        folds[other].drop("train")
+        fitted_candidates: list[int] = []
+        spent, reason = 0.0, None
+        start = time.perf_counter()
+        try:
+            fits = iter(self._fit_grid())
+            while True:
+                start = time.perf_counter()
+                try:
+                    i, j, fitted, values = next(fits)
+                except StopIteration:
+                    break
+                finally:
+                    spent += time.perf_counter() - start
+                fitted_candidates.append(i)
+                for other in folds.keys() - {j}:  # one copy of training rows at a time
+                    folds[other].drop("train")
+                if (i, j) in self.pairs:
                     records.append(self._scored(i, j, fitted, values, folds[j]))
-            except _ScoringError as error:
-                raise error.original from None
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-        self._charge(records, spent)
+        except _ScoringError as error:
+            raise error.original from None
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        self._charge(records, fitted_candidates, spent)
         for record in records:
             i, j = record["candidate"], record["fold"]
             self.evaluation.report(i, j, self.candidates[i], record)
         return records, reason
 
-    def _fit_grid(self, candidates: dict[int, dict[str, Any]], splits: dict[int, tuple[Any, Any]]) -> Any:
+    def _fit_grid(self) -> Any:
         return clone(self.estimator).fit_grid(
             self.X,
             self.y,
-            candidates,
-            splits,
+            # values of the grid may be estimators, which a fit must not change
+            {i: dict(clone(dict(parameters), safe=False)) for i, parameters in self.candidates.items()},
+            dict(self.folds),
             responses=self.evaluation.responses or (),
             fit_params=take_params(self.evaluation.fit_params, n_rows(self.X)),
         )
-
-    def _rectangles(self) -> list[list[tuple[int, int]]]:
-        """Return the pairs grouped so that each group is all its candidates on all its folds.
-
-        A batch that no resume has cut is one group; otherwise folds that lack the same candidates go
-        together.
-        """
-        lacking: dict[int, list[int]] = {}
-        for i, j in sorted(self.pairs):
-            lacking.setdefault(j, []).append(i)
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for j, candidates in lacking.items():
-            groups.setdefault(tuple(candidates), []).append(j)
-        return [[(i, j) for i in candidates for j in folds] for candidates, folds in groups.items()]
 
     def _scored(self, i: int, j: int, fitted: Any, values: Mapping[str, Any], fold: _Fold) -> Record:
         self.evaluation.announce(i, j, self.candidates[i])
@@ -301,12 +289,12 @@ class BatchTask:
             raise _ScoringError(error) from error
         return record
 
-    def _charge(self, records: list[Record], spent: float) -> None:
-        """Share the time of the fits among the candidates by the weights of the batch."""
+    def _charge(self, records: list[Record], fitted_candidates: list[int], spent: float) -> None:
+        """Share the time of the fits among them by the weights of the batch."""
         weights = dict(zip(self.batch.candidates, self.batch.weights, strict=True))
-        total = sum(weights[record["candidate"]] for record in records)
+        total = sum(weights[i] for i in fitted_candidates)
         for record in records:
-            share = weights[record["candidate"]] / total if total > 0 else 1 / len(records)
+            share = weights[record["candidate"]] / total if total > 0 else 1 / len(fitted_candidates)
             record["fit_time"] = spent * share
 
 

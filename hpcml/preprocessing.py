@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -24,7 +25,9 @@ __all__ = ["StandardScaler"]
 _FLOATS = [np.float64, np.float32, np.float16]
 
 
-class StandardScaler(ToSklearnMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class StandardScaler(
+    ToSklearnMixin, CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Scale every feature to mean 0 and variance 1: ``(x - mean_) / scale_``.
 
     Parameters
@@ -53,7 +56,8 @@ class StandardScaler(ToSklearnMixin, OneToOneFeatureMixin, TransformerMixin, Bas
 
     Notes
     -----
-    NaN is a missing value: `fit` leaves it out, and it stays NaN. Mean and variance are added up in float64
+    NaN is a missing value: `fit` leaves it out, and it stays NaN. Callbacks of scikit-learn's `set_callbacks`
+    are told about a fit as a whole. Mean and variance are added up in float64
     for any table, about a value near the mean [1]_.
 
     References
@@ -119,6 +123,7 @@ class StandardScaler(ToSklearnMixin, OneToOneFeatureMixin, TransformerMixin, Bas
             self.__dict__.pop(name, None)
         return self.partial_fit(X, y, sample_weight)
 
+    @with_callbacks
     def partial_fit(
         self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> StandardScaler:
@@ -152,10 +157,15 @@ class StandardScaler(ToSklearnMixin, OneToOneFeatureMixin, TransformerMixin, Bas
             self._refuse_sparse(rows, "center")
             weights = checked_weights(sample_weight, rows.shape[0], dtype=rows.dtype)
             check_weight(communicator, weights)
+            # one task without parts; the hook is that which scikit-learn documents for users of this mixin
+            context = self._init_callback_context()
+            data = {"X": rows, "y": y, "metadata": {"sample_weight": weights}}
+            context.call_on_fit_task_begin(estimator=self, **data)
             with communicator.put(X=as_rows(_computed_with(rows)), weights=weights) as table:
                 found = feature_moments(table, rows.shape[1])
         counted = np.int64 if weights is None else rows.dtype
         self._keep(found if first else merged(self._moments, found), counted)
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **data)
         return self
 
     def _keep(self, moments: Moments, counted: Any) -> None:

@@ -1,8 +1,10 @@
 """hpcml's estimators with the private methods that scikit-learn's own tests call."""
 
+from scipy.special import expit
 from sklearn.base import clone
 
 import hpcml.cluster
+import hpcml.linear_model
 import hpcml.mixture
 from hpcml.communicators.serial import Serial, SerialTable
 from hpcml.training.inputs import as_rows
@@ -31,3 +33,11 @@ class GaussianMixture(hpcml.mixture.GaussianMixture):
         with SerialTable({"X": X, "responsibilities": resp}) as table:
             em = self._em(table, X.dtype)
             self._store(Run(from_moments(em, em.moments(k), given)), X.dtype)
+
+
+class LogisticRegression(hpcml.linear_model.LogisticRegression):
+    """Gives the probabilities that one-versus-rest models would, for comparison."""
+
+    def _predict_proba_lr(self, X):
+        each = expit(self.decision_function(X))
+        return each / each.sum(axis=1, keepdims=True)

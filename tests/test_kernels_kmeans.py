@@ -48,7 +48,7 @@ def run_all(implementation, X, w, centers, origin, n_threads=1):
     n, k = X.shape[0], len(centers)
     c = less(centers, origin)
     cut = shards(n, n_threads)
-    found = {"nearest_center": call("nearest_center", implementation, X, c, origin, n_threads)}
+    found = {"nearest_center": call("nearest_center", implementation, X, c, origin, n_threads)[0]}
     labels = np.full(n, -1, dtype=np.int32)
     found["lloyd_step"] = total(
         call(
@@ -197,11 +197,11 @@ def test_a_row_does_not_depend_on_its_block(isa, dtype, monkeypatch):
     monkeypatch.setenv("HPCML_ISA", isa)
     X, _, centers, origin = problem(133, 300, 21, dtype)
     whole = call("center_distances", "cython", X, centers, 1)
-    labels = call("nearest_center", "cython", X, less(centers, origin), origin, 1)
+    labels = call("nearest_center", "cython", X, less(centers, origin), origin, 1)[0]
     for start, stop in ((0, 1), (5, 18), (40, 133), (132, 133)):
         some = np.ascontiguousarray(X[start:stop])
         assert (call("center_distances", "cython", some, centers, 1) == whole[start:stop]).all()
-        found = call("nearest_center", "cython", some, less(centers, origin), origin, 1)
+        found = call("nearest_center", "cython", some, less(centers, origin), origin, 1)[0]
         assert (found == labels[start:stop]).all()
 
 
@@ -211,7 +211,7 @@ def test_ties_go_to_the_lowest_center(implementation, dtype):
     X = np.repeat(np.array([[0.0], [2.0], [4.0]], dtype=dtype), 40, axis=0)
     centers = np.array([[9.0], [3.0], [1.0], [3.0], [1.0], [1.0]] + [[3.0]] * 20, dtype=dtype)
     origin = np.zeros(1, dtype=dtype)
-    labels = call("nearest_center", implementation, X, centers, origin, 1)
+    labels = call("nearest_center", implementation, X, centers, origin, 1)[0]
     assert labels.tolist() == [2] * 40 + [1] * 40 + [1] * 40
 
 
@@ -221,7 +221,7 @@ def test_origin_keeps_the_digits_of_single_precision(implementation):
     X = (rng.normal(size=(500, 20)) + 3e4).astype(np.float32)
     centers = X[:30].copy()
     origin = X.mean(axis=0)
-    labels = call("nearest_center", implementation, X, centers - origin, origin, 1)
+    labels = call("nearest_center", implementation, X, centers - origin, origin, 1)[0]
     exact = ((X[:, np.newaxis].astype(float) - centers) ** 2).sum(axis=2)
     assert (exact[np.arange(500), labels] <= exact.min(axis=1) * (1 + 1e-5)).all()
 
@@ -244,3 +244,17 @@ def test_rows_of_no_weight_count_nowhere(implementation):
     changed = len(found["lloyd_step"]) - 2  # counts all rows
     for part in (slice(0, changed), slice(changed + 1, None)):
         np.testing.assert_allclose(found["lloyd_step"][part], expected["lloyd_step"][part], rtol=1e-11)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("d", [1, 5, 33, 300])
+def test_rows_that_are_not_finite_are_counted(implementation, dtype, d):
+    X, _, centers, origin = problem(200, d, 7, dtype)
+    centers[:, 0] = origin[0]  # inf times 0 is NaN
+    bad = np.random.default_rng(d).choice(200, 30, replace=False)
+    for i, row in enumerate(bad):
+        X[row, i % d] = (np.nan, np.inf, -np.inf)[i % 3]
+    X[bad[-1], -1] = np.inf  # beside another one: inf - inf
+    _, overflown = call("nearest_center", implementation, X, centers - origin, origin, 2)
+    assert overflown.tolist() == [30]

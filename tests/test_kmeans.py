@@ -5,6 +5,7 @@ import warnings
 from contextlib import redirect_stdout
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.cluster
 from scipy import sparse
@@ -277,3 +278,30 @@ def test_verbose_prints_the_inertia_of_every_iteration(algorithm):
 def test_bad_input_is_named(kind, parameters, weights, message):
     with pytest.raises(ValueError, match=message):
         kind(**parameters).fit(rows(100, 3), sample_weight=weights)
+
+
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans])
+@pytest.mark.parametrize("method", ["predict", "score", "transform"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_not_finite(kind, method, bad):
+    X = rows(500, 6)
+    ours = kind(5, random_state=0).fit(X)
+    X[77, 3] = bad
+    tables = [X, X.astype("float32"), np.asfortranarray(X), X.tolist(), pd.DataFrame(X), sparse.csr_array(X)]
+    for table in tables:
+        with pytest.raises(ValueError, match="Input X contains") as found:
+            getattr(ours, method)(table)
+        with pytest.raises(ValueError, match="Input X contains") as expected:
+            getattr(sklearn.cluster.KMeans(5, random_state=0).fit(rows(500, 6)), method)(table)
+        assert str(found.value) == str(expected.value).replace("KMeans", kind.__name__)
+    with sklearn.config_context(assume_finite=True):
+        getattr(ours, method)(X)
+
+
+def test_numbers_that_overflow_are_no_error():
+    X = rows(50, 3, "float32")
+    model = KMeans(4, random_state=0).fit(X)
+    X[:2] = 3e38
+    labels = model.predict(X)
+    assert ((labels >= 0) & (labels < 4)).all()
+    np.testing.assert_array_equal(labels[2:], model.predict(X[2:]))

@@ -26,6 +26,7 @@ cdef extern from "kmeans.h" nogil:
         double *sizes
         int32_t *labels
         int with_sums, with_inertia, with_members
+        int64_t *overflown
         void *upper
         void *lower
         const double *moved
@@ -87,11 +88,11 @@ cdef class _Call:
 
 def nearest_center(X, centers, origin, int n_threads=1):
     cdef _Call call = _Call(X, centers, origin)
-    labels = np.zeros(X.shape[0], dtype=np.int32)
-    call.c.labels = <int32_t *>at(labels)
+    labels, overflown = np.zeros(X.shape[0], dtype=np.int32), np.zeros(1, dtype=np.int64)
+    call.c.labels, call.c.overflown = <int32_t *>at(labels), <int64_t *>at(overflown)
     call.pack()
     _over_rows(call, kmeans_step_shard(call.level, &call.c), X.shape[0], n_threads)
-    return labels
+    return labels, overflown
 
 
 def center_distances(X, centers, int n_threads=1):

@@ -22,6 +22,7 @@ typedef struct {
     double *sizes;        /* |c|^2, for sparse rows */
     int32_t *labels;
     int with_sums, with_inertia, with_members;
+    int64_t *overflown; /* counts rows whose largest score is not finite; may be NULL */
     /* bounds of distances */
     void *upper, *lower;
     const double *moved, *others_moved, *apart;

@@ -64,6 +64,15 @@ INLINE int64_t ISA(relabel)(const REAL_INT *nearest, int32_t *labels, const int6
     return changed;
 }
 
+INLINE void ISA(count_overflown)(const kmeans_call *call, const REAL *best, int64_t n) {
+    int32_t found = 0;
+    for (int64_t r = 0; r < n; r++) found += !(best[r] - best[r] == 0); /* infinite or NaN */
+    if (found) {
+#pragma omp atomic
+        *call->overflown += found;
+    }
+}
+
 static int64_t ISA(label_all)(const kmeans_call *call, ISA(scratch_t) * scratch, int64_t start, int64_t stop) {
     int64_t changed = 0;
     if (call->indptr) {
@@ -72,6 +81,7 @@ static int64_t ISA(label_all)(const kmeans_call *call, ISA(scratch_t) * scratch,
             int32_t label = ISA(sparse_nearest)(call, i, scratch->scores, &best, &second);
             changed += label != call->labels[i];
             call->labels[i] = label;
+            if (call->overflown) ISA(count_overflown)(call, &best, 1);
         }
         return changed;
     }
@@ -80,6 +90,7 @@ static int64_t ISA(label_all)(const kmeans_call *call, ISA(scratch_t) * scratch,
         ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, call->k, PRODUCT, BEST);
         if (rows.n == TILE) changed += ISA(relabel)(scratch->tile->nearest, call->labels + i, NULL, TILE);
         else changed += ISA(relabel)(scratch->tile->nearest, call->labels + i, NULL, rows.n);
+        if (call->overflown) ISA(count_overflown)(call, scratch->tile->best, rows.n == TILE ? TILE : rows.n);
     }
     return changed;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators, config
@@ -153,12 +154,25 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
 
     # -- after a fit -----------------------------------------------------------------------------------------
 
-    def _rows(self, X: Any) -> Any:
+    def _rows(self, X: Any, check_finite: bool = True) -> Any:
         check_is_fitted(self)
         X = validate_data(
-            self, X, accept_sparse="csr", reset=False, dtype=FLOATS, order="C", accept_large_sparse=False
+            self,
+            X,
+            accept_sparse="csr",
+            reset=False,
+            dtype=FLOATS,
+            order="C",
+            accept_large_sparse=False,
+            # a look at every value takes as long as the nearest of few centers: a kernel sees them as well
+            ensure_all_finite=check_finite or not (isinstance(X, np.ndarray) and X.dtype in FLOATS),
         )
         return as_rows(X)
+
+    def _check_finite(self, rows: Any) -> None:
+        """Raise scikit-learn's error for rows with NaN or inf; numbers that overflow are none."""
+        values = rows if isinstance(rows, np.ndarray) else rows.data
+        assert_all_finite(values, estimator_name=type(self).__name__, input_name="X")
 
     def _centers(self, rows: Any) -> NDArray[Any]:
         """Return the centers in the type of the rows."""
@@ -195,9 +209,12 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         -------
         ndarray of int32 of shape (n_samples,)
         """
-        rows = self._rows(X)
+        rows = self._rows(X, check_finite=False)
         centers, origin = origin_of(self._centers(rows), not isinstance(rows, np.ndarray))
-        return lookup("nearest_center")(rows, centers, origin, config.n_threads())
+        labels, overflown = lookup("nearest_center")(rows, centers, origin, config.n_threads())
+        if overflown[0]:
+            self._check_finite(rows)
+        return labels
 
     def fit_transform(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Any:
         """Fit, and return the distances of the training rows to the centers.
@@ -246,9 +263,11 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         -------
         float
         """
-        rows = self._rows(X)
+        rows = self._rows(X, check_finite=False)
         weights = checked_weights(sample_weight, rows.shape[0])
         with blas.one_thread(), SerialTable({"X": rows, "weights": weights}) as table:
             table.fill("labels", -1, np.int32)
             inertia, _ = assign(table, self._centers(rows), "labels", not isinstance(rows, np.ndarray))
+        if not math.isfinite(inertia):
+            self._check_finite(rows)
         return -inertia

@@ -31,7 +31,15 @@ KERNELS = (
         "kmeans",
         "Find the nearest center of every row: the largest (x - origin) c - |c|^2 / 2, ties to the lowest.",
         (_X, _CENTERS, _ORIGIN, THREADS),
-        (Result("labels", "int32", ("n",), "number of the nearest center"),),
+        (
+            Result("labels", "int32", ("n",), "number of the nearest center"),
+            Result(
+                "overflown",
+                "int64",
+                (1,),
+                "rows whose largest score is not finite, as it is for every row with NaN or inf",
+            ),
+        ),
         _NO_NUMBA,
     ),
     Kernel(

@@ -10,9 +10,13 @@ ROWS_OF_DIFFERENCES = 256
 
 
 def nearest_center(X, centers, origin, n_threads=1):
-    """Return the number of the nearest center of every row."""
+    """Return the number of the nearest center of every row, and for how many rows the score overflows."""
     X = X.to_scipy() if isinstance(X, CSR) else X
-    return _scores(_less(X, origin), centers).argmax(axis=1).astype(np.int32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scores = _scores(_less(X, origin), centers)
+    largest = scores.max(axis=1)
+    overflown = np.count_nonzero(~np.isfinite(largest))
+    return scores.argmax(axis=1).astype(np.int32), np.array([overflown], dtype=np.int64)
 
 
 def assign_rows(X, weights, labels, centers, origin):

@@ -5,8 +5,8 @@ import pytest
 from upstream import run_upstream
 
 LINEAR_FAILURES = {
-    f"test_inplace_data_preprocessing[42-{weights}-None]": "copy_X=False allows to overwrite X, which hpcml "
-    "never does"
+    f"test_inplace_data_preprocessing[42-{weights}-None]": "asserts that copy_X=False has overwritten X, "
+    "which hpcml never does"
     for weights in (True, False)
 }
 RIDGE_FAILURES = {

@@ -6,7 +6,7 @@ REPLACED = {"GaussianMixture": "private_names.GaussianMixture"}
 
 EXPECTED_FAILURES = {
     "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters": (
-        "it counts the calls of a function inside scikit-learn"
+        "it counts the calls of a private function inside scikit-learn's module"
     ),
 }
 

@@ -107,3 +107,30 @@ def test_fits_over_shards_take_a_tenth_of_the_table(dtype):
             too_much.append(f"{fit}: {int(peak) / 1e6:.0f} MB beside a table of {int(table) / 1e6:.0f} MB")
     assert len(done.stdout.splitlines()) >= 15
     assert not too_much
+
+
+WIDE_FIT = """
+    import numpy as np
+    from hpcml.linear_model import LinearRegression
+
+    def status(key):
+        lines = open("/proc/self/status").read().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+
+    X = np.random.default_rng(0).random((20_000, 2000))
+    y = X[:, 0] + X[:, 1]
+    LinearRegression().fit(X[:200, :50].copy(), y[:200])  # what is loaded once
+    before = status("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")  # the peak becomes the present size
+    LinearRegression().fit(X, y)
+    print(status("VmHWM") - before, X.nbytes)
+"""
+
+
+@pytest.mark.require("cython")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
+def test_many_features_take_few_matrices():
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(WIDE_FIT)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    peak, table = map(int, done.stdout.split())
+    assert peak <= 0.1 * table + 100e6, f"{peak / 1e6:.0f} MB beside a table of {table / 1e6:.0f} MB"

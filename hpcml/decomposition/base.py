@@ -16,7 +16,21 @@ from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
 from hpcml.training.inputs import FLOATS, as_rows
 
-__all__ = ["Components"]
+__all__ = ["Components", "check_variances"]
+
+
+def check_variances(
+    values: NDArray[np.float64], variances: NDArray[np.float64], dtype: np.dtype[Any]
+) -> None:
+    """Raise if the variances that belong to some singular values are beyond the range of their type."""
+    if not len(values) or np.isnan(variances[0]):  # of a single row
+        return
+    limits = np.finfo(dtype)
+    if not variances[0] <= limits.max or variances[0] < limits.tiny < values[0]:
+        raise ValueError(
+            f"X has the singular value {values[0]:.3g}, and the variance that belongs to it cannot be held "
+            f"by {np.dtype(dtype)}. Scale X; by a power of two, no digit is lost."
+        )
 
 
 class Components(ToSklearnMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Table
-from hpcml.decomposition.base import Components
+from hpcml.decomposition.base import Components, check_variances
 from hpcml.training.incremental_pca import BatchModel, advanced, batch_of
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.validation import BOOLEAN, NONE, Allowed, check_parameters, integer
@@ -191,7 +191,9 @@ class IncrementalPCA(Components):
         k = self._number_of_components(stop - start, n_features)
         model = self._model = advanced(self._model, batch_of(table, start, stop), k)
         freedom = max(model.n_rows - 1, 1)
-        variances = model.singular_values**2 / freedom
+        with np.errstate(over="ignore"):
+            variances = model.singular_values**2 / freedom
+        check_variances(model.singular_values, variances, dtype)
         total = float((model.moments.variance * model.n_rows).sum())
         self.n_components_, self.n_samples_seen_ = k, model.n_rows
         self.mean_, self.var_ = model.moments.mean, model.moments.variance

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
-from hpcml.decomposition.base import Components
+from hpcml.decomposition.base import Components, check_variances
 from hpcml.training import pca as methods
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.pca import Spectrum, dimension_by_evidence
@@ -259,7 +259,7 @@ class PCA(Components):
             return methods.by_factors(table, n_features, dtype)
         if self._fit_svd_solver == "covariance_eigh":
             whole = isinstance(k, str) or 0 < k < 1
-            return methods.by_covariance(table, n_features, None if whole else int(k))
+            return methods.by_covariance(table, n_features, dtype, None if whole else int(k))
         rng = communicator.random_state(self.random_state)
         if self._fit_svd_solver == "arpack":
             return methods.by_lanczos(table, n_features, int(k), tol=self.tol, rng=rng, dtype=dtype)
@@ -283,6 +283,7 @@ class PCA(Components):
             variances = found.singular_values**2 / freedom
             ratios = found.singular_values**2 / found.total
             rest = np.float64(found.rest) / freedom
+        check_variances(found.singular_values, variances, dtype)
         if k == "mle":
             k = dimension_by_evidence(variances, shape[0])
         elif 0 < k < 1:

@@ -27,6 +27,10 @@ MOST_PASSES = 3
 RESOLVED = 1e-4
 #: The same for the first pass, of singular values that are all to be exact.
 EXACT = 0.25
+#: Divide and conquer works on two more matrices of the size of the Gram matrix. Above so many columns,
+#: relatively robust representations, which need one, take its place where `resolved` asks for less than all
+#: digits; their eigenvectors are orthogonal to 12 digits.
+LARGE = 1024
 
 
 def factored(
@@ -58,8 +62,9 @@ def factored(
     k = len(G)
     basis, M = P, None
     floor = 16 * k * float(np.finfo(dtype).eps)  # of an eigenvalue, relative to the largest one
+    driver = "evr" if k > LARGE and resolved < RESOLVED else "evd"
     for i in range(MOST_PASSES):
-        squares, E = linalg.eigh(G.T, driver="evd", overwrite_a=True)  # the transpose is in LAPACK's order
+        squares, E = linalg.eigh(G.T, driver=driver, overwrite_a=True)  # the transpose is in LAPACK's order
         top = squares[-1]
         if not top > 0 or i == MOST_PASSES - 1 or squares[0] >= (resolved if i == 0 else RESOLVED) * top:
             break

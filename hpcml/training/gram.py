@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hpcml.communicators import Table
 from hpcml.training.moments import feature_moments
 
-__all__ = ["Gram", "centered_gram", "symmetric"]
+__all__ = ["Gram", "centered_gram", "check_finite", "check_not_tiny", "symmetric"]
 
 Vector = NDArray[np.float64]
 
@@ -27,9 +27,13 @@ ROWS_OF_A_CENTER = 1024
 #: The mean may be off the centre by so many standard deviations: at most two of 16 digits are lost.
 GOOD_CENTER = 10.0
 #: Statistics of several shards wait to be added up: the products of more features are computed some columns
-#: at a time, so that these take tens of megabytes at most.
+#: at a time, so that these take a few megabytes each.
 MOST_FEATURES = 1024
-COLUMNS_OF_A_PANEL = 256
+COLUMNS_OF_A_PANEL = 64
+#: Columns that are mirrored at a time.
+COLUMNS_OF_A_BLOCK = 256
+#: Squares of the widest feature are this many times the smallest normal number of their type at least.
+LEAST_SQUARES = 16.0
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,45 @@ class Gram:
 
 def symmetric(upper: Vector) -> Vector:
     """Return the symmetric matrix whose entries on and above the diagonal are those given, in their place."""
-    for start in range(0, len(upper), COLUMNS_OF_A_PANEL):
-        stop = start + COLUMNS_OF_A_PANEL
+    for start in range(0, len(upper), COLUMNS_OF_A_BLOCK):
+        stop = start + COLUMNS_OF_A_BLOCK
         block = upper[start:stop, start:stop]
         block[:] = np.triu(block) + np.triu(block, 1).T
         upper[stop:, start:stop] = upper[start:stop, stop:].T
     return upper
+
+
+def check_finite(*sums: Vector) -> None:
+    """Raise if sums of products, or what follows from them, are beyond the range of their type."""
+    if not all(np.isfinite(some).all() for some in sums):
+        raise ValueError(
+            "X or y holds numbers so large that sums of their products overflow. Scale them; by a power of "
+            "two, no digit is lost."
+        )
+
+
+def check_not_tiny(table: Table, squares: Vector, dtype: np.dtype) -> None:
+    """Raise if squares of deviations underflow.
+
+    Parameters
+    ----------
+    table : Table
+        With the row array ``X``.
+    squares : ndarray of shape (d,)
+        Mean squares of the features about their means.
+    dtype : dtype
+        Type of ``X``.
+    """
+    if squares.max(initial=0.0) >= LEAST_SQUARES * float(np.finfo(dtype).tiny):
+        return
+    some = table.take(np.arange(min(table.n_rows, ROWS_OF_A_CENTER)))
+    if not isinstance(some, np.ndarray):
+        some = some.to_scipy().toarray()
+    if (some != some[0]).any():
+        raise ValueError(
+            "X varies so little that the squares of its deviations underflow. Scale it; by a power of two, "
+            "no digit is lost."
+        )
 
 
 def centered_gram(table: Table, n_features: int, n_targets: int = 0, *, center: bool = True) -> Gram:
@@ -85,7 +122,19 @@ def centered_gram(table: Table, n_features: int, n_targets: int = 0, *, center: 
     Returns
     -------
     Gram
+
+    Raises
+    ------
+    ValueError
+        If sums overflow.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _sums(table, n_features, n_targets, center)
+    check_finite(found.mean, np.diagonal(found.gram), found.y_squares, found.cross)
+    return found
+
+
+def _sums(table: Table, n_features: int, n_targets: int, center: bool) -> Gram:
     if n_features > MOST_FEATURES:
         return _by_panels(table, n_features, n_targets, center)
     x_center, y_center = np.zeros(n_features), np.zeros(n_targets)

@@ -16,7 +16,7 @@ from scipy import linalg
 
 from hpcml.communicators import Table
 from hpcml.training.factors import factored
-from hpcml.training.gram import Gram, centered_gram
+from hpcml.training.gram import Gram, centered_gram, check_finite, check_not_tiny
 from hpcml.training.moments import feature_moments
 
 __all__ = ["CenteredRows", "Fit", "Means", "by_normal_equations", "by_rows", "by_singular_values", "means"]
@@ -72,6 +72,14 @@ class Means:
 
 def means(table: Table, n_features: int, n_targets: int, *, center: bool) -> Means:
     """Compute the means of the row arrays ``X`` and ``y``, or take zeros for them without `center`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _means(table, n_features, n_targets, center)
+        largest = found.squares.sum() * found.y_squares.sum()  # bounds the squares of X^T y
+    check_finite(found.mean, found.y_mean, largest)
+    return found
+
+
+def _means(table: Table, n_features: int, n_targets: int, center: bool) -> Means:
     moments = feature_moments(table, n_features)
     zeros = np.zeros(n_targets)
     W, mean = np.zeros((n_features, n_targets)), np.zeros(n_features)
@@ -117,6 +125,7 @@ def by_singular_values(
     """
     dtype = np.dtype(dtype)
     found = centered_gram(table, n_features, n_targets, center=center)
+    check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
     values, vectors = factored(
         table, found.mean, None, found.gram, dtype, resolved=MENDED * GRAM_ERROR[dtype]
     )

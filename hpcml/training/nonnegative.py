@@ -7,6 +7,7 @@ algorithm for bound constrained optimization", SIAM Journal on Scientific Comput
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from hpcml.communicators import Table
 from hpcml.training.factors import factored
-from hpcml.training.gram import centered_gram
+from hpcml.training.gram import centered_gram, check_not_tiny
 from hpcml.training.least_squares import CenteredRows, Fit, means
 
 __all__ = ["by_active_set", "by_lbfgs"]
@@ -28,6 +29,8 @@ Matrix = NDArray[np.float64]
 
 #: Up to so many features, objectives are computed from a Gram matrix, which takes one pass over the rows.
 FEATURES_OF_A_GRAM = 2048
+#: Coefficients of a size beyond 2^-20 to 2^20 are divided by it: first steps of length 1 are no use to them.
+USUAL_EXPONENT = 20
 #: What SciPy's L-BFGS-B says where iterations ran out.
 ITERATIONS_SPENT = 1
 
@@ -63,6 +66,7 @@ def by_active_set(
         z = roots[:, np.newaxis] * (table.take(np.arange(n), "y") - y_mean)
     else:
         found = centered_gram(table, n_features, n_targets, center=center)
+        check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
         mean, y_mean = found.mean, found.y_mean
         values, vectors = factored(table, mean, None, found.gram, dtype)
         # ||A w - y||^2 = ||R w - z||^2 + constant with R = S V^T, z = S^-1 V^T A^T y
@@ -107,7 +111,7 @@ def by_lbfgs(
         If a target needs more iterations.
     """
     gram = n_features <= FEATURES_OF_A_GRAM
-    found = (_by_gram if gram else _by_passes)(table, n_features, n_targets, center)
+    found = (_by_gram if gram else _by_passes)(table, n_features, n_targets, alpha, center)
     W = np.column_stack(
         [_minimum(found, k, n_features, float(alpha[k]), tol, max_iter) for k in range(n_targets)]
     )
@@ -116,15 +120,19 @@ def by_lbfgs(
 
 @dataclass(frozen=True)
 class _Quadratic:
-    """Half the sum of squared residuals: its value and gradient, and its curvature where that is known."""
+    """Half the sum of squared residuals: its value and gradient, and its curvature where that is known.
+
+    `scale` is that of the coefficients, of which iterations see the quotients.
+    """
 
     mean: Matrix
     y_mean: Matrix
     value: Callable[[Matrix, int], tuple[float, Matrix]]
     gram: Matrix | None = None
+    scale: float = 1.0
 
 
-def _by_gram(table: Table, n_features: int, n_targets: int, center: bool) -> _Quadratic:
+def _by_gram(table: Table, n_features: int, n_targets: int, alpha: Matrix, center: bool) -> _Quadratic:
     """Return the objective in terms of a Gram matrix."""
     found = centered_gram(table, n_features, n_targets, center=center)
 
@@ -132,10 +140,11 @@ def _by_gram(table: Table, n_features: int, n_targets: int, center: bool) -> _Qu
         Gw = found.gram @ w
         return float(0.5 * (w @ Gw + found.y_squares[k]) - w @ found.cross[:, k]), Gw - found.cross[:, k]
 
-    return _Quadratic(found.mean, found.y_mean, value, found.gram)
+    scale = _scale((np.diagonal(found.gram) + alpha.max()) / found.weight)
+    return _Quadratic(found.mean, found.y_mean, value, found.gram, scale)
 
 
-def _by_passes(table: Table, n_features: int, n_targets: int, center: bool) -> _Quadratic:
+def _by_passes(table: Table, n_features: int, n_targets: int, alpha: Matrix, center: bool) -> _Quadratic:
     """Return the objective as a pass over the rows."""
     about = means(table, n_features, n_targets, center=center)
 
@@ -145,7 +154,15 @@ def _by_passes(table: Table, n_features: int, n_targets: int, center: bool) -> _
         found = table.map_reduce("residual_products", centers=about.mean, W=W, offsets=about.y_mean)
         return 0.5 * float(found["squares"][k]), found["products"][:, k]
 
-    return _Quadratic(about.mean, about.y_mean, value)
+    scale = _scale((about.squares + alpha.max()) / max(table.n_rows, 1))
+    return _Quadratic(about.mean, about.y_mean, value, None, scale)
+
+
+def _scale(curvature: Matrix) -> float:
+    """Return the power of two nearest to 1 over the root of the largest curvature; 1 where that will do."""
+    top = float(curvature.max(initial=0.0))
+    exponent = round(math.log2(top) / 2) if top > 0 else 0
+    return 2.0**-exponent if abs(exponent) > USUAL_EXPONENT else 1.0
 
 
 def _minimum(
@@ -156,13 +173,19 @@ def _minimum(
     tol: float,
     max_iter: int | None,
 ) -> Matrix:
+    scale = quadratic.scale
+
     def penalised(w: Matrix) -> tuple[float, Matrix]:
         value, gradient = quadratic.value(w, k)
         return value + 0.5 * alpha * float(w @ w), gradient + alpha * w
 
+    def scaled(v: Matrix) -> tuple[float, Matrix]:
+        value, gradient = penalised(scale * v)
+        return value, scale * gradient
+
     options: dict[str, Any] = {} if max_iter is None else {"maxiter": max_iter}
     found = optimize.minimize(
-        penalised,
+        scaled,
         np.zeros(n_features),
         method="L-BFGS-B",
         jac=True,
@@ -170,7 +193,7 @@ def _minimum(
         bounds=[(0, np.inf)] * n_features,
         options=options,
     )
-    best: Matrix = found.x
+    best: Matrix = scale * found.x
     if quadratic.gram is not None and found.status != ITERATIONS_SPENT:
         polished = _polished(best, quadratic.gram, penalised, alpha)
         if polished is not None:  # the minimum, even where rounding ended the line search

@@ -19,7 +19,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from hpcml.communicators import Table
 from hpcml.training.factors import factored
-from hpcml.training.gram import centered_gram, symmetric
+from hpcml.training.gram import centered_gram, check_finite, check_not_tiny, symmetric
 from hpcml.training.moments import feature_moments
 
 __all__ = [
@@ -84,7 +84,7 @@ def _spectrum(mean: Matrix, squares: Matrix, vectors: Matrix, total: float, rank
 # -- all components ------------------------------------------------------------------------------------------
 
 
-def by_covariance(table: Table, n_features: int, k: int | None = None) -> Spectrum:
+def by_covariance(table: Table, n_features: int, dtype: np.dtype, k: int | None = None) -> Spectrum:
     """Return the spectrum by the eigenvectors of the covariance matrix.
 
     Parameters
@@ -93,6 +93,8 @@ def by_covariance(table: Table, n_features: int, k: int | None = None) -> Spectr
         With the row array ``X``.
     n_features : int
         Columns of ``X``.
+    dtype : dtype
+        Type of ``X``.
     k : int, optional
         Components that are wanted; None is all.
 
@@ -102,6 +104,7 @@ def by_covariance(table: Table, n_features: int, k: int | None = None) -> Spectr
         Squared singular values are exact to about 1e-16 of the largest square.
     """
     found = centered_gram(table, n_features)
+    check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
     trace = float(np.trace(found.gram))
     few = k is not None and n_features > SMALL_COVARIANCE and 4 * k < n_features
     subset = (n_features - max(k or 0, 1), n_features - 1) if few else None
@@ -136,15 +139,22 @@ def by_factors(table: Table, n_features: int, dtype: np.dtype) -> Spectrum:
     """
     n = table.n_rows
     if n <= n_features or n * n_features <= NUMBERS_FOR_LAPACK:
-        rows = table.take(np.arange(n)).astype(np.float64)
+        rows = table.take(np.arange(n)).astype(np.float64, copy=False)  # a copy already
         mean = rows.mean(axis=0)
         rows -= mean
-        _, values, vectors = linalg.svd(rows, full_matrices=False, overwrite_a=True, check_finite=False)
+        # the transpose is in LAPACK's order, so that it needs no copy of its own
+        vectors, values, _ = linalg.svd(rows.T, full_matrices=False, overwrite_a=True, check_finite=False)
+        vectors = vectors.T
     else:
         found = centered_gram(table, n_features)
+        check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
         mean = found.mean
         values, vectors = factored(table, mean, None, found.gram, dtype)
-    return _spectrum(mean, values**2, vectors, float((values**2).sum()), len(values))
+    with np.errstate(over="ignore"):
+        squares = values**2
+    check_finite(squares)
+    check_not_tiny(table, squares[:1] / n, np.dtype(np.float64))
+    return _spectrum(mean, squares, vectors, float(squares.sum()), len(values))
 
 
 # -- some components -----------------------------------------------------------------------------------------
@@ -186,12 +196,13 @@ def by_random_projection(
     -------
     Spectrum
     """
-    mean, total = _mean_and_total(table, n_features)
+    mean, total = _mean_and_total(table, n_features, dtype)
     width = min(k + n_oversamples, n_features)
     Q = rng.normal(size=(n_features, width))
     zeros = np.zeros(width)
     for i in range(n_iterations + 1):  # Q <- A^T A Q
         Q = table.map_reduce("residual_products", y=None, centers=mean, W=Q, offsets=zeros)["products"]
+        check_finite(Q)
         if normalizer in ("auto", "QR") or i == n_iterations:
             Q = np.ascontiguousarray(linalg.qr(Q, mode="economic")[0])
         elif normalizer == "LU":
@@ -224,11 +235,12 @@ def by_lanczos(
     -------
     Spectrum
     """
-    mean, total = _mean_and_total(table, n_features)
+    mean, total = _mean_and_total(table, n_features, dtype)
 
     def product(v: Matrix) -> Matrix:  # A^T A v
         W, zero = v.reshape(-1, 1), np.zeros(1)
         found = table.map_reduce("residual_products", y=None, centers=mean, W=W, offsets=zero)
+        check_finite(found["products"])
         return found["products"][:, 0]
 
     operator = LinearOperator((n_features, n_features), matvec=product, dtype=np.float64)
@@ -237,14 +249,17 @@ def by_lanczos(
     return _spectrum(mean, values**2, vectors, total, min(table.n_rows, n_features))
 
 
-def _mean_and_total(table: Table, n_features: int) -> tuple[Matrix, float]:
+def _mean_and_total(table: Table, n_features: int, dtype: np.dtype) -> tuple[Matrix, float]:
     moments = feature_moments(table, n_features)
+    check_finite(moments.mean, moments.variance)
+    check_not_tiny(table, moments.variance, dtype)
     return moments.mean, float(moments.variance.sum()) * table.n_rows
 
 
 def _ritz(table: Table, mean: Matrix, Q: Matrix, dtype: np.dtype) -> tuple[Matrix, Matrix]:
     """Return singular values and vectors of A on the space of the orthonormal columns of Q."""
     G = symmetric(table.map_reduce("projected_gram", centers=mean, W=np.ascontiguousarray(Q))["gram"])
+    check_finite(G)
     return factored(table, mean, Q, G, dtype)
 
 

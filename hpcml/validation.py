@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -76,10 +77,10 @@ class Allowed:
 
 
 def _inside(value: Any, low: float | None, high: float | None, closed: str) -> bool:
-    if value != value:  # NaN; np.isnan takes no integers beyond 64 bits
-        return False
-    low_ok = low is None or (value >= low if closed in ("left", "both") else value > low)
-    return bool(low_ok and (high is None or (value <= high if closed in ("right", "both") else value < high)))
+    # NaN is in no interval, because it compares with nothing
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    low_ok = value >= low if closed in ("left", "both") else value > low
+    return bool(low_ok and (value <= high if closed in ("right", "both") else value < high))
 
 
 def _range(low: float | None, high: float | None, closed: str) -> str:
@@ -89,7 +90,7 @@ def _range(low: float | None, high: float | None, closed: str) -> str:
 
 
 def integer(low: int | None = None, high: int | None = None) -> Allowed:
-    """Allow integers from `low` to `high`, both included; None is no bound.
+    """Allow integers from `low` to `high`, both included; None is no bound. As in scikit-learn, True is 1.
 
     Examples
     --------
@@ -97,14 +98,10 @@ def integer(low: int | None = None, high: int | None = None) -> Allowed:
     >>> integer(2, 255).text
     'an int in the range [2, 255]'
     """
-    closed = "left" if high is None else "both"
+    closed = ("left" if high is None else "both") if low is not None else "neither"
 
     def test(value: Any) -> bool:
-        return (
-            isinstance(value, numbers.Integral)
-            and not isinstance(value, bool)
-            and _inside(value, low, high, closed)
-        )
+        return isinstance(value, numbers.Integral) and _inside(value, low, high, closed)
 
     return Allowed(test, f"an int in the range {_range(low, high, closed)}")
 
@@ -112,7 +109,17 @@ def integer(low: int | None = None, high: int | None = None) -> Allowed:
 def real(
     low: float | None = None, high: float | None = None, *, closed: str = "left", integers: bool = True
 ) -> Allowed:
-    """Allow real numbers in an interval; `integers` says whether whole numbers of an integer type count.
+    """Allow real numbers in an interval; None is no bound, infinity then belongs to an end that is closed.
+
+    Parameters
+    ----------
+    low, high : float, optional
+        The ends.
+    closed : {'left', 'right', 'both', 'neither'}
+        Which ends belong to it.
+    integers : bool
+        Whether numbers of an integer type count; if not, only Python's floats do and what is derived from
+        them, as in scikit-learn.
 
     Examples
     --------
@@ -121,13 +128,10 @@ def real(
     'a float in the range (0.0, 1.0]'
     """
 
+    kinds = (float, np.floating, numbers.Integral) if integers else float
+
     def test(value: Any) -> bool:
-        kind = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        return (
-            kind
-            and (integers or not isinstance(value, numbers.Integral))
-            and _inside(value, low, high, closed)
-        )
+        return isinstance(value, kinds) and _inside(value, low, high, closed)
 
     return Allowed(test, f"a float in the range {_range(low, high, closed)}")
 

@@ -161,7 +161,7 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
 
     _allowed: ClassVar[dict[str, tuple[Allowed, ...]]] = {
         "penalty": (one_of("l1", "l2", "elasticnet", "deprecated"), NONE),
-        "C": (real(0.0, closed="neither"),),
+        "C": (real(0.0, closed="right"),),
         "l1_ratio": (real(0.0, 1.0, closed="both"), NONE),
         "dual": (BOOLEAN,),
         "tol": (real(0.0),),

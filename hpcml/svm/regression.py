@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from hpcml.svm.base import LinearModel
 from hpcml.training.classes import total_weight
 from hpcml.training.inputs import as_rows
 from hpcml.training.interior_point import Hinges
-from hpcml.validation import UnsupportedError, one_of, real
+from hpcml.validation import UnsupportedError, instance, one_of
 
 __all__ = ["LinearSVR"]
 
 _ALLOWED = {
-    "epsilon": (real(None),),
+    "epsilon": (instance(numbers.Real),),
     "loss": (one_of("epsilon_insensitive", "squared_epsilon_insensitive"),),
 }
 
@@ -145,10 +146,10 @@ class LinearSVR(RegressorMixin, LinearModel):
         """
         with communicators.current() as communicator, blas.one_thread():
             rows, y, weights = self._checked(X, y, sample_weight, _ALLOWED)
-            if self.epsilon < 0:
+            if not 0 <= self.epsilon < np.inf:
                 raise UnsupportedError(
-                    f"The 'epsilon' parameter of LinearSVR must be at least 0. Got {self.epsilon!r} instead; "
-                    "a tube of negative width has no meaning."
+                    f"The 'epsilon' parameter of LinearSVR must be finite and at least 0. Got "
+                    f"{self.epsilon!r} instead; a tube of such a width has no meaning."
                 )
             n_features = rows.shape[1]
             y = np.ascontiguousarray(y, dtype=np.float64)
@@ -181,4 +182,4 @@ class LinearSVR(RegressorMixin, LinearModel):
         check_is_fitted(self)
         table: Any = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         W = np.append(self.coef_, self.intercept_)[np.newaxis].astype(np.float64)
-        return lookup("linear_margins")(as_rows(table), W, n_threads=config.n_threads())[:, 0]
+        return lookup("linear_margins")(as_rows(table), None, W, n_threads=config.n_threads())[:, 0]

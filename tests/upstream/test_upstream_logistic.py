@@ -14,8 +14,8 @@ EXPECTED_FAILURES = {
     "test_logistic_cv_multinomial_score[neg_log_loss-multiclass_agg_list3]": LESS_EXACT,
     "test_liblinear_dual_random_state[42]": "asserts that two seeds give different coefficients; here "
     "nothing is random",
-    "test_newton_cholesky_fallback_to_lbfgs": "asserts that a singular Hessian leads to scikit-learn's lbfgs: its count "
-    "of iterations, and its name in the warning; here it needs no other solver",
+    "test_newton_cholesky_fallback_to_lbfgs": "asserts that a singular Hessian leads to scikit-learn's "
+    "lbfgs: its count of iterations, and its name in the warning; here it needs no other solver",
 }
 
 

@@ -107,7 +107,7 @@ class Forest(SharedGrid, TreeModel):
                 stacklevel=2,
             )
         else:
-            seeds = prepared.draw(self.n_estimators)
+            seeds = prepared.draw(int(self.n_estimators))
             trees = self._grow(prepared.growth, seeds[n_kept:]).cut(prepared.growth.split.rule)
             if kept is not None:
                 trees = Trees.concatenate([kept, trees])

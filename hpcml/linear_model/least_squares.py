@@ -25,6 +25,7 @@ from hpcml.validation import (
     NONE,
     RANDOM_STATE,
     Allowed,
+    UnsupportedError,
     check_parameters,
     integer,
     one_of,
@@ -256,7 +257,10 @@ def _iterations(n_features: int) -> int:
 
 
 _PENALTY = Allowed(
-    lambda value: not isinstance(value, str) and np.ndim(value) >= 1 and not sparse.issparse(value),
+    lambda value: (
+        isinstance(value, np.ndarray)
+        or (not isinstance(value, str) and np.ndim(value) >= 1 and not sparse.issparse(value))
+    ),
     "an array-like",
 )
 _INTERCEPT_SOLVERS = ("auto", "lbfgs", "lsqr", "sag", "sparse_cg")
@@ -432,7 +436,9 @@ class Ridge(LeastSquares):
                 f"Number of targets and number of penalties do not correspond: {len(alpha)} != {n_targets}"
             )
         if not np.isfinite(alpha).all() or (alpha < 0).any():
-            raise ValueError(f"alpha must be finite and not negative. Got {self.alpha!r} instead.")
+            raise UnsupportedError(
+                f"The 'alpha' parameter of Ridge must be finite and not negative. Got {self.alpha!r} instead."
+            )
         return np.broadcast_to(alpha, (n_targets,)).copy()
 
     def _keep(self, found: Fit, y_ndim: int, dtype: np.dtype) -> None:

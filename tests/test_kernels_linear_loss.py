@@ -17,14 +17,19 @@ REDUCED = ["linear_gradient", "linear_hessian", "multinomial_hessian", "linear_d
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
 
 
-def problem(n, d, K, loss, dtype, *, seed=0, weighted=True, as_csr=False, scale=1.0):
+def problem(
+    n, d, K, loss, dtype, *, seed=0, weighted=True, as_csr=False, scale=1.0, problems=None, mixed=False
+):
     """Return the arguments that all kernels take."""
     rng = np.random.default_rng(seed)
     X = (scale * rng.standard_normal((n, d))).astype(dtype)
     if as_csr:
         X[rng.random(X.shape) < 0.7] = 0
         X = CSR.of(sparse.csr_array(X))
-    n_classes = max(K, 2)  # class 1 is positive in a single column
+    problems = problems or (1 if loss == "multinomial" else K)
+    n_classes = max(
+        K // problems if loss == "multinomial" else K, 2
+    )  # class 1 is positive in a single column
     y = rng.standard_normal(n) if "epsilon" in loss else rng.integers(0, n_classes, n).astype(float)
     arguments = {
         "X": X,
@@ -34,7 +39,18 @@ def problem(n, d, K, loss, dtype, *, seed=0, weighted=True, as_csr=False, scale=
         "positive": np.arange(K, dtype=float) if K > 1 else np.ones(1),
         "loss": loss,
         "epsilon": 0.3,
+        "problems": problems,
+        "held": None,
+        "origin": None,
+        "folds": None,
+        "factors": None,
     }
+    if mixed:  # rows that folds leave out, weights of classes, rows about an origin
+        arguments["held"] = rng.integers(0, 8, n) << 60 | rng.integers(0, 4, n)
+        arguments["folds"] = rng.choice([0, 1, 2, 61, 62], problems)
+        arguments["origin"] = rng.standard_normal(d)
+        if "epsilon" not in loss:
+            arguments["factors"] = rng.random((problems, n_classes))
     return arguments
 
 
@@ -79,8 +95,8 @@ def test_the_gradient_and_the_hessian_are_those_of_the_loss(loss):
         return run("linear_gradient", "reference", {**arguments, "W": arguments["W"] + step * V})
 
     slope = (at(h)["loss"].sum() - at(-h)["loss"].sum()) / (2 * h)
-    assert slope == pytest.approx((at(0)["gradient"] * V).sum(), rel=1e-6)
-    change = (at(h)["gradient"] - at(-h)["gradient"]) / (2 * h)
+    assert slope == pytest.approx((at(0)["gradient"].T * V).sum(), rel=1e-6)
+    change = (at(h)["gradient"] - at(-h)["gradient"]).T / (2 * h)
     if loss == "multinomial":
         H = run("multinomial_hessian", "reference", arguments)["hessian"]
         np.testing.assert_allclose(np.einsum("klij,lj->ki", H, V), change, atol=1e-5)
@@ -92,7 +108,7 @@ def test_the_gradient_and_the_hessian_are_those_of_the_loss(loss):
         blocks = run("linear_hessian", "reference", arguments)["hessian"]
         np.testing.assert_allclose(np.einsum("kij,kj->ki", blocks, V), change, atol=1e-5)
     diagonal = run("linear_diagonal", "reference", arguments)["diagonal"]
-    np.testing.assert_allclose(np.diagonal(blocks, axis1=1, axis2=2), diagonal, atol=1e-10)
+    np.testing.assert_allclose(np.diagonal(blocks, axis1=1, axis2=2).T, diagonal, atol=1e-10)
 
 
 # -- the compiled kernels ------------------------------------------------------------------------------------
@@ -102,15 +118,41 @@ def test_the_gradient_and_the_hessian_are_those_of_the_loss(loss):
 @pytest.mark.parametrize("as_csr", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", LOSSES)
-@given(n=st.integers(1, 400), d=st.integers(1, 70), K=st.integers(1, 9), weighted=st.booleans())
-def test_compiled_kernels_compute_what_the_definition_says(loss, dtype, as_csr, n, d, K, weighted):
+@given(
+    n=st.integers(1, 400),
+    d=st.integers(1, 70),
+    K=st.integers(1, 9),
+    mixed=st.booleans(),
+    weighted=st.booleans(),
+)
+def test_compiled_kernels_compute_what_the_definition_says(loss, dtype, as_csr, n, d, K, mixed, weighted):
     K = max(K, 2) if loss == "multinomial" else K
-    arguments = problem(n, d, K, loss, dtype, seed=n + d, weighted=weighted, as_csr=as_csr)
+    arguments = problem(n, d, K, loss, dtype, seed=n + d, weighted=weighted, as_csr=as_csr, mixed=mixed)
     for name in names_for(loss):
         expected = run(name, "reference", arguments)
         assert_close(run(name, "cython", arguments), expected, dtype)
-    margins = [call("linear_margins", i, arguments["X"], arguments["W"]) for i in ("reference", "cython")]
+    rows = arguments["X"], arguments["origin"], arguments["W"]
+    margins = [call("linear_margins", i, *rows) for i in ("reference", "cython")]
     np.testing.assert_allclose(margins[1], margins[0], atol=TOLERANCE[dtype] * 10)
+    alone = call("linear_margins", "cython", *rows[:2], np.ascontiguousarray(arguments["W"][-1:]))
+    assert alone.tobytes() == np.ascontiguousarray(margins[1][:, -1:]).tobytes()
+
+
+@pytest.mark.require("cython")
+@pytest.mark.parametrize("as_csr", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", LOSSES)
+@given(
+    n=st.integers(1, 300), d=st.integers(1, 40), problems=st.integers(2, 70), classes=st.integers(2, 5),
+    mixed=st.booleans(),
+)  # fmt: skip
+def test_many_problems_at_once(loss, dtype, as_csr, n, d, problems, classes, mixed):
+    K = problems * classes if loss == "multinomial" else problems
+    arguments = problem(n, d, K, loss, dtype, seed=n, as_csr=as_csr, problems=problems, mixed=mixed)
+    if loss != "multinomial":
+        arguments["positive"] = np.arange(K) % 2.0
+    for name in ("linear_gradient", "linear_diagonal"):
+        assert_close(run(name, "cython", arguments), run(name, "reference", arguments), dtype)
 
 
 @pytest.mark.require("cython")
@@ -156,7 +198,8 @@ def test_losses_of_rows_that_are_far_on_the_right_side_keep_their_digits(dtype):
     for loss, W in (("logistic", [[1.0, 0.0]]), ("multinomial", [[0.0, 0.0], [1.0, 0.0]])):
         arguments = {
             "X": X, "y": np.ones(200), "weights": None, "W": np.array(W), "positive": np.ones(len(W)),
-            "loss": loss, "epsilon": 0.0,
+            "loss": loss, "epsilon": 0.0, "problems": 1, "held": None, "origin": None, "folds": None,
+            "factors": None,
         }  # fmt: skip
         found = run("linear_gradient", "cython", arguments)["loss"].sum()
         assert found == pytest.approx(np.log1p(np.exp(-X.astype(float))).sum(), rel=1e-5)
@@ -166,9 +209,9 @@ def test_losses_of_rows_that_are_far_on_the_right_side_keep_their_digits(dtype):
 def test_a_row_has_the_same_margins_whatever_rows_come_before_it():
     arguments = problem(300, 19, 2, "logistic", np.float32)
     X, W = arguments["X"], arguments["W"]
-    whole = call("linear_margins", "cython", X, W, n_threads=2)
+    whole = call("linear_margins", "cython", X, None, W, n_threads=2)
     for start in (1, 127, 130, 299):
-        some = call("linear_margins", "cython", np.ascontiguousarray(X[start:]), W)
+        some = call("linear_margins", "cython", np.ascontiguousarray(X[start:]), None, W)
         assert some.tobytes() == np.ascontiguousarray(whole[start:]).tobytes()
 
 

@@ -254,3 +254,26 @@ def test_tables_that_are_not_allowed_raise():
         LogisticRegression().fit(X, y, sample_weight=np.zeros(len(y)))
     with pytest.raises(ValueError, match="liblinear"):
         LogisticRegression(solver="liblinear").fit(*TABLES["iris"])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n", [500, 40_000])
+def test_float32_features_far_from_zero_cost_no_digits(n, n_classes):
+    rng = np.random.default_rng(n)
+    X = (rng.standard_normal((n, 4)) + 3000.0 * np.array([1.0, -1.0, 0.0, 0.5])).astype(np.float32)
+    exact = X.astype(np.float64)
+    z = (exact - exact.mean(axis=0)) @ rng.standard_normal((4, n_classes))
+    y = (z + rng.gumbel(size=z.shape)).argmax(axis=1)
+    found = LogisticRegression().fit(X, y)
+    best = LogisticRegression(tol=1e-9).fit(exact, y)
+
+    def F(model):
+        coef, intercept = model.coef_.astype(float), model.intercept_.astype(float)
+        margins = exact @ coef.T + intercept
+        margins = np.column_stack([np.zeros(n), margins]) if n_classes == 2 else margins
+        losses = np.logaddexp.reduce(margins, axis=1) - margins[np.arange(n), y]
+        return losses.sum() + 0.5 * (coef**2).sum()
+
+    assert F(found) == pytest.approx(F(best), rel=1e-6)
+    margins = exact @ found.coef_.astype(float).T + found.intercept_.astype(float)
+    np.testing.assert_allclose(found.decision_function(X).reshape(n, -1), margins, atol=1e-5)

@@ -28,11 +28,13 @@ def solve(X, y, *, loss=None, C=1.0, l1_ratio=0.0, tol=1e-10, max_iter=100, star
     K = 1 if n_classes == 2 else n_classes
     l2, l1 = np.full((K, d + 1), (1 - l1_ratio) / (C * n)), np.full((K, d + 1), l1_ratio / (C * n))
     l2[:, -1] = l1[:, -1] = 0.0
+    loss = loss or ("logistic" if K == 1 else "multinomial")
+    problems = 1 if loss == "multinomial" else K
     with communicators.current() as comm, comm.put(X=CSR.of(X) if sparse.issparse(X) else X, y=y) as table:
         objective = Objective(
-            table, loss or ("logistic" if K == 1 else "multinomial"), 1.0 / n, l2, l1,
-            np.ones(1) if K == 1 else np.arange(K, dtype=float), float(n), X.dtype.itemsize,
-            epsilon=0.1,
+            table, loss, 1.0 / n, l2.reshape(problems, -1), l1.reshape(problems, -1),
+            np.ones(1) if problems == 1 else np.arange(K, dtype=float), float(n), X.dtype.itemsize,
+            epsilon=0.1, classes=K // problems,
         )  # fmt: skip
         P = np.zeros(objective.shape) if start is None else start
         found = minimise(objective, P, tol, max_iter, **more)

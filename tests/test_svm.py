@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn.svm
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
 
@@ -334,3 +335,25 @@ def test_compiled_and_reference_kernels_agree():
         found = model.fit(X, y).coef_
         with hpcml.config_context(kernels="reference"):
             np.testing.assert_allclose(model.fit(X, y).coef_, found, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("n", [500, 40_000])
+def test_float32_features_far_from_zero_cost_no_digits(n, fit_intercept):
+    rng = np.random.default_rng(n)
+    X = (rng.standard_normal((n, 4)) + 3000.0 * np.array([1.0, -1.0, 0.0, 0.5])).astype(np.float32)
+    exact = X.astype(np.float64)
+    z = (exact - exact.mean(axis=0)) @ rng.standard_normal(4)
+    y = z + rng.standard_normal(n)
+    for model, target in ((LinearSVC(), y > 0), (LinearSVR(loss="squared_epsilon_insensitive"), y + 2.0)):
+        model.set_params(fit_intercept=fit_intercept)
+        found = clone(model).fit(X, target)
+        best = clone(model).set_params(tol=1e-8).fit(exact, target)
+
+        def F(fitted, model=model, target=target):
+            coef, intercept = np.ravel(fitted.coef_), np.ravel(fitted.intercept_)[0]
+            z = exact @ coef + intercept
+            rest = z - target if isinstance(model, LinearSVR) else np.maximum(1 - np.where(target, z, -z), 0)
+            return (rest**2).sum() + 0.5 * (coef**2).sum() + 0.5 * intercept**2
+
+        assert F(found) == pytest.approx(F(best), rel=1e-6)

@@ -22,14 +22,19 @@ cdef extern from "linear_loss.h" nogil:
         LOSS_SQUARED_EPSILON_INSENSITIVE
     ctypedef struct linear_t:
         int what, loss
-        int64_t n, d, K
+        int64_t n, d, K, P
         const void *x
         const int32_t *indices
         const int64_t *indptr
         const double *y
         const double *weights
+        const int64_t *held
+        const double *origin
         const double *W
         const double *positive
+        const int64_t *folds
+        const double *factors
+        int64_t n_folds, n_classes
         double epsilon
         void *packed
         void *margins
@@ -48,28 +53,31 @@ _LOSSES = {
 }
 
 
-def linear_gradient(bounds, first_shard, n_shards, X, y, weights, W, positive, loss, epsilon, n_threads=1):
-    call = _Call(LINEAR_GRADIENT, X, W).of_rows(y, weights, loss, positive, epsilon)
-    return call.reduce(bounds, first_shard, n_shards, n_threads)
+def linear_gradient(bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, folds, factors, problems,
+                    loss, epsilon, n_threads=1):
+    call = _Call(LINEAR_GRADIENT, X, origin, W, problems, folds, factors)
+    return call.of_rows(y, weights, held, loss, positive, epsilon).reduce(bounds, first_shard, n_shards, n_threads)
 
 
-def linear_hessian(bounds, first_shard, n_shards, X, y, weights, W, positive, loss, epsilon, n_threads=1):
-    call = _Call(LINEAR_HESSIAN, X, W).of_rows(y, weights, loss, positive, epsilon)
-    return call.reduce(bounds, first_shard, n_shards, n_threads)
+def linear_hessian(bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, folds, factors, problems,
+                   loss, epsilon, n_threads=1):
+    call = _Call(LINEAR_HESSIAN, X, origin, W, problems, folds, factors)
+    return call.of_rows(y, weights, held, loss, positive, epsilon).reduce(bounds, first_shard, n_shards, n_threads)
 
 
-def multinomial_hessian(bounds, first_shard, n_shards, X, y, weights, W, n_threads=1):
-    call = _Call(LINEAR_PAIRS, X, W).of_rows(y, weights, "multinomial", None, 0.0)
-    return call.reduce(bounds, first_shard, n_shards, n_threads)
+def multinomial_hessian(bounds, first_shard, n_shards, X, y, weights, held, origin, W, folds, factors, n_threads=1):
+    call = _Call(LINEAR_PAIRS, X, origin, W, 1, folds, factors)
+    return call.of_rows(y, weights, held, "multinomial", None, 0.0).reduce(bounds, first_shard, n_shards, n_threads)
 
 
-def linear_diagonal(bounds, first_shard, n_shards, X, y, weights, W, positive, loss, epsilon, n_threads=1):
-    call = _Call(LINEAR_DIAGONAL, X, W).of_rows(y, weights, loss, positive, epsilon)
-    return call.reduce(bounds, first_shard, n_shards, n_threads)
+def linear_diagonal(bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, folds, factors, problems,
+                    loss, epsilon, n_threads=1):
+    call = _Call(LINEAR_DIAGONAL, X, origin, W, problems, folds, factors)
+    return call.of_rows(y, weights, held, loss, positive, epsilon).reduce(bounds, first_shard, n_shards, n_threads)
 
 
-def linear_margins(X, W, n_threads=1):
-    return _Call(LINEAR_MARGINS, X, W).margins(n_threads)
+def linear_margins(X, origin, W, n_threads=1):
+    return _Call(LINEAR_MARGINS, X, origin, W, len(W), None, None).margins(n_threads)
 
 
 cdef class _Call:
@@ -79,24 +87,31 @@ cdef class _Call:
     cdef int level, is_double
     cdef object dtype, packed
 
-    def __init__(self, int what, X, W):
+    def __init__(self, int what, X, origin, W, int64_t problems, folds, factors):
         cdef rows_t rows = rows_at(X)
         self.dtype = X.dtype
         self.level, self.is_double = isa_level(), X.dtype == np.float64
-        self.c.what, self.c.n, self.c.d, self.c.K = what, X.shape[0], X.shape[1], W.shape[0]
+        self.c.what, self.c.n, self.c.d, self.c.K, self.c.P = what, X.shape[0], X.shape[1], W.shape[0], problems
         self.c.x, self.c.indices, self.c.indptr = rows.x, rows.indices, rows.indptr
-        self.c.W = <const double *>at(W)
-        self.packed = np.empty(linear_packed(self.level, self.is_double, &self.c) + 64, dtype=np.uint8)
-        self.c.packed = at(self.packed[-self.packed.ctypes.data % 64 :])
-        linear_pack(self.level, self.is_double, &self.c)
+        self.c.W, self.c.origin = <const double *>at(W), <const double *>at(origin)
+        self.c.folds, self.c.factors = <const int64_t *>at(folds), <const double *>at(factors)
+        self.c.n_folds = 0 if folds is None else folds.max() + 1
+        self.c.n_classes = 0 if factors is None else factors.shape[1]
 
-    def of_rows(self, y, weights, loss, positive, double epsilon):
+    def of_rows(self, y, weights, held, loss, positive, double epsilon):
         self.c.y, self.c.weights = <const double *>at(y), <const double *>at(weights)
+        self.c.held = <const int64_t *>at(held)
         self.c.positive, self.c.epsilon = <const double *>at(positive), epsilon
         self.c.loss = _LOSSES[loss]
         return self
 
+    cdef pack(self):
+        self.packed = np.empty(linear_packed(self.level, self.is_double, &self.c) + 64, dtype=np.uint8)
+        self.c.packed = at(self.packed[-self.packed.ctypes.data % 64 :])
+        linear_pack(self.level, self.is_double, &self.c)
+
     def reduce(self, bounds, int64_t first_shard, int64_t n_shards, int n_threads):
+        self.pack()
         return reduce_shards(bounds, first_shard, n_shards, linear_statistic(&self.c),
                              linear_scratch(self.level, self.is_double, &self.c),
                              linear_shard(self.level, self.is_double), &self.c, n_threads)
@@ -104,6 +119,7 @@ cdef class _Call:
     def margins(self, int n_threads):
         cdef int64_t n = self.c.n
         cdef int failed = 0
+        self.pack()
         found = np.empty((n, self.c.K), dtype=self.dtype)
         self.c.margins = at(found)
         if found.size:

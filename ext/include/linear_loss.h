@@ -1,7 +1,8 @@
 /* Losses of linear models, their gradients and curvature; hpcml/kernels/reference/linear_loss.py is the definition.
  *
- * Rows are taken in blocks that stay in the cache: margins, then losses with a row in every lane, then what is added
- * up. A block of dense rows is copied once, with a 1 after the features, so that the intercept is one of them.
+ * Rows are taken in blocks that stay in the cache: margins, then losses with a row in every lane, or with a problem in
+ * every lane where there are many, then what is added up. A block of dense rows is copied once, less the origin and
+ * with a 1 after the features, so that the intercept is one of them.
  */
 #ifndef HPCML_LINEAR_LOSS_H
 #define HPCML_LINEAR_LOSS_H
@@ -17,13 +18,18 @@ enum { LOSS_LOGISTIC, LOSS_MULTINOMIAL, LOSS_SQUARED_HINGE, LOSS_SQUARED_EPSILON
 
 typedef struct {
     int what, loss;
-    int64_t n, d, K;                   /* rows of the whole array, features, columns */
+    int64_t n, d, K, P;                /* rows of the whole array, features, columns, problems; P divides K */
     const void *x;                     /* (n, d), or the stored values of sparse rows: REAL */
     const int32_t *indices;
     const int64_t *indptr;             /* of sparse rows, else NULL */
     const double *y, *weights;         /* (n); weights may be NULL */
-    const double *W;                   /* (K, d + 1) */
+    const int64_t *held;               /* (n), sets of the folds that leave a row out, a bit each; may be NULL */
+    const double *origin;              /* (d), subtracted from dense rows; may be NULL */
+    const double *W;                   /* (K, d + 1), the first column of every problem, then the second ... */
     const double *positive;            /* (K) */
+    const int64_t *folds;              /* (P); NULL: rows count in every problem */
+    const double *factors;             /* (P, n_classes) of the weights; may be NULL */
+    int64_t n_folds, n_classes;
     double epsilon;
     void *packed;                      /* W as linear_pack leaves it: REAL */
     void *margins;                     /* (n, K), of the kernel of rows: REAL */

@@ -60,9 +60,10 @@ INLINE void ISA(losses_of_column)(const int which, int64_t n, REAL positive, REA
     if (loss) *loss += ISA(sum_as_double)(total);
 }
 
-/* l = log sum_k exp(z_k) - z_y, slopes p_k - [y = k], curvatures of each column p_k (1 - p_k); p_k is left in z. */
+/* l = log sum_k exp(z_k) - z_y, slopes p_k - [y = k], curvatures of each column p_k (1 - p_k); p_k is left in z.
+ * Columns are `rows` numbers apart; the losses of a class's rows are added to loss[class * step]. */
 HOT void ISA(multinomial)(int64_t K, int64_t rows, int64_t n, REAL *z, const REAL *y, const REAL *w, REAL *r, REAL *D,
-                          double *loss) {
+                          double *loss, int64_t step) {
     const VR one = ISA(splat_r)(1), zero = {0};
     for (int64_t i = 0; i < n; i += RL) {
         const VR weight = ISA(load_r)(w + i), target = ISA(load_r)(y + i);
@@ -87,7 +88,7 @@ HOT void ISA(multinomial)(int64_t K, int64_t rows, int64_t n, REAL *z, const REA
         if (loss) {
             REAL values[RL];
             ISA(store_r)(values, weight * (ISA(log_one_plus)(others) + (most - of_target)));
-            for (int64_t l = 0; l < RL; l++) loss[(int64_t)y[i + l]] += (double)values[l];
+            for (int64_t l = 0; l < RL; l++) loss[(int64_t)y[i + l] * step] += (double)values[l];
         }
         for (int64_t k = 0; k < K; k++) {
             const VR class = ISA(splat_r)((REAL)k), p = ISA(load_r)(z + k * rows + i) * part;
@@ -99,26 +100,20 @@ HOT void ISA(multinomial)(int64_t K, int64_t rows, int64_t n, REAL *z, const REA
     }
 }
 
-HOT void ISA(losses_of_rows)(const linear_t *c, int64_t rows, int64_t n, REAL *z, const REAL *y, const REAL *w, REAL *r,
-                             REAL *D, double *loss) {
+/* One problem, whose first column is at z, r and D; losses go to those of its columns. */
+HOT void ISA(losses_of_problem)(const linear_t *c, int64_t p, int64_t rows, int64_t n, REAL *z, const REAL *y,
+                                const REAL *w, REAL *r, REAL *D, double *loss) {
+    double *value = loss ? loss + p : NULL;
     if (c->loss == LOSS_MULTINOMIAL) {
-        ISA(multinomial)(c->K, rows, n, z, y, w, r, D, loss);
+        ISA(multinomial)(c->K / c->P, c->P * rows, n, z, y, w, r, D, value, c->P);
         return;
     }
-    for (int64_t k = 0; k < c->K; k++) {
-        const REAL positive = (REAL)c->positive[k], epsilon = (REAL)c->epsilon;
-        double *value = loss ? loss + k : NULL;
-        const int64_t at = k * rows;
-        switch (c->loss) {
-            case LOSS_LOGISTIC:
-                ISA(losses_of_column)(LOSS_LOGISTIC, n, positive, epsilon, z + at, y, w, r + at, D + at, value);
-                break;
-            case LOSS_SQUARED_HINGE:
-                ISA(losses_of_column)(LOSS_SQUARED_HINGE, n, positive, epsilon, z + at, y, w, r + at, D + at, value);
-                break;
-            default:
-                ISA(losses_of_column)(LOSS_SQUARED_EPSILON_INSENSITIVE, n, positive, epsilon, z + at, y, w, r + at,
-                                      D + at, value);
-        }
+    const REAL positive = (REAL)c->positive[p], epsilon = (REAL)c->epsilon;
+    switch (c->loss) {
+        case LOSS_LOGISTIC: ISA(losses_of_column)(LOSS_LOGISTIC, n, positive, epsilon, z, y, w, r, D, value); break;
+        case LOSS_SQUARED_HINGE:
+            ISA(losses_of_column)(LOSS_SQUARED_HINGE, n, positive, epsilon, z, y, w, r, D, value);
+            break;
+        default: ISA(losses_of_column)(LOSS_SQUARED_EPSILON_INSENSITIVE, n, positive, epsilon, z, y, w, r, D, value);
     }
 }

@@ -14,7 +14,37 @@ from hpcml import config
 from hpcml.kernels import lookup
 from hpcml.training.inputs import as_rows
 
-__all__ = ["LinearClassifier"]
+__all__ = ["LinearClassifier", "margins_of"]
+
+
+def margins_of(
+    rows: Any, coef: NDArray[Any], intercept: Any, origin: NDArray[np.float64] | None
+) -> NDArray[Any]:
+    """Return ``rows @ coef.T + intercept``, in the wider precision of rows and coefficients.
+
+    Parameters
+    ----------
+    rows : ndarray or sparse matrix of shape (n_samples, n_features)
+        Validated.
+    coef : ndarray of shape (K, n_features)
+    intercept : ndarray of shape (K,), or one number for all
+    origin : ndarray of shape (n_features,) or None
+        What training has subtracted from the rows: subtracted here too, and added again in float64.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, K)
+    """
+    # kernels know two types; what is wider, such as long double, is rounded to float64
+    both = np.result_type(rows.dtype, coef.dtype)
+    dtype = np.float32 if both == np.float32 else np.float64
+    W = np.column_stack([coef, np.broadcast_to(intercept, len(coef))]).astype(np.float64)
+    rows = as_rows(rows.astype(dtype, copy=False))
+    if origin is None or not isinstance(rows, np.ndarray) or len(origin) != coef.shape[1]:
+        origin = None
+    else:
+        W[:, -1] += W[:, :-1] @ origin
+    return np.asarray(lookup("linear_margins")(rows, origin, W, n_threads=config.n_threads()))
 
 
 class LinearClassifier(ClassifierMixin, BaseEstimator):
@@ -52,13 +82,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
             margins = margins.toarray() if sparse.issparse(margins) else np.asarray(margins)
             margins = margins + self.intercept_
         else:
-            # kernels know two types; what is wider, such as long double, is rounded to float64
-            both = np.result_type(rows.dtype, self.coef_.dtype)
-            dtype = np.float32 if both == np.float32 else np.float64
-            intercepts = np.broadcast_to(self.intercept_, len(self.coef_))  # one number if there are none
-            W = np.column_stack([self.coef_, intercepts]).astype(np.float64)
-            rows = as_rows(rows.astype(dtype, copy=False))
-            margins = lookup("linear_margins")(rows, W, n_threads=config.n_threads())
+            margins = margins_of(rows, self.coef_, self.intercept_, getattr(self, "_origin", None))
         return margins[:, 0] if margins.shape[1] == 1 else margins
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

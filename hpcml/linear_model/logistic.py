@@ -22,7 +22,7 @@ from hpcml.linear_model.classifier import LinearClassifier
 from hpcml.linear_model.penalty import resolved_penalty
 from hpcml.training.classes import encoded, total_weight, weigh_classes
 from hpcml.training.inputs import FLOATS, as_rows, checked_weights
-from hpcml.training.linear_objective import Objective
+from hpcml.training.linear_objective import Objective, origin_of
 from hpcml.training.newton import OVERFLOWED, minimise
 from hpcml.validation import (
     BOOLEAN,
@@ -62,10 +62,15 @@ _ADVICE = (
 )
 
 
-def _attributes(parameters: NDArray[np.float64], K: int, dtype: np.dtype) -> dict[str, NDArray[Any]]:
-    """Return ``coef_`` and ``intercept_``."""
-    W = parameters.reshape(K, -1).astype(dtype)
-    return {"coef_": np.ascontiguousarray(W[:, :-1]), "intercept_": W[:, -1].copy()}
+def _attributes(
+    parameters: NDArray[np.float64], K: int, dtype: np.dtype, origin: NDArray[np.float64] | None
+) -> dict[str, NDArray[Any]]:
+    """Return ``coef_`` and ``intercept_``; the intercepts make up for the rounding of coefficients."""
+    W = parameters.reshape(K, -1)
+    coef, intercept = W[:, :-1].astype(dtype), W[:, -1]
+    if origin is not None:
+        intercept = intercept + (W[:, :-1] - coef) @ origin
+    return {"coef_": coef, "intercept_": intercept.astype(dtype)}
 
 
 class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier):
@@ -306,7 +311,7 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
         context.call_on_fit_task_begin(estimator=self, **data)
         told = None
         if self.solver == "lbfgs" and has_callbacks(self):
-            told = Iterations(context, self, data, lambda P: _attributes(P, K, dtype), start)
+            told = Iterations(context, self, data, lambda P: _attributes(P, K, dtype, None), start)
 
         def on_step(n_iter: int, parameters: NDArray[np.float64], largest: float) -> None:
             if told is not None:
@@ -318,17 +323,20 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
             weights = weigh_classes(table, self.class_weight, classes, codes, weights)
             total = total_weight(table, weights is not None)
             l2, l1 = penalty.strengths(K, X.shape[1], total)
+            origin = None if l1[:, -1].any() else origin_of(table, X.shape[1])
             objective = Objective(
                 table,
                 loss="logistic" if K == 1 else "multinomial",
                 scale=1.0 / total,
-                l2=l2,
-                l1=l1,
-                positive=np.ones(K),
+                l2=l2.reshape(1, -1),
+                l1=l1.reshape(1, -1),
+                positive=np.ones(1),
                 total_weight=total,
                 itemsize=X.dtype.itemsize,
                 weighted=weights is not None,
                 fit_intercept=self.fit_intercept,
+                classes=K,
+                origin=origin,
             )
             found = minimise(
                 objective,
@@ -340,7 +348,8 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
             )
         if told is not None:
             told.end(found.parameters)
-        self.__dict__.update(_attributes(found.parameters, K, dtype))
+        self.__dict__.update(_attributes(found.parameters, K, dtype, objective.origin))
+        self._origin = objective.origin
         self.n_iter_ = found.n_iter.astype(np.int32)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **data)
         if not found.converged.all():

@@ -18,7 +18,7 @@ from hpcml.counterparts import ToSklearnMixin
 from hpcml.training.classes import total_weight
 from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
-from hpcml.training.linear_objective import Objective
+from hpcml.training.linear_objective import Objective, origin_of
 from hpcml.training.newton import OVERFLOWED, minimise
 from hpcml.validation import (
     BOOLEAN,
@@ -157,6 +157,8 @@ class LinearModel(ToSklearnMixin, BaseEstimator):
         """Return coefficients, iterations and whether they suffice, for every class of `positive`."""
         strengths = np.tile(self._penalty(rows.shape[1], 0.0), (len(positive), 1))
         nothing = np.zeros_like(strengths)
+        # an l1 penalty of the intercept is one of a sum of parameters where there is an origin
+        origin = origin_of(table, rows.shape[1]) if penalty == "l2" or not self.fit_intercept else None
         objective = Objective(
             table,
             self.loss,
@@ -169,7 +171,9 @@ class LinearModel(ToSklearnMixin, BaseEstimator):
             weighted=weighted,
             epsilon=epsilon,
             fit_intercept=bool(self.fit_intercept),
+            origin=origin,
         )
+        self._origin = origin
         _, gradient = objective.evaluate(nothing)
         tol = float(self.tol) * GRADIENT_OF_TOL * float(np.abs(gradient).max(axis=1).min())
         tol = max(tol, np.finfo(np.float64).tiny)

@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from hpcml import blas, communicators, config
-from hpcml.kernels import lookup
+from hpcml import blas, communicators
+from hpcml.linear_model.classifier import margins_of
 from hpcml.svm.base import LinearModel
 from hpcml.training.classes import total_weight
-from hpcml.training.inputs import as_rows
 from hpcml.training.interior_point import Hinges
 from hpcml.validation import UnsupportedError, instance, one_of
 
@@ -181,5 +180,5 @@ class LinearSVR(RegressorMixin, LinearModel):
         """
         check_is_fitted(self)
         table: Any = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        W = np.append(self.coef_, self.intercept_)[np.newaxis].astype(np.float64)
-        return lookup("linear_margins")(as_rows(table), None, W, n_threads=config.n_threads())[:, 0]
+        coef = self.coef_[np.newaxis].astype(np.float64)
+        return margins_of(table, coef, self.intercept_, getattr(self, "_origin", None))[:, 0]

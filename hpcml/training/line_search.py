@@ -37,9 +37,9 @@ class LineSearch:
     ----------
     objective : Objective
     steps : Steps
-    tol : float
+    tol : float or ndarray of shape (problems,)
         Greatest entry of the least subgradient of a solved problem.
-    max_iter : int
+    max_iter : int or ndarray of shape (problems,)
         Most steps.
     most_polish : int
         Most steps after the gradient has become small, see `MOST_POLISH`.
@@ -51,11 +51,17 @@ class LineSearch:
     live: NDArray[np.intp]  # problems that are not finished
 
     def __init__(
-        self, objective: Objective, steps: Steps, tol: float, max_iter: int, most_polish: int = MOST_POLISH
+        self,
+        objective: Objective,
+        steps: Steps,
+        tol: float | Floats,
+        max_iter: int | NDArray[np.int64],
+        most_polish: int = MOST_POLISH,
     ) -> None:
-        self._objective, self._steps, self._tol, self._max_iter = objective, steps, tol, max_iter
-        self._most_polish = most_polish
-        self._l1 = objective.l1.reshape(objective.shape)
+        self._objective, self._steps, self._most_polish = objective, steps, most_polish
+        self._tol = np.broadcast_to(tol, len(objective.l1))
+        self._max_iter = np.broadcast_to(max_iter, len(objective.l1))
+        self._l1 = objective.l1
         self._rounding = ROUNDING[objective.itemsize]
 
     def begin(self, P: Floats) -> None:
@@ -146,12 +152,12 @@ class LineSearch:
             i = i[~broken]
             if not i.size:
                 return
-        solved = self.norms[i] <= self._tol
-        unsure = i[solved & (self._polished[i] < self._most_polish) & (self.n_iter[i] < self._max_iter)]
+        solved = self.norms[i] <= self._tol[i]
+        unsure = i[solved & (self._polished[i] < self._most_polish) & (self.n_iter[i] < self._max_iter[i])]
         if unsure.size:
             above = self._steps.decrement(unsure, self.P[unsure], self._G[unsure])
             far = (above > self._steps.near * np.abs(self.values[unsure])) & np.isfinite(above)
-            nothing = NO_LOSS * self._objective.scale * self._objective.total_weight
+            nothing = (NO_LOSS * self._objective.scale * self._objective.total_weight)[unsure]
             on = unsure[far & (self.values[unsure] > nothing)]
             self._polished[on] += 1
             solved &= ~np.isin(i, on)
@@ -162,8 +168,8 @@ class LineSearch:
         self._idle[i] = np.where(progress, 0, self._idle[i] + 1)
         value[i], norm[i] = np.minimum(value[i], self.values[i]), np.minimum(norm[i], self.norms[i])
         idle = self._idle[i] > MOST_IDLE
-        self.converged[i] = solved | (idle & self._steps.finite[i]) | (self.norms[i] <= self._tol)
-        finished = solved | idle | (self.n_iter[i] >= self._max_iter)
+        self.converged[i] = solved | (idle & self._steps.finite[i]) | (self.norms[i] <= self._tol[i])
+        finished = solved | idle | (self.n_iter[i] >= self._max_iter[i])
         self.live = np.setdiff1d(self.live, i[finished])
         on = i[~finished]
         if on.size:

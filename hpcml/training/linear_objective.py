@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,35 +12,71 @@ from numpy.typing import NDArray
 from hpcml.communicators import Table
 from hpcml.communicators.serial import SerialTable
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "origin_of"]
 
 Floats = NDArray[np.float64]
 
 #: Strength of a sample's additional penalty, in curvatures at 0 of one row.
 UNCERTAIN = 4.0
+#: Rows, at equal distances, whose mean is the origin; and how many of their deviations a feature's mean is
+#: away from 0 at least where it is subtracted: with fewer, margins keep enough digits.
+ROWS_OF_AN_ORIGIN = 256
+FAR = 16.0
 
 
-@dataclass(frozen=True)
-class Objective:
-    """``F(W) = scale * sum_i w_i l(y_i, W x_i) + sum (l2 / 2 W^2 + l1 |W|)``.
+def origin_of(table: Table, n_features: int) -> Floats | None:
+    """Return values near features that are far from 0, to be subtracted from dense rows; None if none is.
 
-    A problem is a vector of parameters that depend on each other. Under the multinomial loss there is one,
-    with the parameters of all columns; under the other losses every column of coefficients is a problem of
-    its own, and all of them share the passes over the rows. Methods take and return one row per problem.
+    Sums of products with such features have no digits left for what differs between rows, and Hessians are
+    badly conditioned. The difference from a value near them is exact.
 
     Parameters
     ----------
     table : Table
-        Row arrays ``X``, ``y`` and perhaps ``weights``, as the kernels of `linear_loss` take them.
+        With the row array ``X``.
+    n_features : int
+
+    Returns
+    -------
+    ndarray of shape (n_features,) or None
+        In the precision of the rows; 0 for features that are not far from it.
+    """
+    n = min(table.n_rows, ROWS_OF_AN_ORIGIN)
+    rows = table.take(np.arange(n, dtype=np.int64) * table.n_rows // n)
+    if not isinstance(rows, np.ndarray) or not n_features:
+        return None
+    dtype, rows = rows.dtype, rows.astype(np.float64)
+    mean = rows.mean(axis=0)
+    far = np.abs(mean) > FAR * np.sqrt(((rows - mean) ** 2).mean(axis=0))
+    return np.where(far, mean.astype(dtype).astype(np.float64), 0.0) if far.any() else None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``F_p(W) = scale_p sum_i w_i l(y_i, W x_i) + sum (l2_p / 2 W^2 + l1_p |W|)`` for every problem p.
+
+    A problem is a vector of parameters that depend on each other: under the multinomial loss those of all
+    classes, class after class, under the other losses a column of coefficients. All problems share the passes
+    over the rows. Methods take and return one row per problem.
+
+    With an origin the intercepts among the parameters are those of the rows less the origin; the penalties
+    are of those that belong to the rows themselves, see `moved_back`.
+
+    Parameters
+    ----------
+    table : Table
+        Row arrays ``X``, ``y`` and perhaps ``weights`` and ``held``, as the kernels of `linear_loss` take
+        them.
     loss : str
         A loss of these kernels.
-    scale : float
+    scale : float or ndarray of shape (problems,)
         Factor of the sum of the losses.
-    l2, l1 : ndarray of shape (K, d + 1)
-        Strengths of the penalties of every parameter; the last column is that of the intercepts.
-    positive : ndarray of shape (K,)
-        Class that is +1 in every column; what it says is ignored by losses of regression and multinomial.
-    total_weight : float
+    l2, l1 : ndarray of shape (problems, parameters)
+        Strengths of the penalties of every parameter; an intercept comes after the d coefficients of its
+        column.
+    positive : ndarray of shape (problems,)
+        Class that is +1 in a problem; what it says is ignored by losses of regression and multinomial.
+    total_weight : float or ndarray of shape (problems,)
         Sum of the weights of the rows.
     itemsize : int
         Bytes of a value of X.
@@ -48,46 +85,83 @@ class Objective:
     epsilon : float
         Of the loss "squared_epsilon_insensitive".
     fit_intercept : bool
-        Without, the last column of the parameters stays 0.
+        Without, the intercepts stay 0.
+    classes : int
+        Columns of a problem: 1 but under the multinomial loss.
+    folds : ndarray of int64 of shape (problems,), optional
+        Fold of every problem: rows whose set ``held`` has it do not count.
+    factors : ndarray of shape (problems, classes), optional
+        Of the weights of the rows of every class.
+    origin : ndarray of shape (d,), optional
+        What `origin_of` found. Not with an l1 penalty of intercepts.
     """
 
     table: Table
     loss: str
-    scale: float
+    scale: Any
     l2: Floats
     l1: Floats
     positive: Floats
-    total_weight: float
+    total_weight: Any
     itemsize: int
     weighted: bool = False
     epsilon: float = 0.0
     fit_intercept: bool = True
+    classes: int = 1
+    folds: NDArray[np.int64] | None = None
+    factors: Floats | None = None
+    origin: Floats | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "total_weight"):
+            value = np.broadcast_to(np.asarray(getattr(self, name), dtype=np.float64), len(self.l2))
+            object.__setattr__(self, name, value)
 
     @property
     def coupled(self) -> bool:
-        """Whether all columns are one problem."""
+        """Whether problems have several columns, of which the multinomial loss sees the differences."""
         return self.loss == "multinomial"
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of problems, and of the parameters of each."""
-        K, e = self.l2.shape
-        return (1, K * e) if self.coupled else (K, e)
+        return self.l2.shape  # type: ignore[return-value]
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of a column, its intercept among them."""
+        return self.l2.shape[1] // self.classes
 
     def of(self, problems: NDArray[np.intp]) -> Objective:
         """Return the objective of some of the problems."""
         if len(problems) == self.shape[0]:
             return self
-        return dataclasses.replace(
-            self, l2=self.l2[problems], l1=self.l1[problems], positive=self.positive[problems]
-        )
+        names = ("scale", "l2", "l1", "positive", "total_weight", "folds", "factors")
+        parts = {name: getattr(self, name) for name in names}
+        cut: dict[str, Any] = {name: None if part is None else part[problems] for name, part in parts.items()}
+        return dataclasses.replace(self, **cut)
+
+    def moved(self, P: Floats) -> Floats:
+        """Return parameters with the intercepts of rows less the origin."""
+        return self._moved(P, 1.0)
+
+    def moved_back(self, P: Floats) -> Floats:
+        """Return parameters with the intercepts that belong to the rows themselves."""
+        return self._moved(P, -1.0)
+
+    def _moved(self, P: Floats, sign: float) -> Floats:
+        if self.origin is None or not self.fit_intercept:
+            return P
+        W = P.reshape(len(P), self.classes, -1).copy()
+        W[..., -1] += sign * (W[..., :-1] @ self.origin)
+        return W.reshape(P.shape)
 
     # -- samples ---------------------------------------------------------------------------------------------
 
     def table_of_sample(self, n_sampled: int) -> SerialTable:
         """Return rows at equal distances, as a table of this process."""
         numbers = np.arange(n_sampled, dtype=np.int64) * self.table.n_rows // n_sampled
-        names = ("X", "y", "weights") if self.weighted else ("X", "y")
+        names = ["X", "y"] + ["weights"] * self.weighted + ["held"] * (self.folds is not None)
         return SerialTable({name: self.table.take(numbers, name) for name in names})
 
     def of_sample(self, table: Table) -> Objective:
@@ -96,52 +170,66 @@ class Objective:
         Its l2 penalty is a little stronger, by what the sample's optimum is uncertain, so that a sample whose
         classes can be told apart has an optimum.
         """
-        n_sampled = table.n_rows
-        total = float(table.rows("weights").sum()) if self.weighted else float(n_sampled)
-        if total == 0.0:
-            total = 1.0
+        total = self._weights_of(table)
+        total = np.where(total > 0, total, 1.0)
         scale = self.scale * self.total_weight / total
         sample = dataclasses.replace(self, table=table, scale=scale, total_weight=total)
-        diagonal = (sample.diagonal(np.zeros(self.shape)) - self.l2.reshape(self.shape)).reshape(
-            self.l2.shape
-        )
-        return dataclasses.replace(sample, l2=self.l2 + UNCERTAIN / n_sampled * diagonal)
+        losses = dataclasses.replace(sample, l2=0.0 * self.l2, fit_intercept=True)
+        diagonal = losses.diagonal(np.zeros(self.shape))
+        return dataclasses.replace(sample, l2=self.l2 + UNCERTAIN / table.n_rows * diagonal)
+
+    def _weights_of(self, table: Table) -> Floats:
+        """Return the sum of the weights of the rows of a table of this process, for every problem."""
+        weights = table.rows("weights") if self.weighted else np.ones(table.n_rows)
+        y = None if self.factors is None else table.rows("y").astype(np.intp)
+        held = None if self.folds is None else table.rows("held")
+        totals = np.empty(len(self.l2))
+        for p in range(len(self.l2)):
+            w = weights
+            if held is not None and self.folds is not None:
+                w = w * (1 - (held >> self.folds[p] & 1))
+            if y is not None and self.factors is not None:
+                w = w * self.factors[p][y]
+            totals[p] = w.sum()
+        return totals
 
     # -- values ----------------------------------------------------------------------------------------------
 
     def evaluate(self, P: Floats) -> tuple[Floats, Floats]:
         """Return the value of every problem without its l1 part, and the gradient."""
-        found = self.table.map_reduce("linear_gradient", **self._at(P), **self._loss)
-        return self._value(found["loss"], P), self._gradient(found["gradient"], P)
+        found = self._reduce("linear_gradient", P)
+        losses = found["loss"].reshape(self.classes, -1).sum(axis=0)
+        G = self.scale[:, np.newaxis] * self._rows(found["gradient"])
+        values, slopes = self._penalty(P)
+        return self.scale * losses + values, self._constrained(G) + slopes
 
     def values(self, P: Floats) -> Floats:
         """Return the value of every problem, with its l1 part."""
-        return self.evaluate(P)[0] + (self.l1.reshape(P.shape) * np.abs(P)).sum(axis=1)
+        return self.evaluate(P)[0] + (self.l1 * np.abs(P)).sum(axis=1)
 
     def hessian(self, P: Floats) -> Floats:
         """Return the Hessian of every problem, of shape (problems, parameters, parameters)."""
-        n_problems, size = self.shape
-        if self.coupled:
-            W = self._columns(P)
-            found = self.table.map_reduce("multinomial_hessian", W=W)["hessian"]
-            H = self.scale * found.transpose(0, 2, 1, 3).reshape(1, size, size)
-            self._make_definite(H[0])
-        else:
-            H = self.scale * self.table.map_reduce("linear_hessian", **self._at(P), **self._loss)["hessian"]
-        return self._penalised(H, self.l2.reshape(n_problems, size))
+        if not self.coupled:
+            return self._penalised(self._blocks(P))
+        return np.concatenate([self._coupled_hessian(p, P[p]) for p in range(len(P))])
 
     def blocks(self, P: Floats) -> Floats:
-        """Return the Hessian's blocks on the diagonal, one for every column, of shape (K, d + 1, d + 1)."""
-        H = self.scale * self.table.map_reduce("linear_hessian", **self._at(P), **self._loss)["hessian"]
-        return self._penalised(H, self.l2)
+        """Return the Hessian's blocks on the diagonal: (problems * classes, d + 1, d + 1)."""
+        return self._penalised(self._blocks(P))
 
     def diagonal(self, P: Floats) -> Floats:
         """Return the diagonal of the Hessian of every problem."""
-        D = self.scale * self.table.map_reduce("linear_diagonal", **self._at(P), **self._loss)["diagonal"]
-        D += self.l2
+        if self.origin is not None and not self.fit_intercept:  # that of the rows themselves
+            found = self._reduce("linear_diagonal", P, origin=None)
+        else:
+            found = self._reduce("linear_diagonal", P)
+        D = self.scale[:, np.newaxis] * self._rows(found["diagonal"]) + self.l2
         if not self.fit_intercept:
-            D[:, -1] = 1.0
-        return D.reshape(self.shape)
+            D[:, self.parameters - 1 :: self.parameters] = 1.0
+        strengths = self._intercept_l2
+        if strengths is not None and self.origin is not None:
+            D[:, :-1] += strengths[:, np.newaxis] * self.origin**2
+        return D
 
     def symmetric(self, P: Floats) -> Floats:
         """Return parameters less their mean over the classes, where that is what the optimum has.
@@ -151,41 +239,119 @@ class Objective:
         """
         if not self.coupled:
             return P
-        W = self._columns(P)
-        mean = np.where((self.l1 == 0).all(axis=0), W.mean(axis=0), 0.0)
-        return (W - mean).reshape(P.shape)
+        W = P.reshape(len(P), self.classes, -1)
+        free = (self.l1.reshape(W.shape) == 0).all(axis=1, keepdims=True)
+        return (W - np.where(free, W.mean(axis=1, keepdims=True), 0.0)).reshape(P.shape)
 
     # -- parts -----------------------------------------------------------------------------------------------
 
+    def _reduce(self, kernel: str, P: Floats, **changed: Any) -> dict[str, Floats]:
+        given: dict[str, Any] = {
+            "W": self._columns(P, changed.get("origin", self.origin)),
+            "positive": self.positive,
+            "folds": self.folds,
+            "factors": self.factors,
+            "problems": len(P),
+            "loss": self.loss,
+            "epsilon": self.epsilon,
+            "origin": self.origin,
+            **changed,
+        }
+        return self.table.map_reduce(kernel, **given)
+
+    def _columns(self, P: Floats, origin: Floats | None) -> Floats:
+        """Return the columns as kernels take them: the first of every problem, then the second of each ..."""
+        W = P.reshape(len(P), self.classes, -1).swapaxes(0, 1)
+        if origin is not None and not self.fit_intercept:  # w x = w (x - o) + w o
+            W = np.concatenate([W[..., :-1], W[..., :-1] @ origin[:, np.newaxis]], axis=2)
+        return np.ascontiguousarray(W.reshape(-1, W.shape[2]))
+
+    def _rows(self, columns: Floats) -> Floats:
+        """Return (d + 1, classes * problems) as one row a problem."""
+        parts = columns.reshape(len(columns), self.classes, -1)
+        return np.ascontiguousarray(parts.transpose(2, 1, 0)).reshape(self.shape)
+
+    def _penalty(self, P: Floats) -> tuple[Floats, Floats]:
+        """Return the l2 penalty and its derivative."""
+        if self._intercept_l2 is None:
+            G = self.l2 * P
+            return 0.5 * (G * P).sum(axis=1), G
+        assert self.origin is not None
+        Q = self.moved_back(P)
+        G = self.l2 * Q
+        value = 0.5 * (G * Q).sum(axis=1)
+        G[:, :-1] -= G[:, -1:] * self.origin
+        return value, G
+
     @property
-    def _loss(self) -> dict[str, str | float]:
-        return {"loss": self.loss, "epsilon": self.epsilon}
+    def _intercept_l2(self) -> Floats | None:
+        """Penalties of intercepts that depend on coefficients too, because there is an origin."""
+        if self.origin is None or self.coupled or not self.fit_intercept or not self.l2[:, -1].any():
+            return None
+        return self.l2[:, -1]
 
-    def _columns(self, P: Floats) -> Floats:
-        return np.ascontiguousarray(P.reshape(self.l2.shape))
+    def _constrained(self, G: Floats) -> Floats:
+        """Return the gradient, or the like, with no part along intercepts that stay 0."""
+        if self.fit_intercept:
+            return G
+        W = G.reshape(len(G), self.classes, -1)
+        if self.origin is not None:
+            W[..., :-1] += W[..., -1:] * self.origin
+        W[..., -1] = 0.0
+        return W.reshape(G.shape)
 
-    def _at(self, P: Floats) -> dict[str, Floats]:
-        return {"W": self._columns(P), "positive": self.positive}
+    def _blocks(self, P: Floats) -> Floats:
+        """Return the Hessians of the losses of all columns, those of a problem one after the other."""
+        H = self._reduce("linear_hessian", P)["hessian"]
+        e = H.shape[1]
+        H = (
+            H.reshape(self.classes, -1, e, e).swapaxes(0, 1)
+            * self.scale[:, np.newaxis, np.newaxis, np.newaxis]
+        )
+        return H.reshape(-1, e, e)
 
-    def _value(self, losses: Floats, P: Floats) -> Floats:
-        losses = np.array([losses.sum()]) if self.coupled else losses
-        return self.scale * losses + 0.5 * (self.l2.reshape(P.shape) * P**2).sum(axis=1)
+    def _coupled_hessian(self, problem: int, p: Floats) -> Floats:
+        own = self.of(np.array([problem]))
+        names = ("folds", "factors", "origin")
+        given = {name: getattr(own, name) for name in names}
+        W = self._columns(p[np.newaxis], self.origin)
+        found = self.table.map_reduce("multinomial_hessian", W=W, **given)["hessian"]
+        size = self.shape[1]
+        H = own.scale * found.transpose(0, 2, 1, 3).reshape(1, size, size)
+        own._make_definite(H[0])
+        return own._penalised(H)
 
-    def _gradient(self, gradient: Floats, P: Floats) -> Floats:
-        G = self.scale * gradient + self.l2 * self._columns(P)
-        if not self.fit_intercept:
-            G[:, -1] = 0.0
-        return G.reshape(self.shape)
-
-    def _penalised(self, H: Floats, l2: Floats) -> Floats:
+    def _penalised(self, H: Floats) -> Floats:
         """Add the l2 penalty, and give parameters that stay 0 a row of the unit matrix."""
-        i = np.arange(H.shape[1])
-        H[:, i, i] += l2
+        size, e = H.shape[1], self.parameters
+        i, last = np.arange(size), np.arange(e - 1, size, e)
         if not self.fit_intercept:
-            last = i[self.l2.shape[1] - 1 :: self.l2.shape[1]]
+            if self.origin is not None:
+                self._move(H, last)
             H[:, last, :] = H[:, :, last] = 0.0
             H[:, last, last] = 1.0
+        l2 = self.l2.reshape(len(H), size)
+        strengths = self._intercept_l2
+        if strengths is None:
+            H[:, i, i] += l2
+            return H
+        assert self.origin is not None
+        H[:, i[:-1], i[:-1]] += l2[:, :-1]
+        t = np.append(-self.origin, 1.0)
+        for h, strength in zip(H, strengths, strict=True):
+            h += strength * np.outer(t, t)
         return H
+
+    def _move(self, H: Floats, last: NDArray[np.intp]) -> None:
+        """Change a Hessian by intercepts of rows less the origin to one where they are ``w o``."""
+        assert self.origin is not None
+        e = len(self.origin) + 1
+        for start in last - (e - 1):
+            part = slice(start, start + e - 1)
+            H[:, part, :] += self.origin[np.newaxis, :, np.newaxis] * H[:, start + e - 1, :][:, np.newaxis, :]
+        for start in last - (e - 1):
+            part = slice(start, start + e - 1)
+            H[:, :, part] += H[:, :, start + e - 1][:, :, np.newaxis] * self.origin
 
     def _make_definite(self, H: Floats) -> None:
         """Give directions in which the loss is flat, equal changes of all classes, some curvature.
@@ -193,7 +359,8 @@ class Objective:
         Where there is no penalty the Hessian is singular along them. The gradient has no part there, so the
         Newton step stays the same.
         """
-        K, e = self.l2.shape
+        K, e = self.classes, self.parameters
         B = H.reshape(K, e, K, e)
-        for j in np.flatnonzero(((self.l2 == 0) & (self.l1 == 0)).all(axis=0)):
+        flat = ((self.l2 == 0) & (self.l1 == 0)).reshape(-1, K, e).all(axis=(0, 1))
+        for j in np.flatnonzero(flat):
             B[:, j, :, j] += np.einsum("kk->", B[:, j, :, j]) / K

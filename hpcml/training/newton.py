@@ -10,7 +10,7 @@ parameters, by orthant-wise L-BFGS steps (Andrew and Gao, ICML 2007).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,8 +68,8 @@ class Solution:
 def minimise(
     objective: Objective,
     start: Floats,
-    tol: float,
-    max_iter: int,
+    tol: float | Floats,
+    max_iter: int | NDArray[np.int64],
     on_step: Callable[[int, Floats, float], None] | None = None,
     *,
     warm: bool = False,
@@ -81,10 +81,10 @@ def minimise(
     ----------
     objective : Objective
     start : ndarray of shape (problems, parameters)
-    tol : float
+    tol : float or ndarray of shape (problems,)
         Greatest entry of the gradient (with l1: of the subgradient of least norm) at which a problem is
         solved.
-    max_iter : int
+    max_iter : int or ndarray of shape (problems,)
         Most steps.
     on_step : callable, optional
         Called after every round of steps with its number, the parameters and the greatest entry of all
@@ -98,8 +98,27 @@ def minimise(
     -------
     Solution
     """
-    P = objective.symmetric(np.array(start, dtype=np.float64).reshape(objective.shape))
-    if max_iter == 0:
+    P = objective.symmetric(objective.moved(np.array(start, dtype=np.float64).reshape(objective.shape)))
+
+    def told(n_iter: int, P: Floats, largest: float) -> None:
+        if on_step is not None:
+            on_step(n_iter, objective.moved_back(P), largest)
+
+    found = _minimised(objective, P, tol, max_iter, told, warm, most_polish)
+    return replace(found, parameters=objective.moved_back(found.parameters))
+
+
+def _minimised(
+    objective: Objective,
+    P: Floats,
+    tol: float | Floats,
+    max_iter: int | NDArray[np.int64],
+    on_step: Callable[[int, Floats, float], None] | None = None,
+    warm: bool = False,
+    most_polish: int = MOST_POLISH,
+) -> Solution:
+    """Do it with the intercepts of rows less the origin."""
+    if not np.any(max_iter):
         none = np.zeros(len(P), dtype=bool)
         return Solution(P, np.zeros(len(P), dtype=np.int64), none, none.copy())
     sampled, steps = _plan(objective, P, tol, max_iter, warm)
@@ -130,14 +149,15 @@ class _Sampled:
 
 
 def _plan(
-    objective: Objective, P: Floats, tol: float, max_iter: int, warm: bool
+    objective: Objective, P: Floats, tol: float | Floats, max_iter: int | NDArray[np.int64], warm: bool
 ) -> tuple[_Sampled | None, Steps]:
     """Return a start from a sample, or None, and the kind of steps."""
-    n_rows, (K, e), size = objective.table.n_rows, objective.l2.shape, objective.shape[1]
+    n_rows, e, size = objective.table.n_rows, objective.parameters, objective.shape[1]
+    n_columns = objective.l2.size // e
     with_l1 = bool(objective.l1.any())
     few, most = EXACT_PARAMETERS
     exact = size <= few or (size <= most and (with_l1 or n_rows * size**2 <= EXACT_WORK))
-    if not exact and (with_l1 or K * e * e > BLOCKS_MEMORY):
+    if not exact and (with_l1 or n_columns * e * e > BLOCKS_MEMORY):
         return None, LbfgsSteps(objective, *by_diagonal(objective.diagonal(P)))
     n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))
     if n_rows <= SAMPLE_SHARE * n_sampled:
@@ -149,8 +169,8 @@ def _plan(
         sampled = None
         if not warm:
             # its optimum is further than that from the table's
-            near = max(tol, 0.1 / np.sqrt(n_sampled) * objective.scale * objective.total_weight)
-            found = minimise(sample, P, near, max_iter, most_polish=0).parameters
+            near = np.maximum(tol, 0.1 / np.sqrt(n_sampled) * objective.scale * objective.total_weight)
+            found = _minimised(sample, P, near, max_iter, most_polish=0).parameters
             sampled = _Sampled(found, sample.values(P))
         if exact and with_l1:
             return sampled, ExactSteps(objective)

@@ -131,7 +131,7 @@ class ExactSteps:
 
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
-        self._l1 = objective.l1.reshape(objective.shape)
+        self._l1 = objective.l1
         self.finite = np.ones(objective.shape[0], dtype=bool)
         self._factors: dict[int, Any] = {}
         self._first: dict[int, float] = {}  # largest entry of the subgradient at the first step
@@ -205,7 +205,7 @@ class LbfgsSteps:
     ) -> None:
         self._objective = objective
         self.finite = np.full(objective.shape[0], finite)
-        self._l1 = objective.l1.reshape(objective.shape)
+        self._l1 = objective.l1
         self._with_l1 = bool(objective.l1.any())
         self._precondition = precondition
         n_pairs = max(3, min(MOST_PAIRS, PAIRS_MEMORY // (2 * objective.l1.size)))

@@ -38,11 +38,15 @@ def arguments(n, d, k, dtype, *, is_sparse=False, weighted=False, with_y=True, c
         "offsets": rng.standard_normal(k),
         "first": d // 3,
         "width": max(d // 2, 1),
+        "held": rng.integers(0, 8, n),
+        "mask": 5,
+        "value": 4,
     }
 
 
 TAKES = {
     "gram": ("X", "weights", "centers", "y", "y_centers"),
+    "masked_gram": ("X", "weights", "held", "mask", "value", "centers", "y", "y_centers"),
     "gram_panel": ("X", "weights", "centers", "first", "width"),
     "projected_gram": ("X", "weights", "centers", "W"),
     "residual_products": ("X", "weights", "centers", "y", "W", "offsets"),

@@ -18,6 +18,9 @@ cdef extern from "gram.h" nogil:
         const int64_t *indptr
         int64_t d, t, k
         int64_t first, width
+        const int64_t *held
+        int64_t mask, value
+        int single
         const double *weights
         const double *centers
         const double *y_centers
@@ -34,6 +37,7 @@ cdef extern from "gram.h" nogil:
     int64_t gram_feature_numbers(const gram_call *call)
     size_t gram_scratch(int level, const gram_call *call)
     shard_function gram_shard(int level, const gram_call *call)
+    shard_function masked_gram_shard(int level, const gram_call *call)
     shard_function gram_panel_shard(int level, const gram_call *call)
     shard_function projected_gram_shard(int level, const gram_call *call)
     shard_function residual_products_shard(int level, const gram_call *call)
@@ -78,6 +82,16 @@ def gram(bounds, first_shard, n_shards, X, weights, centers, y, y_centers, n_thr
     cdef _Call call = _Call(X, centers, weights, y, y_centers)
     cdef int64_t d = call.c.d, t = call.c.t
     cdef shard_function function = gram_shard(call.level, &call.c)
+    return call.reduce(bounds, first_shard, n_shards, 1 + d + d * d + 2 * t + d * t, function, n_threads)
+
+
+def masked_gram(bounds, first_shard, n_shards, X, weights, held, mask, value, centers, y, y_centers, n_threads=1):
+    cdef _Call call = _Call(X, centers, weights, y, y_centers)
+    cdef int64_t d = call.c.d, t = call.c.t
+    call.c.held, call.c.mask, call.c.value = <const int64_t *>at(held), mask, value
+    if call.c.indptr == NULL:  # products in double, whatever the type of X
+        call.c.single, call.c.is_double = not call.c.is_double, 1
+    cdef shard_function function = masked_gram_shard(call.level, &call.c)
     return call.reduce(bounds, first_shard, n_shards, 1 + d + d * d + 2 * t + d * t, function, n_threads)
 
 

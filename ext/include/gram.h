@@ -20,6 +20,9 @@ typedef struct {
     const int64_t *indptr; /* NULL for dense rows */
     int64_t d, t, k;       /* columns of X, of y, of W */
     int64_t first, width;  /* columns of a panel */
+    const int64_t *held;   /* NULL, or: only rows whose bits under the mask are the value */
+    int64_t mask, value;
+    int single; /* X and y are float where the body is at double */
     const double *weights; /* NULL for ones */
     const double *centers, *y_centers;
     const void *y; /* NULL for none, or zeros */
@@ -38,6 +41,10 @@ static inline int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / u
 static inline int64_t block_stride(int64_t columns) {
     int64_t vectors = up_to(columns > 0 ? columns : 1, WIDEST_VECTOR) / WIDEST_VECTOR;
     return (vectors + !(vectors & 1)) * WIDEST_VECTOR;
+}
+
+static inline int is_chosen(const gram_call *call, int64_t i) {
+    return !call->held || (call->held[i] & call->mask) == call->value;
 }
 
 #define BODY "gram_body.h"
@@ -63,6 +70,10 @@ static size_t gram_scratch(int level, const gram_call *call) {
 static shard_function gram_shard(int level, const gram_call *call) {
     if (call->indptr) return AT_REAL(level, call->is_double, sparse_gram_shard);
     return AT_REAL(level, call->is_double, gram_shard);
+}
+static shard_function masked_gram_shard(int level, const gram_call *call) {
+    if (call->indptr) return AT_REAL(level, call->is_double, sparse_gram_shard);
+    return AT_REAL(level, call->is_double, masked_gram_shard);
 }
 static shard_function gram_panel_shard(int level, const gram_call *call) {
     if (call->indptr) return AT_REAL(level, call->is_double, sparse_gram_panel_shard);

@@ -77,12 +77,24 @@ HOT void ISA(center_only)(const gram_call *call, int64_t start, int64_t count, R
 
 /* -- products of features ------------------------------------------------------------------------------------ */
 
+/* Products of rows and targets side by side, G (d + t, d + t), to the parts of the statistic. */
+INLINE void ISA(part_products)(const gram_call *call, const double *G, double *gram) {
+    const int64_t d = call->d, t = call->t, D = d + t;
+    double *y_squares = gram + d * d + t, *cross = y_squares + t;
+    for (int64_t p = 0; p < d; p++) {
+        for (int64_t q = 0; q < p; q++) gram[p * d + q] = 0;
+        if (!t) continue;
+        memcpy(gram + p * d + p, G + p * D + p, (size_t)(d - p) * sizeof(double));
+        memcpy(cross + p * t, G + p * D + d, (size_t)t * sizeof(double));
+    }
+    for (int64_t q = 0; q < t; q++) y_squares[q] = G[(d + q) * D + d + q];
+}
+
 static void ISA(gram_shard)(const void *argument, int64_t start, int64_t stop, double *statistic, void *memory) {
     const gram_call *call = argument;
     const ISA(scratch) s = ISA(carved)(call, memory);
     const int64_t d = call->d, t = call->t, D = d + t, stride = block_stride(D);
-    double *sums = statistic + 1, *gram = sums + d, *y_sums = gram + d * d, *y_squares = y_sums + t;
-    double *cross = y_squares + t, *G = t ? s.sums : gram; /* (D, D) */
+    double *sums = statistic + 1, *gram = sums + d, *y_sums = gram + d * d, *G = t ? s.sums : gram;
     REAL *wa = call->weights ? s.wa : NULL;
     if (t) memset(G, 0, (size_t)(D * D) * sizeof(double));
     for (int64_t first = start; first < stop; first += BLOCK_ROWS) {
@@ -96,13 +108,52 @@ static void ISA(gram_shard)(const void *argument, int64_t start, int64_t stop, d
         for (int64_t i = start; i < stop; i++) weight += call->weights[i];
     }
     statistic[0] += weight;
-    for (int64_t p = 0; p < d; p++) {
-        for (int64_t q = 0; q < p; q++) gram[p * d + q] = 0;
-        if (!t) continue;
-        memcpy(gram + p * d + p, G + p * D + p, (size_t)(d - p) * sizeof(double));
-        memcpy(cross + p * t, G + p * D + d, (size_t)t * sizeof(double));
+    ISA(part_products)(call, G, gram);
+}
+
+/* A row, or its targets, of float or double less their centers. */
+INLINE void ISA(center_any)(const gram_call *call, const void *rows, int64_t i, const double *centers,
+                            int64_t columns, double w, REAL *restrict out, REAL *restrict weighted, double *sums) {
+    if (!call->single) {
+        ISA(center_row)((const REAL *)rows + i * columns, centers, columns, w, out, weighted, sums);
+        return;
     }
-    for (int64_t q = 0; q < t; q++) y_squares[q] = G[(d + q) * D + d + q];
+    const float *restrict x = (const float *)rows + i * columns;
+    for (int64_t j = 0; j < columns; j++) {
+        const double v = (double)x[j] - centers[j];
+        out[j] = (REAL)v;
+        if (weighted) weighted[j] = (REAL)(w * v);
+        sums[j] += w * v;
+    }
+}
+
+/* As gram_shard, of the chosen rows alone: they are packed into blocks. */
+static void ISA(masked_gram_shard)(const void *argument, int64_t start, int64_t stop, double *statistic,
+                                   void *memory) {
+    const gram_call *call = argument;
+    const ISA(scratch) s = ISA(carved)(call, memory);
+    const int64_t d = call->d, t = call->t, D = d + t, stride = block_stride(D), end = ISA(padded)(D);
+    double *sums = statistic + 1, *gram = sums + d, *y_sums = gram + d * d, *G = t ? s.sums : gram, weight = 0;
+    REAL *weighted = call->weights ? s.wa : NULL;
+    if (t) memset(G, 0, (size_t)(D * D) * sizeof(double));
+    int64_t count = 0;
+    for (int64_t i = start; i < stop; i++) {
+        if (is_chosen(call, i)) {
+            const double w = call->weights ? call->weights[i] : 1;
+            REAL *a = s.a + count * stride, *wa = weighted ? weighted + count * stride : NULL;
+            ISA(center_any)(call, call->x, i, call->centers, d, w, a, wa, sums);
+            if (t) ISA(center_any)(call, call->y, i, call->y_centers, t, w, a + d, wa ? wa + d : NULL, y_sums);
+            for (int64_t j = D; j < end; j++) a[j] = 0;
+            weight += w;
+            count++;
+        }
+        if (count == BLOCK_ROWS || (i + 1 == stop && count)) {
+            ISA(across_rows)(weighted ? weighted : s.a, stride, D, s.a, stride, D, count, G, D, 1);
+            count = 0;
+        }
+    }
+    statistic[0] += weight;
+    ISA(part_products)(call, G, gram);
 }
 
 /* Everything about 0 first; then, with S = sum of w x and W = sum of w,
@@ -122,6 +173,7 @@ static void ISA(sparse_gram_shard)(const void *argument, int64_t start, int64_t 
     for (int64_t i = start; i < stop; i++) {
         const double w = call->weights ? call->weights[i] : 1;
         const int64_t end = call->indptr[i + 1];
+        if (!is_chosen(call, i)) continue;
         weight += w;
         for (int64_t q = 0; q < t; q++) {
             const double v = (double)y[i * t + q] - call->y_centers[q];

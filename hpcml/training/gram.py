@@ -10,6 +10,7 @@ about m.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,16 @@ from numpy.typing import NDArray
 from hpcml.communicators import Table
 from hpcml.training.moments import feature_moments
 
-__all__ = ["Gram", "centered_gram", "check_finite", "check_not_tiny", "symmetric"]
+__all__ = [
+    "Gram",
+    "centered_gram",
+    "check_finite",
+    "check_not_tiny",
+    "is_good_center",
+    "mean_of",
+    "moved_to_mean",
+    "symmetric",
+]
 
 Vector = NDArray[np.float64]
 
@@ -144,17 +154,21 @@ def _sums(table: Table, n_features: int, n_targets: int, center: bool) -> Gram:
         some = table.take(rows)
         dense = isinstance(some, np.ndarray)
         if dense:  # sparse rows are about 0: their zeros cost nothing then
-            x_center = _mean(some)
+            x_center = mean_of(some)
         if n_targets:
-            y_center = _mean(table.take(rows, "y"))
+            y_center = mean_of(table.take(rows, "y"))
     found = _about(table, x_center, y_center, center)
+    if not dense or is_good_center(found, x_center, y_center):
+        return found
+    return _about(table, found.mean, found.y_mean, center)
+
+
+def is_good_center(found: Gram, x_center: Vector, y_center: Vector) -> bool:
+    """Say whether sums about a centre have lost few digits in being moved to the mean."""
     off, variances = found.mean - x_center, np.diagonal(found.gram) / found.weight
     y_off, y_variances = found.y_mean - y_center, found.y_squares / found.weight
     good = (off**2 <= GOOD_CENTER**2 * variances).all()
-    good = good and (y_off**2 <= GOOD_CENTER**2 * y_variances).all()
-    if not dense or good:
-        return found
-    return _about(table, found.mean, found.y_mean, center)
+    return bool(good and (y_off**2 <= GOOD_CENTER**2 * y_variances).all())
 
 
 def _by_panels(table: Table, n_features: int, n_targets: int, center: bool) -> Gram:
@@ -177,7 +191,7 @@ def _by_panels(table: Table, n_features: int, n_targets: int, center: bool) -> G
     return Gram(weight, mean, symmetric(G), y_mean, y_squares, cross)
 
 
-def _mean(rows: NDArray) -> Vector:
+def mean_of(rows: NDArray) -> Vector:
     """Return the mean of some rows; for a constant column its very value."""
     first = rows[0].astype(np.float64)
     return first + (rows - first).mean(axis=0)
@@ -186,13 +200,30 @@ def _mean(rows: NDArray) -> Vector:
 def _about(table: Table, x_center: Vector, y_center: Vector, center: bool) -> Gram:
     targets = {"y_centers": y_center} if len(y_center) else {"y": None, "y_centers": None}
     s = table.map_reduce("gram", centers=x_center, **targets)
+    if center:
+        return moved_to_mean(s, x_center, y_center)
     weight = float(s["weight"][0])
-    G, cross, y_squares = symmetric(s["gram"]), s["cross"], s["y_squares"]
-    if not center:
-        return Gram(weight, x_center, G, y_center, y_squares, cross)
+    return Gram(weight, x_center, symmetric(s["gram"]), y_center, s["y_squares"], s["cross"])
+
+
+def moved_to_mean(s: Mapping[str, Vector], x_center: Vector, y_center: Vector) -> Gram:
+    """Return sums about the mean.
+
+    Parameters
+    ----------
+    s : mapping of str to ndarray
+        Sums of the kernel "gram" about a centre; its matrix is overwritten.
+    x_center, y_center : ndarray of shape (d,), (t,)
+        The centre.
+
+    Returns
+    -------
+    Gram
+    """
+    weight, G = float(s["weight"][0]), symmetric(s["gram"])
     off, y_off = s["sums"] / weight, s["y_sums"] / weight
     for row, total in zip(G, s["sums"], strict=True):
         row -= total * off
-    cross = cross - np.outer(s["sums"], y_off)
-    y_squares = np.maximum(y_squares - s["y_sums"] * y_off, 0.0)
+    cross = s["cross"] - np.outer(s["sums"], y_off)
+    y_squares = np.maximum(s["y_squares"] - s["y_sums"] * y_off, 0.0)
     return Gram(weight, x_center + off, G, y_center + y_off, y_squares, cross)

@@ -8,27 +8,44 @@ _CENTERS = Array("centers", "float64", ("d",), "what is subtracted from every ro
 
 _BLAS = {"numba": "the NumPy version spends its time in BLAS"}
 
+_TARGETS = (
+    Array("y", "floating", ("n", "t"), "targets; None: there are none", optional=True),
+    Array("y_centers", "float64", ("t",), "what is subtracted from every target", optional=True),
+)
+_SUMS = (
+    Result("weight", "float64", (1,), "sum of w"),
+    Result("sums", "float64", ("d",), "sum of w (x - c)"),
+    Result("gram", "float64", ("d", "d"), "sum of w (x - c)(x - c)^T: on and above the diagonal"),
+    Result("y_sums", "float64", ("t",), "sum of w (y - c_y)"),
+    Result("y_squares", "float64", ("t",), "sum of w (y - c_y)^2"),
+    Result("cross", "float64", ("d", "t"), "sum of w (x - c)(y - c_y)^T"),
+)
+
 KERNELS = (
     Kernel(
         "gram",
         "reduce",
         "gram",
         "Add up the products of the features of every row with each other and with targets, about centres.",
+        (_ROWS, _WEIGHTS, _CENTERS, *_TARGETS),
+        _SUMS,
+        _BLAS,
+    ),
+    Kernel(
+        "masked_gram",
+        "reduce",
+        "gram",
+        "The same of the rows whose bits under a mask have a value; in float64 whatever the type of X.",
         (
             _ROWS,
             _WEIGHTS,
+            Array("held", "int64", ("n",), "bits of every row"),
+            Scalar("mask", "int", "the bits that are looked at", low=0),
+            Scalar("value", "int", "what they must be", low=0),
             _CENTERS,
-            Array("y", "floating", ("n", "t"), "targets; None: there are none", optional=True),
-            Array("y_centers", "float64", ("t",), "what is subtracted from every target", optional=True),
+            *_TARGETS,
         ),
-        (
-            Result("weight", "float64", (1,), "sum of w"),
-            Result("sums", "float64", ("d",), "sum of w (x - c)"),
-            Result("gram", "float64", ("d", "d"), "sum of w (x - c)(x - c)^T: on and above the diagonal"),
-            Result("y_sums", "float64", ("t",), "sum of w (y - c_y)"),
-            Result("y_squares", "float64", ("t",), "sum of w (y - c_y)^2"),
-            Result("cross", "float64", ("d", "t"), "sum of w (x - c)(y - c_y)^T"),
-        ),
+        _SUMS,
         _BLAS,
     ),
     Kernel(

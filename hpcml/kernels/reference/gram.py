@@ -12,6 +12,13 @@ def gram(X, weights, centers, y, y_centers):
     return w.sum(), wA.sum(axis=0), np.triu(wA.T @ A), w @ B, w @ B**2, wA.T @ B
 
 
+def masked_gram(X, weights, held, mask, value, centers, y, y_centers):
+    """Return the sums of `gram` over the rows whose bits under the mask are the value."""
+    chosen = np.flatnonzero((held & mask) == value)
+    w = None if weights is None else weights[chosen]
+    return gram(X[chosen], w, centers, None if y is None else y[chosen], y_centers)
+
+
 def gram_panel(X, weights, centers, first, width):
     """Return columns from `first` on of the sum of w (x - c)(x - c)^T, zeros below its diagonal."""
     A = _centered(X, centers)

@@ -258,3 +258,28 @@ def test_rows_that_are_not_finite_are_counted(implementation, dtype, d):
     X[bad[-1], -1] = np.inf  # beside another one: inf - inf
     _, overflown = call("nearest_center", implementation, X, centers - origin, origin, 2)
     assert overflown.tolist() == [30]
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("csr", [False, True], ids=["dense", "csr"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(2500, 8), (300, 150), (1, 3), (1100, 16)])
+def test_sets_of_centers_have_the_bits_of_single_ones(implementation, dtype, csr, shape):
+    n, d = shape
+    sizes, columns = [1, 9, 2, 17], np.array([4, 0, 2, 1])
+    X, w, centers, origin = problem(n, d, 29, dtype, weighted=n % 2 == 0, csr=csr)
+    centers = less(centers, origin)
+    labels = np.random.default_rng(0).integers(0, 2, size=(n, 5)).astype(np.int32)
+    before = labels.copy()
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    sets = {"labels": labels, "columns": columns, "first": first, "centers": centers, "origin": origin}
+    found = total(call("lloyd_steps", implementation, X=X, weights=w, **sets, **shards(n, 2)))
+    sums, counts, changed = np.split(found, [29 * d, 29 * d + 29])
+    for i, (start, stop) in enumerate(zip(first, first[1:], strict=False)):
+        own = before[:, columns[i]].copy()
+        one = {"labels": own, "centers": centers[start:stop], "origin": origin, "with_inertia": 0}
+        expected = total(call("lloyd_step", implementation, X=X, weights=w, **one, **shards(n)))
+        assert (labels[:, columns[i]] == own).all()
+        several = sums.reshape(29, d)[start:stop], counts[start:stop], changed[i]
+        assert np.concatenate([np.ravel(part) for part in several]).tobytes() == expected[:-1].tobytes()
+    assert (labels[:, 3] == before[:, 3]).all()

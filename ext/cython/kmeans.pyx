@@ -2,7 +2,7 @@
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 
 import numpy as np
 
@@ -38,6 +38,12 @@ cdef extern from "kmeans.h" nogil:
         int keep_shares
         double *distances
         void *all_distances
+    ctypedef struct kmeans_sets:
+        int64_t m, n_centers
+        const kmeans_call *calls
+        int32_t *labels
+        int64_t columns_of_labels
+        const int64_t *columns
     int64_t kmeans_statistic(const kmeans_call *call)
     size_t kmeans_packed_bytes(int level, const kmeans_call *call)
     size_t kmeans_scratch_bytes(int level, const kmeans_call *call)
@@ -46,6 +52,8 @@ cdef extern from "kmeans.h" nogil:
     shard_function kmeans_step_shard(int level, const kmeans_call *call)
     shard_function kmeans_seeds_shard(int level, const kmeans_call *call)
     shard_function kmeans_distances_shard(int level, const kmeans_call *call)
+    size_t kmeans_sets_bytes(int level, const kmeans_sets *sets)
+    shard_function kmeans_sets_shard(int level, const kmeans_sets *sets)
     int kmeans_over_rows(int level, const kmeans_call *call, shard_function function, int64_t n, int n_threads)
     void *aligned_memory(size_t size)
 
@@ -155,6 +163,31 @@ def lloyd_step(bounds, first_shard, n_shards, X, weights, labels, centers, origi
     cdef _Call call = _step(X, weights, labels, centers, origin, True, with_inertia)
     return _reduce(call, kmeans_step_shard(call.level, &call.c), kmeans_statistic(&call.c), bounds, first_shard,
                    n_shards, n_threads)
+
+
+def lloyd_steps(bounds, first_shard, n_shards, X, weights, labels, columns, first, centers, origin, n_threads):
+    cdef kmeans_sets sets
+    cdef int64_t m = len(first) - 1, s
+    cdef _Call call
+    calls, starts = [], first.tolist()
+    cdef kmeans_call *own = <kmeans_call *>malloc(<size_t>(m + 1) * sizeof(kmeans_call))
+    if own == NULL:
+        raise MemoryError(f"no memory for {m} sets of centers")
+    try:
+        for s in range(m):
+            call = _Call(X, centers[starts[s]:starts[s + 1]], origin)
+            call.c.weights, call.c.with_sums = <const double *>at(weights), True
+            call.pack()
+            calls.append(call)
+            own[s] = call.c
+        sets.m, sets.n_centers, sets.calls = m, centers.shape[0], own
+        sets.labels, sets.columns_of_labels = <int32_t *>at(labels), labels.shape[1]
+        sets.columns = <const int64_t *>at(columns)
+        return reduce_shards(bounds, first_shard, n_shards, centers.shape[0] * (centers.shape[1] + 1) + m,
+                             kmeans_sets_bytes(call.level, &sets), kmeans_sets_shard(call.level, &sets), &sets,
+                             n_threads)
+    finally:
+        free(own)
 
 
 def bounded_step(bounds, first_shard, n_shards, X, weights, labels, upper, lower, centers, origin, moved, others_moved,

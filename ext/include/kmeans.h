@@ -35,6 +35,15 @@ typedef struct {
     void *all_distances;
 } kmeans_call;
 
+/* Several sets of centers for the same rows. */
+typedef struct {
+    int64_t m, n_centers; /* sets, and centers of them all */
+    const kmeans_call *calls;
+    int32_t *labels; /* (n, columns_of_labels): of each set one column */
+    int64_t columns_of_labels;
+    const int64_t *columns;
+} kmeans_sets;
+
 /* Parts of a statistic: sums (k, d), counts (k), labels that changed, inertia, rows compared with all centers, and
  * how many rows every center has (k). */
 static int64_t kmeans_statistic(const kmeans_call *call) {
@@ -61,6 +70,13 @@ static shard_function kmeans_seeds_shard(int level, const kmeans_call *call) {
 }
 static shard_function kmeans_distances_shard(int level, const kmeans_call *call) {
     return AT_REAL(level, call->is_double, distances_shard);
+}
+
+static size_t kmeans_sets_bytes(int level, const kmeans_sets *sets) {
+    return AT_REAL(level, sets->calls->is_double, sets_bytes)(sets);
+}
+static shard_function kmeans_sets_shard(int level, const kmeans_sets *sets) {
+    return AT_REAL(level, sets->calls->is_double, sets_shard);
 }
 
 #define UNWANTED_NUMBERS 2 /* labels that changed, inertia: of a step that only labels rows */

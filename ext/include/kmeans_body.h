@@ -17,6 +17,7 @@ INLINE VD ISA(as_doubles)(const REAL *p) { return __builtin_convertvector(*(cons
 #include "kmeans_sparse.h"
 #include "kmeans_steps.h"
 #include "kmeans_distances.h"
+#include "kmeans_sets.h"
 
 #undef ROW_VECTORS
 #undef PANEL

@@ -23,7 +23,7 @@ static void ISA(distances_shard)(const void *call_, int64_t start, int64_t stop,
         const int64_t n = stop - i < TILE ? stop - i : TILE;
         const REAL *values = scratch->tile->values;
         ISA(rows_t) rows = {ISA(row_at)(call, i), NULL, n, call->d};
-        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, k, DIFFERENCE, KEEP);
+        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, k, DIFFERENCE, KEEP, 0);
         for (int64_t r = 0; r < n; r++)
             for (int64_t j = 0; j < k; j++) out[(i + r) * k + j] = (REAL)sqrt((double)values[j * TILE + r]);
     }
@@ -55,7 +55,7 @@ static void ISA(seeds_shard)(const void *call_, int64_t start, int64_t stop, dou
         memcpy(old, shares + i, (size_t)n * sizeof(REAL));
         if (call->weights)
             for (int64_t r = 0; r < n; r++) w[r] = (REAL)call->weights[i + r];
-        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, m, DIFFERENCE, KEEP);
+        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, m, DIFFERENCE, KEEP, 0);
         for (int64_t j = 0; j < m; j++) {
             REAL *share = scratch->tile->values + j * TILE;
             ISA(squares_t) sum = {{0}, 0};

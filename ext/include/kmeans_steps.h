@@ -73,6 +73,16 @@ INLINE void ISA(count_overflown)(const kmeans_call *call, const REAL *best, int6
     }
 }
 
+/* Label at most TILE dense rows; return how many labels changed. */
+INLINE int64_t ISA(label_tile)(const kmeans_call *call, ISA(scratch_t) * scratch, const ISA(rows_t) * rows, int64_t start,
+                               const int filled) {
+    ISA(tile_t) *tile = scratch->tile;
+    ISA(against_all)(tile, rows, call->origin, call->packed, call->start, call->k, PRODUCT, BEST, filled);
+    if (call->overflown) ISA(count_overflown)(call, tile->best, rows->n == TILE ? TILE : rows->n);
+    if (rows->n == TILE) return ISA(relabel)(tile->nearest, call->labels + start, NULL, TILE);
+    return ISA(relabel)(tile->nearest, call->labels + start, NULL, rows->n);
+}
+
 static int64_t ISA(label_all)(const kmeans_call *call, ISA(scratch_t) * scratch, int64_t start, int64_t stop) {
     int64_t changed = 0;
     if (call->indptr) {
@@ -87,10 +97,7 @@ static int64_t ISA(label_all)(const kmeans_call *call, ISA(scratch_t) * scratch,
     }
     for (int64_t i = start; i < stop; i += TILE) {
         ISA(rows_t) rows = {ISA(row_at)(call, i), NULL, stop - i < TILE ? stop - i : TILE, call->d};
-        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, call->k, PRODUCT, BEST);
-        if (rows.n == TILE) changed += ISA(relabel)(scratch->tile->nearest, call->labels + i, NULL, TILE);
-        else changed += ISA(relabel)(scratch->tile->nearest, call->labels + i, NULL, rows.n);
-        if (call->overflown) ISA(count_overflown)(call, scratch->tile->best, rows.n == TILE ? TILE : rows.n);
+        changed += ISA(label_tile)(call, scratch, &rows, i, 0);
     }
     return changed;
 }
@@ -178,7 +185,7 @@ static int64_t ISA(label_open)(const kmeans_call *call, ISA(scratch_t) * scratch
             continue;
         }
         ISA(rows_t) rows = {call->x, scratch->open + at, n, call->d};
-        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, call->k, PRODUCT, BEST_TWO);
+        ISA(against_all)(scratch->tile, &rows, call->origin, call->packed, call->start, call->k, PRODUCT, BEST_TWO, 0);
         changed += ISA(relabel)(scratch->tile->nearest, call->labels, rows.numbers, n);
         for (int64_t r = 0; r < n; r++) {
             int64_t i = rows.numbers[r];

@@ -279,9 +279,10 @@ INLINE void ISA(fetch_next)(const ISA(rows_t) * rows, int64_t f1, int64_t part, 
 }
 
 /* Compute at most TILE rows against all centers. PRODUCT with BEST or BEST_TWO: `nearest`, `best`, `second` of x c + start;
- * DIFFERENCE with KEEP: `values` = |x - c|^2, where `start` must be zeros. */
+ * DIFFERENCE with KEEP: `values` = |x - c|^2, where `start` must be zeros. `filled`: the tile holds all features of the
+ * rows already. */
 INLINE void ISA(against_all)(ISA(tile_t) * tile, const ISA(rows_t) * rows, const REAL *origin, const REAL *packed,
-                             const REAL *start, int64_t k, const int what, const int end) {
+                             const REAL *start, int64_t k, const int what, const int end, const int filled) {
     const int64_t d = rows->d, part = ISA(part_of)(d);
     int64_t f0 = 0;
     if (end != KEEP)
@@ -291,7 +292,7 @@ INLINE void ISA(against_all)(ISA(tile_t) * tile, const ISA(rows_t) * rows, const
         }
     do {
         int64_t f1 = f0 + part < d ? f0 + part : d;
-        ISA(fill_tile)(tile, rows, origin, f0, f1);
+        if (!filled) ISA(fill_tile)(tile, rows, origin, f0, f1);
         for (int64_t j = 0, width; j < k; j += width, packed += width * (f1 - f0)) {
             width = ISA(panel_width)(k - j);
             const REAL *from = f0 ? NULL : start + j;

@@ -91,15 +91,18 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             raise ValueError(f"n_samples={table.n_rows} should be >= n_clusters={self.n_clusters}.")
 
     def _number_of_starts(self) -> int:
-        """Resolve ``n_init``."""
+        """Resolve ``n_init``; warn where it asks for more than is done."""
+        if ARRAY_LIKE.test(self.init) and self.n_init not in ("auto", 1):
+            warnings.warn(
+                "Explicit initial center position passed: performing only one init in "
+                f"{type(self).__name__} instead of n_init={self.n_init}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return self._number_of_runs()
+
+    def _number_of_runs(self) -> int:
         if ARRAY_LIKE.test(self.init):
-            if self.n_init not in ("auto", 1):
-                warnings.warn(
-                    "Explicit initial center position passed: performing only one init in "
-                    f"{type(self).__name__} instead of n_init={self.n_init}.",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
             return 1
         if self.n_init != "auto":
             return int(self.n_init)

@@ -13,16 +13,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators
 from hpcml.cluster.base import ALLOWED, CentersModel
+from hpcml.cluster.grid import KMeansGrid
 from hpcml.counterparts import counterpart, take_attributes
 from hpcml.training.inputs import check_weight
-from hpcml.training.kmeans import best_of
+from hpcml.training.kmeans import Best, best_of
 from hpcml.training.moments import mean_and_variance
 from hpcml.validation import BOOLEAN, Allowed, one_of
 
 __all__ = ["KMeans"]
 
 
-class KMeans(CentersModel):
+class KMeans(KMeansGrid, CentersModel):
     """K-means clustering: rows go to the nearest of k centers, centers to the mean of their rows.
 
     Parameters
@@ -174,19 +175,23 @@ default='k-means++'
                     verbose=bool(self.verbose),
                 )
                 labels = table.rows(best.labels)
+        self._store(best, labels)
+        return self
+
+    def _store(self, best: Best, labels: NDArray[np.int32]) -> None:
+        """Keep the result of a fit; warn if it has too few clusters."""
         if best.n_distinct < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({best.n_distinct}) found smaller than n_clusters "
                 f"({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         self.cluster_centers_ = best.centers
         self._n_features_out = self.n_clusters
         self.labels_ = labels
         self.inertia_ = best.inertia
         self.n_iter_ = best.n_iter
-        return self
 
     def _bounded(self) -> bool:
         """Return whether bounds are used."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hpcml.communicators import Communicator, Table
 from hpcml.training.hamerly import BoundedSteps
-from hpcml.training.lloyd import LloydSteps, iterate
+from hpcml.training.lloyd import LloydSteps, Run, iterate
 
-__all__ = ["Best", "assign", "best_of", "origin_of"]
+__all__ = ["Best", "assign", "best_of", "least_inertia", "origin_of"]
 
 
 @dataclass
@@ -91,9 +91,7 @@ def best_of(
     bounded: bool,
     verbose: bool,
 ) -> Best:
-    """Run k-means `n_runs` times.
-
-    A later run replaces a former one if its inertia is less and its clusters are other ones.
+    """Run k-means `n_runs` times; the run of `least_inertia` is kept.
 
     Parameters
     ----------
@@ -117,15 +115,14 @@ def best_of(
     -------
     Best
     """
-    best: Best | None = None
-    for _ in range(n_runs):
-        labels = "other_labels" if best is not None and best.labels == "labels" else "labels"
+
+    def run(labels: str) -> Run:
         centers = start()
         if verbose and communicator.rank == 0:
             print("Initialization complete")
         relative = centers if origin is None else centers - origin
         steps = (BoundedSteps if bounded else LloydSteps)(origin, labels)
-        run = iterate(
+        return iterate(
             table,
             communicator,
             steps,
@@ -137,12 +134,34 @@ def best_of(
             tol=tol,
             verbose=verbose,
         )
-        centers = run.centers if origin is None else run.centers + origin
+
+    return least_inertia(table, [run] * n_runs, origin)
+
+
+def least_inertia(table: Table, runs: Iterable[Callable[[str], Run]], origin: NDArray[Any] | None) -> Best:
+    """Label the rows by the centers of several runs; return the run that is kept.
+
+    A later run replaces a former one if its inertia is less and its clusters are other ones.
+
+    Parameters
+    ----------
+    table : Table
+    runs : iterable of callable
+        Each returns a run, whose centers are relative to `origin`, and leaves a row array of labels of the
+        name that it is given.
+    origin : ndarray of shape (n_features,) or None
+        None for sparse rows.
+    """
+    best: Best | None = None
+    for run in runs:
+        labels = "other_labels" if best is not None and best.labels == "labels" else "labels"
+        found = run(labels)
+        centers = found.centers if origin is None else found.centers + origin
         inertia, members = assign(table, centers, labels, origin is None)
         if best is None or (
             inertia < best.inertia and not _same_clusters(table, labels, best.labels, len(centers))
         ):
-            best = Best(centers, labels, inertia, run.n_iter, int(np.count_nonzero(members)))
+            best = Best(centers, labels, inertia, found.n_iter, int(np.count_nonzero(members)))
     assert best is not None
     return best
 

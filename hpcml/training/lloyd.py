@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hpcml.communicators import Communicator, Table
 from hpcml.training.relocation import relocate
 
-__all__ = ["LloydSteps", "Run", "Steps", "iterate", "mean_of_rows"]
+__all__ = ["LloydSteps", "Run", "Steps", "iterate", "mean_of_rows", "squared_moves"]
 
 
 class Steps(Protocol):
@@ -123,13 +123,18 @@ def iterate(
             if verbose:
                 print(f"Converged at iteration {i}: strict convergence.")
             break
-        moves = np.square(centers.astype(np.float64) - before).sum()
+        moves = squared_moves(before, centers)
         if moves <= tol:
             if verbose:
                 print(f"Converged at iteration {i}: center shift {moves} within tolerance {tol}.")
             break
         steps.moved(before, centers)
     return Run(centers, i + 1)
+
+
+def squared_moves(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """Return the sum of the squared moves of all centers."""
+    return float(np.square(after.astype(np.float64) - before).sum())
 
 
 def mean_of_rows(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,9 @@ its experiments tries several rows for every seed and keeps the best.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from hpcml.communicators import Table
 from hpcml.kernels.csr import CSR
 
-__all__ = ["dense_rows", "draw_rows", "plus_plus", "random_rows"]
+__all__ = ["dense_rows", "draw_rows", "plus_plus", "random_rows", "seeds", "usual_trials"]
 
 
 def dense_rows(table: Table, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -135,23 +137,47 @@ def plus_plus(
     -------
     ndarray of int64 of shape (n_clusters,)
     """
-    n_trials = 2 + int(math.log(n_clusters)) if n_trials is None else n_trials
-    rows = np.empty(n_clusters, dtype=np.int64)
-    rows[0] = draw_rows(table, np.array([rng.random_sample()]), weighted)[0]
-    seed = dense_rows(table, rows[:1])
+    n_trials = usual_trials(n_clusters) if n_trials is None else n_trials
+    with contextlib.closing(seeds(table, rng, weighted, n_trials)) as drawn:
+        return np.array([next(drawn) for _ in range(n_clusters)], dtype=np.int64)
+
+
+def usual_trials(n_clusters: int) -> int:
+    """Return how many rows k-means++ tries for every seed."""
+    return 2 + int(math.log(n_clusters))
+
+
+def seeds(
+    table: Table, rng: np.random.RandomState, weighted: bool, n_trials: int
+) -> Generator[int, None, None]:
+    """Yield the rows of k-means++ without end: those of few clusters begin those of many.
+
+    Parameters
+    ----------
+    table : Table
+        As for `plus_plus`.
+    rng : RandomState
+        When a row is yielded, it is in the state in which `plus_plus` leaves it after this row.
+    weighted : bool
+    n_trials : int
+    """
+    row = int(draw_rows(table, np.array([rng.random_sample()]), weighted)[0])
+    seed = dense_rows(table, np.array([row]))
     table.fill("shares", math.inf, seed.dtype)
-    for c in range(1, n_clusters):
-        potential = table.map_reduce("add_seed", seed=seed)["potential"][0]
-        targets = rng.uniform(size=n_trials) * potential
-        if potential > 0:
-            tried = table.where_sum_reaches("shares", targets)
-        else:  # every row equals a seed
-            tried = np.zeros(n_trials, dtype=np.int64)
-        seeds = dense_rows(table, tried)
-        best = int(np.argmin(table.map_reduce("try_seeds", seeds=seeds)["potentials"]))
-        rows[c], seed = tried[best], seeds[best : best + 1]
-    table.drop("shares")
-    return rows
+    try:
+        while True:
+            yield row
+            potential = table.map_reduce("add_seed", seed=seed)["potential"][0]
+            targets = rng.uniform(size=n_trials) * potential
+            if potential > 0:
+                tried = table.where_sum_reaches("shares", targets)
+            else:  # every row equals a seed
+                tried = np.zeros(n_trials, dtype=np.int64)
+            found = dense_rows(table, tried)
+            best = int(np.argmin(table.map_reduce("try_seeds", seeds=found)["potentials"]))
+            row, seed = int(tried[best]), found[best : best + 1]
+    finally:
+        table.drop("shares")
 
 
 def _weight(table: Table) -> tuple[float, int]:

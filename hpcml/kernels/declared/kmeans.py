@@ -61,6 +61,27 @@ KERNELS = (
         _NO_NUMBA,
     ),
     Kernel(
+        "lloyd_steps",
+        "reduce",
+        "kmeans",
+        "As lloyd_step, to the bit, for several sets of centers in one pass over the rows.",
+        (
+            _X,
+            _WEIGHTS,
+            Array("labels", "int32", ("n", "M"), "labels of several sets, a column each", inout=True),
+            Array("columns", "int64", ("S",), "column of each of the sets that take part, one at least"),
+            Array("first", "int64", ("S+1",), "first center of every set, then the number of them all"),
+            Array("centers", "floating", ("K", "d"), "the centers of one set after the other, less `origin`"),
+            _ORIGIN,
+        ),
+        (
+            Result("sums", "float64", ("K", "d"), "sum of w (x - origin) over the rows of every center"),
+            Result("counts", "float64", ("K",), "weight of the rows of every center"),
+            Result("changed", "float64", ("S",), "rows whose label has changed, of every set"),
+        ),
+        _NO_NUMBA,
+    ),
+    Kernel(
         "bounded_step",
         "reduce",
         "kmeans",

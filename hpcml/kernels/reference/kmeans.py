@@ -34,6 +34,18 @@ def lloyd_step(X, weights, labels, centers, origin, with_inertia):
     return *_sums(x, weights, labels, len(centers)), changed, inertia
 
 
+def lloyd_steps(X, weights, labels, columns, first, centers, origin):
+    """As `lloyd_step` for every set of centers; its labels are a column."""
+    sums, counts, changed = [], [], []
+    for column, start, stop in zip(columns, first[:-1], first[1:], strict=True):
+        own = labels[:, column].copy()
+        found = lloyd_step(X, weights, own, centers[start:stop], origin, with_inertia=0)
+        labels[:, column] = own
+        for parts, part in zip((sums, counts, changed), found[:3], strict=True):
+            parts.append(part)
+    return np.concatenate(sums), np.concatenate(counts), np.array(changed)
+
+
 def bounded_step(
     X, weights, labels, upper, lower, centers, origin, moved, others_moved, apart, first, with_inertia
 ):

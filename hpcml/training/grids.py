@@ -1,0 +1,63 @@
+"""What the batches of several families of estimators have in common; see `hpcml.protocol`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpcml.protocol import Batch
+
+__all__ = ["one_batch_a_fold", "response_values", "weights_alone"]
+
+
+def one_batch_a_fold(
+    costs: Sequence[float], n_folds: int, shared: str, asked: Mapping[str, int], done: Mapping[str, int]
+) -> list[Batch]:
+    """Return one batch of all candidates for every fold.
+
+    Parameters
+    ----------
+    costs : sequence of float
+        Relative time of a separate fit of each candidate, not 0.
+    n_folds : int
+    shared : str
+        What is shared, where there are several candidates.
+    asked, done : mapping of str to int
+        Units of work a fold beside fits.
+
+    Examples
+    --------
+    >>> from hpcml.training.grids import one_batch_a_fold
+    >>> one_batch_a_fold([1.0, 3.0], 2, "a pass", {"runs": 5}, {"runs": 4})[1].weights
+    (0.25, 0.75)
+    """
+    if not costs:
+        return []
+    total = sum(costs)
+    weights = tuple(cost / total for cost in costs)
+    text = shared if len(costs) > 1 else "nothing: there is no other candidate"
+    return [
+        Batch(
+            candidates=tuple(range(len(costs))),
+            folds=(fold,),
+            cost=total,
+            shared=text,
+            weights=weights,
+            asked={"fits": len(costs), **asked},
+            done={"fits": 1, **done},
+        )
+        for fold in range(n_folds)
+    ]
+
+
+def weights_alone(fit_params: Mapping[str, Any]) -> Any:
+    """Return ``sample_weight`` of the arguments of `fit`, or None; raise if there are others."""
+    others = sorted(set(fit_params) - {"sample_weight"})
+    if others:
+        raise TypeError(f"fit takes sample_weight. Got {', '.join(others)} instead.")
+    return fit_params.get("sample_weight")
+
+
+def response_values(fitted: Any, responses: Sequence[str], rows: Any) -> dict[str, Any]:
+    """Return what a fitted estimator's methods say of some rows, by their names."""
+    return {name: getattr(fitted, name)(rows) for name in responses}

@@ -1,0 +1,302 @@
+"""K-means for many candidates on the same rows: one pass over the rows moves the centers of all of them.
+
+Runs from equal first centers are one path, whatever their tolerance and their most iterations: each
+candidate leaves it where it stops. Seeds of k-means++ for few clusters begin those for many. Every number is
+computed in the order in which a fit of its own computes it, so that the results have the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpcml.communicators import Communicator, Table
+from hpcml.training.kmeans import Best, least_inertia
+from hpcml.training.lloyd import Run, mean_of_rows, squared_moves
+from hpcml.training.relocation import relocate
+from hpcml.training.seeding import dense_rows, seeds, usual_trials
+
+__all__ = ["Asked", "Failed", "Starts", "fit_together"]
+
+#: Labels of paths that are under way take at most this share of the bytes of the rows, but for a few paths.
+SHARE_OF_LABELS = 0.5
+LEAST_PATHS = 8
+
+Centers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a candidate asks for.
+
+    Parameters
+    ----------
+    n_clusters : int
+    start : callable or None
+        Draws the first centers of a run, given the generator; None: k-means++.
+    rng : RandomState
+        The candidate's own, in the state in which its fit begins; it is changed.
+    n_runs : int
+    max_iter : int
+    tol : float
+        As for `hpcml.training.lloyd.iterate`.
+    """
+
+    n_clusters: int
+    start: Callable[[np.random.RandomState], Centers] | None
+    rng: np.random.RandomState
+    n_runs: int
+    max_iter: int
+    tol: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A candidate that has no result.
+
+    Parameters
+    ----------
+    error : Exception
+        What its start raised.
+    """
+
+    error: Exception
+
+
+@dataclass
+class _Path:
+    """Centers that move, and the runs that follow them: candidate, number of the run."""
+
+    centers: Centers
+    followers: list[tuple[int, int]]
+    column: int = -1
+    n_iter: int = 0
+
+
+@dataclass
+class _Pool:
+    """The paths under way, and columns of labels for them."""
+
+    waiting: deque[_Path]
+    columns: list[int]
+    live: list[_Path] = field(default_factory=list)
+
+    def fill_up(self) -> None:
+        """Let paths begin where there are columns."""
+        while self.waiting and self.columns:
+            path = self.waiting.popleft()
+            path.column = self.columns.pop()
+            self.live.append(path)
+
+    def end(self, path: _Path) -> None:
+        """Give the column of a path to the next one."""
+        self.live = [other for other in self.live if other is not path]
+        self.columns.append(path.column)
+
+
+class Starts:
+    """First centers of runs of k-means++; each state of the generator is drawn from once.
+
+    Parameters
+    ----------
+    table : Table
+    weighted : bool
+        Whether the table has the row array ``weights``.
+    """
+
+    def __init__(self, table: Table, weighted: bool) -> None:
+        self.table, self.weighted = table, weighted
+
+    def __call__(self, wanted: Sequence[tuple[int, np.random.RandomState]]) -> list[Centers]:
+        """Return centers for numbers of clusters and generators, which are left as after `plus_plus`."""
+        groups: dict[Any, dict[int, list[int]]] = {}
+        for at, (k, rng) in enumerate(wanted):
+            same = groups.setdefault((usual_trials(k), _state(rng)), {})
+            same.setdefault(k, []).append(at)
+        centers: dict[int, Centers] = {}
+        for (n_trials, _), sizes in groups.items():
+            first = wanted[next(iter(sizes.values()))[0]][1]
+            rng = np.random.RandomState()
+            rng.set_state(first.get_state())
+            rows: list[int] = []
+            with contextlib.closing(seeds(self.table, rng, self.weighted, n_trials)) as drawn:
+                for k in sorted(sizes):
+                    rows += [next(drawn) for _ in range(k - len(rows))]
+                    for at in sizes[k]:
+                        centers[at] = dense_rows(self.table, np.array(rows, dtype=np.int64))
+                        wanted[at][1].set_state(rng.get_state())
+        return [centers[at] for at in range(len(wanted))]
+
+
+def _state(rng: np.random.RandomState) -> tuple[Any, ...]:
+    name, words, *others = rng.get_state()
+    return name, np.asarray(words).tobytes(), *others
+
+
+def fit_together(
+    table: Table,
+    communicator: Communicator,
+    asked: Mapping[int, Asked],
+    origin: NDArray[Any] | None,
+    weighted: bool,
+) -> Iterator[tuple[int, Best | Failed]]:
+    """Fit candidates on the rows of a table.
+
+    Parameters
+    ----------
+    table : Table
+        With the row array ``weights`` if `weighted`.
+    communicator : Communicator
+    asked : mapping of int to Asked
+        By number of the candidate.
+    origin : ndarray of shape (n_features,) or None
+        As for `hpcml.training.kmeans.best_of`.
+    weighted : bool
+
+    Yields
+    ------
+    (int, Best or Failed) : tuple
+        The candidate, as soon as its runs have ended. Its labels are dropped by the next step.
+    """
+    starts, failed = _first_centers(table, asked, weighted)
+    for i, error in failed.items():
+        yield i, Failed(error)
+    ended: dict[int, dict[int, Run]] = {i: {} for i in starts}
+    for found in _runs(table, communicator, asked, _paths(starts, origin), origin, weighted):
+        for i, number, run in found:
+            ended[i][number] = run
+        for i in dict.fromkeys(i for i, _, _ in found):
+            if len(ended[i]) == asked[i].n_runs:
+                runs = ended.pop(i)
+                yield i, least_inertia(table, [_again(table, runs[r]) for r in sorted(runs)], origin)
+
+
+def _again(table: Table, run: Run) -> Callable[[str], Run]:
+    """Return what `least_inertia` takes for a run that has ended."""
+
+    def labelled(labels: str) -> Run:
+        table.fill(labels, -1, np.int32)
+        return run
+
+    return labelled
+
+
+def _first_centers(
+    table: Table, asked: Mapping[int, Asked], weighted: bool
+) -> tuple[dict[int, list[Centers]], dict[int, Exception]]:
+    """Return the first centers of all runs of every candidate, and errors."""
+    plus_plus = Starts(table, weighted)
+    starts: dict[int, list[Centers]] = {i: [] for i in asked}
+    failed: dict[int, Exception] = {}
+    for i, one in asked.items():
+        if one.start is not None:
+            try:
+                starts[i] = [one.start(one.rng) for _ in range(one.n_runs)]
+            except Exception as error:
+                failed[i] = error
+                del starts[i]
+    drawn = [i for i, one in asked.items() if one.start is None]
+    for number in range(max((asked[i].n_runs for i in drawn), default=0)):
+        some = [i for i in drawn if asked[i].n_runs > number]
+        found = plus_plus([(asked[i].n_clusters, asked[i].rng) for i in some])
+        for i, centers in zip(some, found, strict=True):
+            starts[i].append(centers)
+    return starts, failed
+
+
+def _paths(starts: Mapping[int, list[Centers]], origin: NDArray[Any] | None) -> list[_Path]:
+    """Return one path for every different start, those of most centers first."""
+    paths: dict[tuple[int, bytes], _Path] = {}
+    for i, own in starts.items():
+        for number, centers in enumerate(own):
+            relative = centers if origin is None else centers - origin
+            path = paths.setdefault((len(centers), relative.tobytes()), _Path(relative, []))
+            path.followers.append((i, number))
+    return sorted(paths.values(), key=lambda path: -len(path.centers))
+
+
+def _runs(
+    table: Table,
+    communicator: Communicator,
+    asked: Mapping[int, Asked],
+    paths: list[_Path],
+    origin: NDArray[Any] | None,
+    weighted: bool,
+) -> Iterator[list[tuple[int, int, Run]]]:
+    """Step all paths; yield runs that end: candidate, number of the run, and the run."""
+    columns = min(len(paths), _most_paths(table))
+    table.fill("columns_of_labels", -1, np.int32, (columns,))
+    pool = _Pool(deque(paths), list(range(columns)))
+    pool.fill_up()
+    try:
+        while pool.live:
+            centers = _step(table, communicator, pool.live, origin, weighted)
+            ended = []
+            for path, (after, changed) in zip(pool.live, centers, strict=True):
+                unchanged = changed == 0 and path.n_iter > 0  # a new path finds labels of another one
+                moves = 0.0 if unchanged else squared_moves(path.centers, after)
+                path.centers, path.n_iter = after, path.n_iter + 1
+                stay = []
+                for i, number in path.followers:
+                    if unchanged or moves <= asked[i].tol or path.n_iter == asked[i].max_iter:
+                        ended.append((i, number, Run(after, path.n_iter)))
+                    else:
+                        stay.append((i, number))
+                path.followers = stay
+                if not stay:
+                    pool.end(path)
+            if ended:
+                yield ended
+            pool.fill_up()
+    finally:
+        table.drop("columns_of_labels")
+
+
+def _most_paths(table: Table) -> int:
+    row = table.take(np.zeros(1, dtype=np.int64))
+    bytes_of_row = row.nbytes if isinstance(row, np.ndarray) else 0
+    return max(LEAST_PATHS, int(SHARE_OF_LABELS * bytes_of_row) // np.dtype(np.int32).itemsize)
+
+
+def _step(
+    table: Table,
+    communicator: Communicator,
+    live: list[_Path],
+    origin: NDArray[Any] | None,
+    weighted: bool,
+) -> list[tuple[Centers, float]]:
+    """Return for every path where its centers go, and how many labels have changed."""
+    first = np.cumsum([0, *(len(path.centers) for path in live)])
+    before = np.concatenate([path.centers for path in live])
+    found = table.map_reduce(
+        "lloyd_steps",
+        labels="columns_of_labels",
+        columns=np.array([path.column for path in live]),
+        first=first,
+        centers=before,
+        origin=origin,
+    )
+    after = []
+    for path, start, stop, changed in zip(live, first[:-1], first[1:], found["changed"], strict=True):
+        sums, counts = found["sums"][start:stop], found["counts"][start:stop]
+        if (counts == 0).any():
+            _keep_column(table, path.column)
+            relocate(table, communicator, sums, counts, path.centers, origin, "labels_of_path", weighted)
+            table.drop("labels_of_path")
+        after.append((mean_of_rows(sums, counts).astype(before.dtype), changed))
+    return after
+
+
+def _keep_column(table: Table, column: int) -> None:
+    """Make the row array ``labels_of_path`` of one column of labels."""
+    table.map_rows(_column, columns_of_labels="columns_of_labels", column=column)
+
+
+def _column(columns_of_labels: NDArray[np.int32], column: int) -> dict[str, NDArray[np.int32]]:
+    return {"labels_of_path": columns_of_labels[:, column].copy()}

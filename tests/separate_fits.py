@@ -4,6 +4,8 @@ import numpy as np
 from sklearn import model_selection
 from sklearn.base import clone
 
+from hpcml.model_selection.drawn import with_seed
+
 
 def score_columns(search):
     """Return the columns of the results that hold scores."""
@@ -13,9 +15,11 @@ def score_columns(search):
 def assert_equal_to_separate_fits(search, X, y, fit=None):
     """Assert that the scores of a fitted search are those of separate fits, to the bit."""
     estimator = clone(search.estimator)
-    if search.plan_.seed is not None:
-        estimator.set_params(random_state=search.plan_.seed)
-    grid = [{name: [value] for name, value in params.items()} for params in search.cv_results_["params"]]
+    seed = search.plan_.seed
+    grid = [
+        {name: [value] for name, value in with_seed(estimator, params, seed).items()}
+        for params in search.cv_results_["params"]
+    ]
     separate = model_selection.GridSearchCV(
         estimator,
         grid,

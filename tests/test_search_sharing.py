@@ -25,7 +25,7 @@ from sklearn.model_selection import GroupKFold, ShuffleSplit
 
 from hpcml import config
 from hpcml.model_selection import GridSearchCV, Plan, RandomizedSearchCV
-from hpcml.model_selection.plan import make_plan
+from hpcml.model_selection.planning import make_plan
 from hpcml.protocol import Batch
 
 RNG = np.random.default_rng(0)

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from hpcml.model_selection.journal import decode_splits, encode_splits
+from hpcml.model_selection.planning import reason_not_to_share
 from hpcml.model_selection.rows import as_rows
 
-__all__ = ["Drawn", "draw_seed", "draw_splits", "with_seed"]
+__all__ = ["Drawn", "draw_seed", "draw_splits", "unseeded_names", "with_seed"]
 
 # What estimators draw as seeds themselves; fits scikit-learn's check on every platform.
 _MAX_SEED = np.iinfo(np.int32).max
@@ -72,20 +75,49 @@ def draw_splits(cv: Any, X: Any, y: Any, params: Mapping[str, Any]) -> list[tupl
 
 
 def draw_seed(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> int | None:
-    """Draw the seed that candidates with ``random_state=None`` share; None if there are none such."""
-    own = estimator.get_params(deep=False)
-    if "random_state" not in own:
-        return None
-    if all(parameters.get("random_state", own["random_state"]) is not None for parameters in candidates):
-        return None
-    return int(check_random_state(None).randint(_MAX_SEED))
+    """Draw the seed that fits share whose ``random_state`` is None; None if there are none such."""
+    if any(unseeded_names(estimator, parameters) for parameters in candidates):
+        return int(check_random_state(None).randint(_MAX_SEED))
+    return None
 
 
-def with_seed(parameters: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
-    """Return parameters in which the seed stands for an explicit ``random_state=None``."""
-    if seed is not None and "random_state" in parameters and parameters["random_state"] is None:
-        return {**parameters, "random_state": seed}
-    return dict(parameters)
+def with_seed(estimator: Any, parameters: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+    """Return parameters in which the seed stands for every ``random_state=None`` of what shares."""
+    names = [] if seed is None else unseeded_names(estimator, parameters)
+    return {**parameters, **dict.fromkeys(names, seed)}
+
+
+def unseeded_names(estimator: Any, parameters: Mapping[str, Any]) -> list[str]:
+    """Return the parameters ``random_state`` that are None, of a candidate or of the steps of a pipeline.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Only estimators that share work are looked at: of any other one, every fit draws as it does alone.
+    parameters : mapping
+        Of the candidate.
+
+    Returns
+    -------
+    list of str
+    """
+    if type(estimator) is not Pipeline:
+        own = {**estimator.get_params(deep=False), **parameters} if _shares(estimator) else {}
+        return ["random_state"] if own.get("random_state", 0) is None else []
+    try:
+        found = clone(estimator).set_params(**clone(dict(parameters), safe=False)).get_params(deep=True)
+    except Exception:  # a candidate that is not allowed: its fit tells why
+        return []
+    names = []
+    for name, value in found.items():
+        owner, _, parameter = name.rpartition("__")
+        if parameter == "random_state" and value is None and owner and _shares(found.get(owner)):
+            names.append(name)
+    return names
+
+
+def _shares(estimator: Any) -> bool:
+    return reason_not_to_share(estimator) is None
 
 
 def _as_list(spaces: Any) -> list[Mapping[str, Any]]:

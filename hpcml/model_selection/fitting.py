@@ -11,6 +11,7 @@ from joblib.logger import short_format_time
 from sklearn.base import clone
 
 from hpcml import config
+from hpcml.model_selection.planning import sharing_of
 from hpcml.model_selection.rows import n_rows, take_params, take_rows, take_table
 from hpcml.model_selection.scoring import Scoring, StoredResponses
 from hpcml.protocol import Batch
@@ -41,6 +42,8 @@ class Evaluation:
     n_candidates, n_folds : int
     settings : mapping
         Snapshot of the configuration, with the task's share of the threads.
+    keep_fitted : bool
+        Whether records hold the fitted estimators; for single fits only.
     """
 
     scoring: Scoring
@@ -53,6 +56,7 @@ class Evaluation:
     n_candidates: int
     n_folds: int
     settings: Mapping[str, Any]
+    keep_fitted: bool = False
 
     def announce(self, candidate: int, fold: int, parameters: Mapping[str, Any]) -> None:
         """Print scikit-learn's line at the start of a fit, from verbose=10 on."""
@@ -184,6 +188,8 @@ class SingleTask:
         else:
             record["fit_time"] = time.perf_counter() - start
             _score(estimator, X_test, estimator, fold, evaluation, record)
+        if evaluation.keep_fitted:
+            record["estimator"] = estimator
         evaluation.report(self.candidate, self.fold, self.parameters, record)
         return record
 
@@ -266,7 +272,7 @@ class BatchTask:
         return records, reason
 
     def _fit_grid(self) -> Any:
-        return clone(self.estimator).fit_grid(
+        return sharing_of(clone(self.estimator)).fit_grid(
             self.X,
             self.y,
             # values of the grid may be estimators, which a fit must not change

@@ -3,7 +3,7 @@
 import inspect
 import numbers
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from traceback import format_exc
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring, get_scorer
+from sklearn.pipeline import Pipeline
 
 __all__ = ["RESPONSES", "Scoring", "StoredResponses"]
 
@@ -96,8 +97,14 @@ class StoredResponses:
             if name in responses or hasattr(fitted, name):
                 setattr(self, name, _Stored(name, self, responses.get(name)))
         mixin = _scoring_mixin(fitted)
+        self.score: Callable
         if mixin is not None:
             self.score = partial(mixin.score, self)
+        elif hasattr(fitted, "score"):
+            self.score = self._own_score
+
+    def _own_score(self, X: Any, *target: Any, **params: Any) -> Any:
+        return self.fitted.score(X() if X is self.rows else X, *target, **params)
 
     def __getattr__(self, name: str) -> Any:
         if name == "fitted":  # not set yet, while copied or unpickled
@@ -109,7 +116,12 @@ class StoredResponses:
 
 
 def _scoring_mixin(estimator: Any) -> Any:
-    """Return scikit-learn's mixin if the estimator's `score` is the mixin's own, which only predicts."""
+    """Return scikit-learn's mixin if the estimator's `score` is the mixin's own, which only predicts.
+
+    A pipeline scores by its last step.
+    """
+    while type(estimator) is Pipeline:
+        estimator = estimator.steps[-1][1]
     score = getattr(type(estimator), "score", None)
     return next((mixin for mixin in (ClassifierMixin, RegressorMixin) if score is mixin.score), None)
 
@@ -180,7 +192,7 @@ class Scoring:
             return "sample_weight" in scorer.get_metadata_routing().score.requests
         return "sample_weight" in inspect.signature(scorer).parameters
 
-    def responses(self, estimator: Any, y: Any) -> tuple[str, ...] | None:
+    def responses(self, estimator: Any, y: Any, others: Sequence[Any] = ()) -> tuple[str, ...] | None:
         """Return the responses that the scorers call, or None if a scorer must see the fitted estimator
         itself.
 
@@ -190,7 +202,18 @@ class Scoring:
             Not fitted.
         y : array-like
             Its classes take the place of the fitted ones.
+        others : sequence of estimator
+            Other kinds in the grid, of which scorers may call other responses.
         """
+        found: set[str] = set()
+        for one in (estimator, *others):
+            needed = self._needed(one, y)
+            if needed is None:
+                return None
+            found.update(needed)
+        return tuple(sorted(found))
+
+    def _needed(self, estimator: Any, y: Any) -> tuple[str, ...] | None:
         if self.default:
             return ("predict",) if _scoring_mixin(estimator) is not None else None
         scorers = list(self.named.values()) if self.named is not None else [self.scorer]
@@ -207,7 +230,7 @@ class Scoring:
                 return None  # it will fail on the fitted estimator too, where the user sees why
             else:
                 return None
-        return tuple(sorted(set(needed)))
+        return tuple(needed)
 
     def failed(self) -> Any:
         """Return the scores of a fit that failed."""

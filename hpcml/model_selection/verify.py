@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import model_selection
+from sklearn.base import clone
 
 from hpcml import config
 from hpcml.counterparts import counterpart
+from hpcml.model_selection.drawn import with_seed
 
 __all__ = ["Evidence", "Verification", "verify"]
 
@@ -170,14 +172,14 @@ def _share_of_cost(search: Any, chosen: list[int]) -> float:
 def _their_search(search: Any, evidence: Evidence, params: list[dict[str, Any]]) -> tuple[Any, list[str]]:
     seed = search.plan_.seed
     estimator = counterpart(search.estimator)
-    known = set(estimator.get_params(deep=True))
-    if seed is not None and search.estimator.get_params(deep=False)["random_state"] is None:
-        estimator.set_params(random_state=seed)
-    left_out = sorted({name for parameters in params for name in parameters if name not in known})
-    grid = [
-        {name: [counterpart(value)] for name, value in parameters.items() if name in known}
-        for parameters in params
-    ]
+    grid, left_out = [], set()
+    for parameters in params:
+        # which parameters there are depends on the estimators among the values
+        changed = {name: counterpart(value) for name, value in parameters.items() if "__" not in name}
+        known = set(clone(estimator).get_params(deep=True)) | set(_deep_names(changed))
+        seeded = with_seed(search.estimator, parameters, seed)
+        left_out |= {name for name in parameters if name not in known}
+        grid.append({name: [counterpart(value)] for name, value in seeded.items() if name in known})
     # as many processes as hpcml used threads or workers, so that both had the same cores
     n_jobs = max(effective_n_jobs(search.n_jobs), config.n_threads())
     theirs = model_selection.GridSearchCV(
@@ -191,7 +193,17 @@ def _their_search(search: Any, evidence: Evidence, params: list[dict[str, Any]])
         error_score=search.error_score,
         return_train_score=False,
     )
-    return theirs, left_out
+    return theirs, sorted(left_out)
+
+
+def _deep_names(changed: Mapping[str, Any]) -> list[str]:
+    """Return the names of the parameters of the estimators among some values, as a search takes them."""
+    return [
+        f"{name}__{inner}"
+        for name, value in changed.items()
+        if hasattr(value, "get_params") and not isinstance(value, type)
+        for inner in value.get_params(deep=True)
+    ]
 
 
 def _scores(search: Any, name: str) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml.training.inputs import INTERCEPT_SCALINGS
+
 __all__ = ["Penalty", "resolved_penalty"]
 
 #: Frames between the warning and the caller of `fit`.
@@ -97,7 +99,9 @@ def resolved_penalty(model: Any) -> Penalty:
             FutureWarning,
         )
     l1_ratio = {"l1": 1.0, "elasticnet": ratio}.get(kind or "l2", 0.0)
-    scaling = float(model.intercept_scaling) if model.solver == "liblinear" else None
+    scaling = None
+    if model.solver == "liblinear":
+        scaling = float(np.clip(float(model.intercept_scaling), *INTERCEPT_SCALINGS))
     return Penalty(C, float(l1_ratio), scaling)
 
 

@@ -16,7 +16,7 @@ from hpcml import communicators
 from hpcml.communicators import Table
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.training.classes import total_weight
-from hpcml.training.inputs import FLOATS, as_rows, checked_weights
+from hpcml.training.inputs import FLOATS, INTERCEPT_SCALINGS, as_rows, checked_weights
 from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
 from hpcml.training.linear_objective import Objective, origin_of
 from hpcml.training.newton import OVERFLOWED, minimise
@@ -138,7 +138,8 @@ class LinearModel(ToSklearnMixin, BaseEstimator):
         coefficient v as the others: intercept_^2 / intercept_scaling^2 is v^2.
         """
         strengths = np.ones(n_features + 1)
-        strengths[-1] = self.intercept_scaling**-2.0 if self.fit_intercept else without_intercept
+        scaling = np.clip(float(self.intercept_scaling), *INTERCEPT_SCALINGS)
+        strengths[-1] = scaling**-2.0 if self.fit_intercept else without_intercept
         return strengths
 
     def _interior_point(self, passes: Passes, penalty: Floats) -> Solution:

@@ -13,10 +13,13 @@ from sklearn.utils import check_array
 from hpcml.communicators import Communicator
 from hpcml.kernels.csr import CSR
 
-__all__ = ["FLOATS", "NO_WEIGHT", "as_rows", "check_weight", "checked_weights"]
+__all__ = ["FLOATS", "INTERCEPT_SCALINGS", "NO_WEIGHT", "as_rows", "check_weight", "checked_weights"]
 
 #: Types that rows keep; others become the first one.
 FLOATS = [np.float64, np.float32]
+
+#: Scalings of an intercept beyond these count as these: it is 0, or free, by either, and squares stay finite.
+INTERCEPT_SCALINGS = (1e-50, 1e50)
 
 #: What is wrong where all weights are 0.
 NO_WEIGHT = "Sample weights must contain at least one non-zero number."

@@ -173,3 +173,21 @@ def test_bits_do_not_depend_on_threads(name, dtype):
     one, two, three = (reduced(name, "cython", t, X=X, **model, shifts=model["means"]) for t in (1, 2, 3))
     for part, values in one.items():
         assert values.tobytes() == two[part].tobytes() == three[part].tobytes()
+
+
+@pytest.mark.parametrize("implementation", ["reference", "cython"])
+@pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 3), (2600, 5), (1300, 8)])
+def test_several_mixtures_have_the_bits_of_single_ones(implementation, diagonal, dtype, shape):
+    n, d = shape
+    X, model = mixture(n, d, 13, dtype, 4, diagonal)
+    suffix = "_diagonal" if diagonal else ""
+    first = np.array([0, 5, 6, 13])
+    found = reduced("gaussian_steps" + suffix, implementation, 2, X=X, first=first, **model)
+    for i, (start, stop) in enumerate(zip(first, first[1:], strict=False)):
+        own = {name: values if name == "center" else values[start:stop] for name, values in model.items()}
+        one = reduced("gaussian_step" + suffix, implementation, 1, X=X, shifts=own["means"], **own)
+        assert one["log_likelihood"][0] == found["log_likelihood"][i]
+        for name in ("counts", "sums", "squares"):
+            assert found[name][start:stop].tobytes() == one[name].tobytes()

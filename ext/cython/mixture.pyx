@@ -1,6 +1,7 @@
 """Mixtures of normal densities in C: shards, or blocks of rows, side by side on threads."""
 
 from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc
 
 import numpy as np
 
@@ -25,6 +26,11 @@ cdef extern from "mixture.h" nogil:
         void *log_densities
         void *responsibilities_out
         int32_t *labels_out
+    ctypedef struct mixtures_t:
+        int64_t n, k
+        const mixture_t *each
+    size_t mixtures_scratch(int level, int is_double, const mixtures_t *all)
+    shard_function mixtures_shard(int level, int is_double)
     int64_t mixture_packed(int level, int is_double, int64_t d)
     void mixture_pack(int level, int is_double, const mixture_t *m)
     size_t mixture_scratch(int level, int is_double, const mixture_t *m)
@@ -38,6 +44,14 @@ def gaussian_step(bounds, first_shard, n_shards, X, center, means, factors, log_
 
 def gaussian_step_diagonal(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads=1):
     return _step(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads)
+
+
+def gaussian_steps(bounds, first_shard, n_shards, X, first, center, means, factors, log_weights, n_threads=1):
+    return _steps(bounds, first_shard, n_shards, X, first, center, means, factors, log_weights, n_threads)
+
+
+def gaussian_steps_diagonal(bounds, first_shard, n_shards, X, first, center, means, factors, log_weights, n_threads=1):
+    return _steps(bounds, first_shard, n_shards, X, first, center, means, factors, log_weights, n_threads)
 
 
 def gaussian_moments(bounds, first_shard, n_shards, X, responsibilities, labels, center, shifts, n_threads=1):
@@ -90,6 +104,30 @@ cdef _step(bounds, first_shard, n_shards, X, center, means, factors, log_weights
     call.model(means, factors, log_weights)
     call.m.shifts = at(shifts)
     return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+cdef _steps(bounds, first_shard, n_shards, X, first, center, means, factors, log_weights, n_threads):
+    cdef mixtures_t all
+    cdef int64_t n = len(first) - 1, i, d = X.shape[1]
+    cdef _Call call
+    cdef mixture_t *each = <mixture_t *>malloc(<size_t>(n + 1) * sizeof(mixture_t))
+    if each == NULL:
+        raise MemoryError(f"no memory for {n} mixtures")
+    try:
+        calls, starts = [], first.tolist()
+        for i in range(n):
+            call = _Call(X, center, factors.ndim == 2)
+            own = slice(starts[i], starts[i + 1])
+            call.model(means[own], factors[own], log_weights[own])
+            call.m.shifts = call.m.means
+            calls.append(call)
+            each[i] = call.m
+        all.n, all.k, all.each = n, means.shape[0], each
+        return reduce_shards(bounds, first_shard, n_shards, n + all.k * (1 + d + (d if call.m.diagonal else d * d)),
+                             mixtures_scratch(call.level, call.is_double, &all),
+                             mixtures_shard(call.level, call.is_double), &all, n_threads)
+    finally:
+        free(each)
 
 
 cdef _moments(bounds, first_shard, n_shards, X, responsibilities, labels, center, shifts, n_threads, diagonal):

@@ -26,6 +26,12 @@ typedef struct {
     int32_t *labels_out;                            /* (n) */
 } mixture_t;
 
+/* Several mixtures for the same rows: their components lie one after the other. */
+typedef struct {
+    int64_t n, k; /* mixtures, and components of them all */
+    const mixture_t *each;
+} mixtures_t;
+
 #define BODY "mixture_body.h"
 #include "each_real.h"
 
@@ -39,6 +45,11 @@ static size_t mixture_scratch(int level, int is_double, const mixture_t *m) {
     return AT_REAL(level, is_double, scratch_bytes)(m);
 }
 static shard_function mixture_shard(int level, int is_double) { return AT_REAL(level, is_double, mixture_shard); }
+
+static size_t mixtures_scratch(int level, int is_double, const mixtures_t *all) {
+    return AT_REAL(level, is_double, mixtures_bytes)(all);
+}
+static shard_function mixtures_shard(int level, int is_double) { return AT_REAL(level, is_double, mixtures_shard); }
 
 /* Returns -1 where memory ran out. */
 static int mixture_rows(int level, int is_double, const mixture_t *m, int64_t n, int n_threads) {

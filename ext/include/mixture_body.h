@@ -387,6 +387,28 @@ INLINE int64_t ISA(rows_of_blocks)(int64_t n) {
     return blocks ? ISA(up)((n + blocks - 1) / blocks, PANEL) : PANEL;
 }
 
+/* Add the statistic of a block that lies in the scratch. With a model: log-likelihood, counts, sums, squares. */
+static void ISA(add_block)(const mixture_t *m, const ISA(space) *s, int64_t start, int64_t count, int64_t rows,
+                           double *likelihood, double *counts, double *sums, double *squares) {
+    if (m->means) {
+        ISA(log_joint)(m, s->xt, rows, s->z, s->r);
+        ISA(normalise)(s->r, m->k, rows, s->log_densities);
+        double lanes[8] = {0};
+        for (int64_t r = 0; r < count; r++) lanes[r & 7] += (double)s->log_densities[r];
+        *likelihood += ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    } else ISA(read_given)(m, start, count, s->r);
+    for (int64_t c = 0; c < m->k; c++)
+        for (int64_t r = count; r < rows; r++) s->r[c * STRIDE + r] = 0;
+    ISA(moments)(m, s, rows, counts, sums, squares);
+}
+
+/* Zero what fills up tiles beyond the features. */
+static void ISA(clear)(const mixture_t *m, const ISA(space) *s) {
+    for (int64_t i = m->d; i < s->dp; i++) memset(s->xt + i * STRIDE, 0, STRIDE * sizeof(REAL));
+    if (!m->diagonal)
+        memset(s->u + m->d * CHUNK_STRIDE, 0, (size_t)((s->dp - m->d) * CHUNK_STRIDE) * sizeof(REAL));
+}
+
 /* With a model: log-likelihood, counts, sums, squares. With given responsibilities: without the first. */
 static void ISA(mixture_shard)(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch) {
     const mixture_t *m = call;
@@ -395,21 +417,45 @@ static void ISA(mixture_shard)(const void *call, int64_t start, int64_t stop, do
     double *likelihood = statistic, *counts = m->means ? statistic + 1 : statistic, *sums = counts + m->k,
            *squares = sums + m->k * m->d;
     const int64_t most = ISA(rows_of_blocks)(stop - start);
-    for (int64_t i = m->d; i < s.dp; i++) memset(s.xt + i * STRIDE, 0, STRIDE * sizeof(REAL));
-    if (!m->diagonal) memset(s.u, 0, (size_t)(s.dp * CHUNK_STRIDE) * sizeof(REAL));
+    ISA(clear)(m, &s);
     for (int64_t first = start; first < stop; first += most) {
         const int64_t count = stop - first < most ? stop - first : most, rows = ISA(up)(count, PANEL);
         ISA(read_block)(m, first, count, rows, s.xt);
-        if (m->means) {
-            ISA(log_joint)(m, s.xt, rows, s.z, s.r);
-            ISA(normalise)(s.r, m->k, rows, s.log_densities);
-            double lanes[8] = {0};
-            for (int64_t r = 0; r < count; r++) lanes[r & 7] += (double)s.log_densities[r];
-            *likelihood += ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-        } else ISA(read_given)(m, first, count, s.r);
-        for (int64_t c = 0; c < m->k; c++)
-            for (int64_t r = count; r < rows; r++) s.r[c * STRIDE + r] = 0;
-        ISA(moments)(m, &s, rows, counts, sums, squares);
+        ISA(add_block)(m, &s, first, count, rows, likelihood, counts, sums, squares);
+    }
+}
+
+/* -- several mixtures ---------------------------------------------------------------------------------------- */
+
+/* The widest one's: the rows lie first, and need the same space for all. */
+static size_t ISA(mixtures_bytes)(const mixtures_t *all) {
+    size_t most = 0;
+    for (int64_t i = 0; i < all->n; i++) {
+        size_t bytes = ISA(scratch_bytes)(all->each + i);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* Log-likelihoods, counts, sums, squares: a block of rows passes through all mixtures while it lies in the cache. */
+static void ISA(mixtures_shard)(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch) {
+    const mixtures_t *all = call;
+    const mixture_t *one = all->each;
+    const int64_t d = one->d, square = one->diagonal ? d : d * d, most = ISA(rows_of_blocks)(stop - start);
+    double *counts = statistic + all->n, *sums = counts + all->k, *squares = sums + all->k * d;
+    for (int64_t first = start; first < stop; first += most) {
+        const int64_t count = stop - first < most ? stop - first : most, rows = ISA(up)(count, PANEL);
+        int64_t component = 0;
+        for (int64_t i = 0; i < all->n; i++) {
+            const mixture_t *m = one + i;
+            ISA(space) s;
+            ISA(lay_out)(m, scratch, &s);
+            ISA(clear)(m, &s);
+            if (!i) ISA(read_block)(m, first, count, rows, s.xt);
+            ISA(add_block)(m, &s, first, count, rows, statistic + i, counts + component, sums + component * d,
+                           squares + component * square);
+            component += m->k;
+        }
     }
 }
 

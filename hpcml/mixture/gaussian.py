@@ -15,10 +15,11 @@ from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
 from hpcml.mixture.density import NormalMixture
 from hpcml.mixture.given import checked
+from hpcml.mixture.grid import MixtureGrid
 from hpcml.mixture.progress import Progress
 from hpcml.training.gaussians import KINDS
 from hpcml.training.inputs import FLOATS
-from hpcml.training.mixture import EM, Mixture, Run
+from hpcml.training.mixture import EM, Mixture, Run, largest_likelihood
 from hpcml.training.mixture_starts import STARTS, Given, start
 from hpcml.training.moments import mean_and_variance
 from hpcml.validation import (
@@ -53,7 +54,7 @@ _ALLOWED = {
 }
 
 
-class GaussianMixture(NormalMixture):
+class GaussianMixture(MixtureGrid, NormalMixture):
     """Mixture of normal densities, fitted by expectation maximisation.
 
     Parameters
@@ -220,7 +221,7 @@ class GaussianMixture(NormalMixture):
 
     def _fit(self, X: ArrayLike) -> NDArray[Any]:
         with communicators.current() as comm, blas.one_thread():
-            check_parameters(type(self).__name__, self.get_params(deep=False), _ALLOWED)
+            self._check_parameters()
             least = communicators.least_rows(2)
             rows: NDArray[Any] = validate_data(self, X, dtype=FLOATS, order="C", ensure_min_samples=least)
             d = rows.shape[1]
@@ -228,31 +229,40 @@ class GaussianMixture(NormalMixture):
             first = self._last(d) if self.warm_start and hasattr(self, "converged_") else None
             rng = comm.random_state(self.random_state)
             with comm.put(X=rows) as table:
-                if table.n_rows < self.n_components:
-                    raise ValueError(
-                        f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                        f"n_samples = {table.n_rows}"
-                    )
-                em = self._em(table, rows.dtype)
+                self._check_rows(table)
+                em = self._em(table, mean_and_variance(table)[0].astype(rows.dtype))
                 best = self._best_run(em, comm, given, first, rng)
         self._store(best, rows.dtype)
+        self._warn(best)
+        return rows
+
+    def _check_parameters(self) -> None:
+        check_parameters(type(self).__name__, self.get_params(deep=False), _ALLOWED)
+
+    def _check_rows(self, table: Table) -> None:
+        if table.n_rows < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"n_samples = {table.n_rows}"
+            )
+
+    def _warn(self, best: Run) -> None:
+        """Warn of a run that has not converged."""
         if not best.converged and self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or "
                 "increase max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return rows
 
-    def _em(self, table: Table, dtype: Any) -> EM:
-        center = mean_and_variance(table)[0].astype(dtype)
+    def _em(self, table: Table, center: NDArray[Any]) -> EM:
         return EM(table, center, self.covariance_type, float(self.reg_covar))
 
     def _best_run(
         self, em: EM, comm: Communicator, given: Given, first: Mixture | None, rng: np.random.RandomState
     ) -> Run:
-        best: Run | None = None
+        runs = []
         for i in range(1 if first is not None else self.n_init):
             report = (
                 Progress(i, self.verbose, self.verbose_interval) if comm.rank == 0 and self.verbose else None
@@ -267,10 +277,8 @@ class GaussianMixture(NormalMixture):
             )
             if report is not None:
                 report.end(run)
-            if best is None or best.lower_bound == -math.inf or run.lower_bound > best.lower_bound:
-                best = run
-        assert best is not None
-        return best
+            runs.append(run)
+        return largest_likelihood(runs)
 
     def _store(self, run: Run, dtype: np.dtype[Any]) -> None:
         mixture = run.mixture

@@ -101,7 +101,7 @@ class _Pool:
 
 
 class Starts:
-    """First centers of runs of k-means++; each state of the generator is drawn from once.
+    """Rows to start from, drawn as k-means++ does; each state of the generator is drawn from once.
 
     Parameters
     ----------
@@ -113,13 +113,13 @@ class Starts:
     def __init__(self, table: Table, weighted: bool) -> None:
         self.table, self.weighted = table, weighted
 
-    def __call__(self, wanted: Sequence[tuple[int, np.random.RandomState]]) -> list[Centers]:
-        """Return centers for numbers of clusters and generators, which are left as after `plus_plus`."""
+    def __call__(self, wanted: Sequence[tuple[int, np.random.RandomState]]) -> list[NDArray[np.int64]]:
+        """Return rows for numbers of clusters and generators, which are left as after `plus_plus`."""
         groups: dict[Any, dict[int, list[int]]] = {}
         for at, (k, rng) in enumerate(wanted):
             same = groups.setdefault((usual_trials(k), _state(rng)), {})
             same.setdefault(k, []).append(at)
-        centers: dict[int, Centers] = {}
+        found: dict[int, NDArray[np.int64]] = {}
         for (n_trials, _), sizes in groups.items():
             first = wanted[next(iter(sizes.values()))[0]][1]
             rng = np.random.RandomState()
@@ -129,9 +129,9 @@ class Starts:
                 for k in sorted(sizes):
                     rows += [next(drawn) for _ in range(k - len(rows))]
                     for at in sizes[k]:
-                        centers[at] = dense_rows(self.table, np.array(rows, dtype=np.int64))
+                        found[at] = np.array(rows, dtype=np.int64)
                         wanted[at][1].set_state(rng.get_state())
-        return [centers[at] for at in range(len(wanted))]
+        return [found[at] for at in range(len(wanted))]
 
 
 def _state(rng: np.random.RandomState) -> tuple[Any, ...]:
@@ -205,8 +205,8 @@ def _first_centers(
     for number in range(max((asked[i].n_runs for i in drawn), default=0)):
         some = [i for i in drawn if asked[i].n_runs > number]
         found = plus_plus([(asked[i].n_clusters, asked[i].rng) for i in some])
-        for i, centers in zip(some, found, strict=True):
-            starts[i].append(centers)
+        for i, rows in zip(some, found, strict=True):
+            starts[i].append(dense_rows(table, rows))
     return starts, failed
 
 

@@ -8,7 +8,7 @@ the means of the step before: nothing cancels where means lie far from the origi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hpcml.communicators import Table
 from hpcml.training.gaussians import KINDS, Covariances, NotPositiveDefinite
 
-__all__ = ["EM", "Mixture", "Run", "in_kernel"]
+__all__ = ["EM", "Mixture", "Run", "in_kernel", "largest_likelihood"]
 
 Floats = NDArray[np.float64]
 
@@ -80,6 +80,15 @@ class Run:
         return self.lower_bounds[-1] if self.lower_bounds else -math.inf
 
 
+def largest_likelihood(runs: Sequence[Run]) -> Run:
+    """Return the run of the largest likelihood, the first of equals."""
+    best = runs[0]
+    for run in runs[1:]:
+        if best.lower_bound == -math.inf or run.lower_bound > best.lower_bound:
+            best = run
+    return best
+
+
 def in_kernel(kind: Covariances, mixture: Mixture, center: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return the arguments that describe a mixture to the kernels, in the type of the rows."""
     k, d = mixture.means.shape
@@ -128,8 +137,19 @@ class EM:
     def step(self, mixture: Mixture) -> tuple[Mixture, float]:
         """Return the mixture that maximises the expected likelihood, and the mean log-likelihood before."""
         arguments = in_kernel(self.kind, mixture, self.center)
+        return self.improved(arguments, self._pass("gaussian_step", arguments["means"], **arguments))
+
+    def improved(self, arguments: dict[str, Any], found: dict[str, Floats]) -> tuple[Mixture, float]:
+        """Return what `step` returns, from the statistic of a pass about the means of the mixture.
+
+        Parameters
+        ----------
+        arguments : dict
+            What describes the mixture to the kernels.
+        found : dict of str to ndarray
+            The statistic of ``gaussian_step`` with the means as shifts.
+        """
         shifts = arguments["means"]
-        found = self._pass("gaussian_step", shifts, **arguments)
         lower_bound = float(found["log_likelihood"][0]) / self.table.n_rows
         if self._cancels(found, shifts):
             shifts = self._shifts(self.means(found, shifts)[0])

@@ -12,13 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.communicators import Communicator
+from hpcml.communicators import Communicator, Table
 from hpcml.training.kmeans import best_of
 from hpcml.training.mixture import COUNT_FLOOR, EM, Mixture
 from hpcml.training.moments import mean_and_variance
 from hpcml.training.seeding import dense_rows, plus_plus
 
-__all__ = ["STARTS", "Given", "from_moments", "start"]
+__all__ = [
+    "KMEANS_STEPS",
+    "STARTS",
+    "Given",
+    "from_given",
+    "from_moments",
+    "kmeans_tolerance",
+    "on_rows",
+    "start",
+]
 
 Floats = NDArray[np.float64]
 Moments = tuple[Floats, Floats, Floats]
@@ -63,9 +72,15 @@ def start(em: EM, comm: Communicator, how: str, k: int, given: Given, rng: np.ra
     rng : RandomState
         In the same state on every rank.
     """
-    if given.weights is not None and given.means is not None and given.precisions is not None:
-        return _with_precisions(em, given.weights, given.means, given.precisions)
-    return from_moments(em, STARTS[how](em, comm, k, rng), given)
+    complete = from_given(em, given)
+    return from_moments(em, STARTS[how](em, comm, k, rng), given) if complete is None else complete
+
+
+def from_given(em: EM, given: Given) -> Mixture | None:
+    """Return the mixture that the user gave, None if it is not complete."""
+    if given.weights is None or given.means is None or given.precisions is None:
+        return None
+    return _with_precisions(em, given.weights, given.means, given.precisions)
 
 
 def from_moments(em: EM, moments: Moments, given: Given) -> Mixture:
@@ -93,7 +108,6 @@ def _with_precisions(em: EM, weights: Floats, means: Floats, precisions: Floats)
 
 def _of_kmeans(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
     """Responsibility 1 for the cluster of k-means that a row belongs to."""
-    tol = KMEANS_TOLERANCE * float(mean_and_variance(em.table)[1].mean())
     best = best_of(
         em.table,
         comm,
@@ -102,13 +116,18 @@ def _of_kmeans(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -
         n_runs=1,
         weighted=False,
         max_iter=KMEANS_STEPS,
-        tol=tol,
+        tol=kmeans_tolerance(em.table),
         bounded=False,
         verbose=False,
     )
     found = em.moments(k=k)
     em.table.drop(best.labels)
     return found
+
+
+def kmeans_tolerance(table: Table) -> float:
+    """Return the tolerance of the k-means that EM starts from, as `hpcml.training.lloyd.iterate` takes it."""
+    return KMEANS_TOLERANCE * float(mean_and_variance(table)[1].mean())
 
 
 def _of_random(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
@@ -133,15 +152,15 @@ def _throw_away(rng: np.random.RandomState, count: int) -> None:
 
 def _of_random_rows(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
     """Components on different rows drawn at random."""
-    return _on_rows(em, rng.choice(em.table.n_rows, size=k, replace=False))
+    return on_rows(em, rng.choice(em.table.n_rows, size=k, replace=False))
 
 
 def _of_plus_plus(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:
     """Components on rows that k-means++ draws."""
-    return _on_rows(em, plus_plus(em.table, k, rng, weighted=False))
+    return on_rows(em, plus_plus(em.table, k, rng, weighted=False))
 
 
-def _on_rows(em: EM, rows: NDArray[np.int64]) -> Moments:
+def on_rows(em: EM, rows: NDArray[np.int64]) -> Moments:
     """Return moments where every component has responsibility 1 for one row, and other rows have none."""
     found = dense_rows(em.table, rows).astype(np.float64)
     k, d = found.shape

@@ -53,6 +53,23 @@ def _kernels(suffix: str, text: str, *shape: Dimension) -> tuple[Kernel, ...]:
             _DECLINED,
         ),
         Kernel(
+            f"gaussian_steps{suffix}",
+            "reduce",
+            "mixture",
+            f"As gaussian_step{suffix}, to the bit, for several mixtures in one pass over the rows; moments are "
+            "about the means.",
+            (
+                _X,
+                Array("first", "int64", ("S+1",), "first component of every mixture, then their number"),
+                *_model(*shape),
+            ),
+            (
+                Result("log_likelihood", "float64", ("S",), "of every mixture"),
+                *_moments(*shape),
+            ),
+            _DECLINED,
+        ),
+        Kernel(
             f"gaussian_moments{suffix}",
             "reduce",
             "mixture",

@@ -58,6 +58,21 @@ def gaussian_step_diagonal(X, center, means, factors, log_weights, shifts):
     return _step(X, center, means, factors, log_weights, shifts)
 
 
+def gaussian_steps(X, first, center, means, factors, log_weights):
+    """Return log-likelihoods and moments of several mixtures, whose components lie one after the other."""
+    found = []
+    for start, stop in zip(first[:-1], first[1:], strict=True):
+        own = slice(start, stop)
+        found.append(_step(X, center, means[own], factors[own], log_weights[own], means[own]))
+    likelihoods, *moments = zip(*found, strict=True)
+    return np.array(likelihoods), *(np.concatenate(part) for part in moments)
+
+
+def gaussian_steps_diagonal(X, first, center, means, factors, log_weights):
+    """Return the same for diagonal factors."""
+    return gaussian_steps(X, first, center, means, factors, log_weights)
+
+
 def _given(X, responsibilities, labels, shifts):
     if responsibilities is not None:
         return responsibilities.T

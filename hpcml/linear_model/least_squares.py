@@ -15,10 +15,12 @@ from hpcml import blas, communicators, config
 from hpcml.communicators import Table
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
+from hpcml.linear_model.least_squares_grid import SharedLeastSquares
 from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
 from hpcml.training.least_squares import Fit
+from hpcml.training.least_squares_grid import GramSolver, NotShared
 from hpcml.training.nonnegative import by_active_set, by_lbfgs
 from hpcml.validation import (
     BOOLEAN,
@@ -41,7 +43,7 @@ ITERATIONS_OF_A_FEATURE = 10
 LEAST_ITERATIONS = 1000
 
 
-class LeastSquares(ToSklearnMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class LeastSquares(SharedLeastSquares, ToSklearnMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Base of the two estimators: validation, intercept, prediction."""
 
     _allowed: ClassVar[dict[str, tuple[Allowed, ...]]] = {}
@@ -59,6 +61,17 @@ class LeastSquares(ToSklearnMixin, MultiOutputMixin, RegressorMixin, BaseEstimat
 
     def _solved(self, table: Table, shape: tuple[int, int, int], X: Any, weighted: bool) -> Fit:
         """Return the coefficients of (n, d, t) rows, features and targets."""
+        raise NotImplementedError
+
+    def _threads(self) -> Any:
+        """Return the context within which fits use their number of threads."""
+        return contextlib.nullcontext()
+
+    def _check_shared(self) -> None:
+        """Raise if no grid can share the work of such a fit."""
+
+    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> Fit:
+        """Return the coefficients of a Gram matrix; raise if the rows must be asked."""
         raise NotImplementedError
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
@@ -223,13 +236,25 @@ class LinearRegression(LeastSquares):
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> LinearRegression:
         self._check_parameters()
-        threads: Any = contextlib.nullcontext()
-        if self.n_jobs is not None:
-            threads = config.config_context(n_threads=config.n_threads(self.n_jobs))
-        with threads:
+        with self._threads():
             return super().fit(X, y, sample_weight)
 
     fit.__doc__ = LeastSquares.fit.__doc__
+
+    def _threads(self) -> Any:
+        if self.n_jobs is None:
+            return contextlib.nullcontext()
+        return config.config_context(n_threads=config.n_threads(self.n_jobs))
+
+    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> Fit:
+        if self.positive:
+            if is_sparse:
+                raise NotShared("positive=True takes no sparse table")
+            return solver.non_negative()
+        found = solver.least_squares(self.tol)
+        if not is_sparse and found.values is not None:
+            self.rank_, self.singular_ = found.rank, found.values.astype(solver.dtype)
+        return found
 
     def _solved(self, table: Table, shape: tuple[int, int, int], X: Any, weighted: bool) -> Fit:
         n, d, t = shape
@@ -397,6 +422,22 @@ class Ridge(LeastSquares):
                 return solved
             self.solver_ = "svd"
         return methods.by_singular_values(table, d, t, alpha, center=center, dtype=dtype, tol=0.0)
+
+    def _check_shared(self) -> None:
+        if self.solver in ("lsqr", "sparse_cg", "sag", "saga"):
+            raise UnsupportedError(
+                f"solver must take a Gram matrix for fits to share it. Got {self.solver!r}, which iterates."
+            )
+
+    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> Fit:
+        self.n_iter_, self.solver_ = None, self._solver(False, is_sparse)
+        alpha = self._penalties(n_targets)
+        if self.solver_ == "lbfgs":
+            return solver.penalised_non_negative(alpha, self.tol, self.max_iter)
+        found, definite = solver.ridge(alpha)
+        if not definite:
+            self.solver_ = "svd"
+        return found
 
     def _solver(self, iterate: bool, is_sparse: bool) -> str:
         """Return the solver that is used; raise if the one asked for cannot be.

@@ -20,10 +20,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from hpcml.communicators import Table
 from hpcml.training.factors import factored
-from hpcml.training.gram import centered_gram, check_not_tiny
+from hpcml.training.gram import Gram, centered_gram, check_not_tiny
 from hpcml.training.least_squares import CenteredRows, Fit, means
 
-__all__ = ["by_active_set", "by_lbfgs"]
+__all__ = ["by_active_set", "by_lbfgs", "minimum_of_gram"]
 
 Matrix = NDArray[np.float64]
 
@@ -110,12 +110,16 @@ def by_lbfgs(
     ConvergenceWarning
         If a target needs more iterations.
     """
-    gram = n_features <= FEATURES_OF_A_GRAM
-    found = (_by_gram if gram else _by_passes)(table, n_features, n_targets, alpha, center)
-    W = np.column_stack(
-        [_minimum(found, k, n_features, float(alpha[k]), tol, max_iter) for k in range(n_targets)]
-    )
-    return Fit(W, found.mean, found.y_mean)
+    if n_features <= FEATURES_OF_A_GRAM:
+        gram = centered_gram(table, n_features, n_targets, center=center)
+        return Fit(minimum_of_gram(gram, alpha, tol, max_iter), gram.mean, gram.y_mean)
+    found = _by_passes(table, n_features, n_targets, alpha, center)
+    return Fit(_minima(found, n_features, alpha, tol, max_iter), found.mean, found.y_mean)
+
+
+def minimum_of_gram(gram: Gram, alpha: Matrix, tol: float, max_iter: int | None) -> Matrix:
+    """Return the coefficients that `by_lbfgs` finds from a Gram matrix, of shape (d, t)."""
+    return _minima(_by_gram(gram, alpha), len(gram.gram), alpha, tol, max_iter)
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,8 @@ class _Quadratic:
     scale: float = 1.0
 
 
-def _by_gram(table: Table, n_features: int, n_targets: int, alpha: Matrix, center: bool) -> _Quadratic:
+def _by_gram(found: Gram, alpha: Matrix) -> _Quadratic:
     """Return the objective in terms of a Gram matrix."""
-    found = centered_gram(table, n_features, n_targets, center=center)
 
     def value(w: Matrix, k: int) -> tuple[float, Matrix]:
         Gw = found.gram @ w
@@ -163,6 +166,15 @@ def _scale(curvature: Matrix) -> float:
     top = float(curvature.max(initial=0.0))
     exponent = round(math.log2(top) / 2) if top > 0 else 0
     return 2.0**-exponent if abs(exponent) > USUAL_EXPONENT else 1.0
+
+
+def _minima(
+    quadratic: _Quadratic, n_features: int, alpha: Matrix, tol: float, max_iter: int | None
+) -> Matrix:
+    columns = [
+        _minimum(quadratic, k, n_features, float(penalty), tol, max_iter) for k, penalty in enumerate(alpha)
+    ]
+    return np.column_stack(columns)
 
 
 def _minimum(

@@ -15,7 +15,7 @@ from scipy import sparse
 
 import hpcml
 from hpcml import communicators, config, machine
-from hpcml.communicators import pool, shared_memory
+from hpcml.communicators import channel, pool, shared_memory
 from hpcml.kernels.csr import CSR
 
 WORKERS = [1, 2, 3, 4]
@@ -234,6 +234,8 @@ def test_settings_reach_the_workers(monkeypatch):
         from hpcml import config, machine
 
         names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        if X[0, 0] == 0:  # the first shard: in this process
+            return dict.fromkeys(("reference", "serial", "isa", "threads", "blas"), 0)
         return {
             "reference": config.kernels() == "reference",
             "serial": config.communicator() == "serial",
@@ -243,7 +245,7 @@ def test_settings_reach_the_workers(monkeypatch):
         }
 
     monkeypatch.setenv("HPCML_COMMUNICATOR", "processes")
-    with put("processes", 1, X=np.zeros((10, 1))) as table:
+    with put("processes", 2, X=np.arange(2048.0)[:, None]) as table:
         for level, isa in enumerate(machine.supported_isas()):
             monkeypatch.setenv("HPCML_ISA", isa)
             found = table.map_reduce(seen)
@@ -252,13 +254,13 @@ def test_settings_reach_the_workers(monkeypatch):
         assert table.map_reduce(seen)["isa"] == machine.isa_level()
         with hpcml.config_context(kernels="reference"):
             assert table.map_reduce(seen)["reference"] == 1
-        assert table.map_reduce(seen)["threads"] == config.worker_threads(1)
+        assert table.map_reduce(seen)["threads"] == config.worker_threads(2)
 
 
 def test_settings_are_those_of_the_fit_and_not_of_the_start(monkeypatch):
     pool.end_pool()
     monkeypatch.setenv("HPCML_ISA", "baseline")
-    put("processes", 1, X=np.zeros((10, 1))).close()
+    put("processes", 2, X=np.zeros((2048, 1))).close()
     monkeypatch.delenv("HPCML_ISA")
 
     def isa(X):
@@ -266,8 +268,8 @@ def test_settings_are_those_of_the_fit_and_not_of_the_start(monkeypatch):
 
         return {"isa": machine.isa_level()}
 
-    with hpcml.config_context(n_threads=1), put("processes", 1, X=np.zeros((10, 1))) as table:
-        assert table.map_reduce(isa)["isa"] == machine.isa_level()
+    with hpcml.config_context(n_threads=1), put("processes", 2, X=np.zeros((2048, 1))) as table:
+        assert table.map_reduce(isa)["isa"] == 2 * machine.isa_level()  # of two shards
 
 
 def test_workers_times_threads_fit_the_cores(monkeypatch):
@@ -297,9 +299,8 @@ def test_warnings_of_workers_are_given_here():
             warnings.simplefilter("always")
             table.map_reduce(warns)
         texts = {str(each.message): each for each in seen}
-        assert (
-            texts["the shard is odd"].category is FutureWarning and len(seen) == 2
-        )  # once, not once a worker
+        assert texts["the shard is odd"].category is FutureWarning
+        assert len(seen) == 4  # those of this process and those of the other
         assert texts["the shard is odd"].filename == __file__
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)
@@ -311,12 +312,12 @@ def test_warnings_of_workers_are_given_here():
 def test_workers_stay_warm_and_are_shared_by_tables():
     X = np.ones((5000, 1))
     with put("processes", 2, X=X) as first:
-        before = pool.current_pool(2).process_ids[:2]
+        before = pool.current_pool(1).process_ids[:1]
         with put("processes", 3, X=2 * X) as second:
             for _ in range(2):
                 assert first.map_reduce(lambda X: {"sum": X.sum()})["sum"] == 5000
                 assert second.map_reduce(lambda X: {"sum": X.sum()})["sum"] == 10000
-        assert pool.current_pool(2).process_ids[:2] == before
+        assert pool.current_pool(1).process_ids[:1] == before
         abandoned = put("processes", 2, X=X)
         number = abandoned._number
         del abandoned
@@ -324,13 +325,61 @@ def test_workers_stay_warm_and_are_shared_by_tables():
 
         def tables_left(X):
             import gc
+            import sys
 
-            from hpcml.communicators.local import Local
+            kind = getattr(sys.modules["__main__"], "Worker", ())  # not in this process
+            return {"n": sum(len(each._tables) for each in gc.get_objects() if isinstance(each, kind))}
 
-            return {"n": sum(isinstance(each, Local) for each in gc.get_objects())}
-
-        assert first.map_reduce(tables_left)["n"] == 4  # one table, seen by four shards
+        assert (
+            first.map_reduce(tables_left)["n"] == 2
+        )  # one table, seen by the two shards of the other process
         assert number > first._number
+
+
+def test_one_worker_is_this_process():
+    pool.end_pool()
+    X = np.ones((5000, 3))
+    with put("processes", 1, X=X) as table:
+        assert table.map_reduce(lambda X: {"n": len(X)})["n"] == 5000
+        table.fill("ones", 1, np.int8)
+        assert table.rows("ones").sum() == 5000
+        assert table.take(np.array([7, 4999]), "ones").tolist() == [1, 1]
+        assert pool.current_pool(0).process_ids == []
+
+
+def test_this_process_computes_its_own_rows():
+    def pids(X):
+        import os
+
+        return {"pid": np.full(len(X), os.getpid())}
+
+    with put("processes", 3, X=np.ones((5000, 3))) as table:  # four shards
+        table.map_rows(pids)
+        found = table.rows("pid").tolist()
+        others = pool.current_pool(2).process_ids
+        assert found == [os.getpid()] * 1250 + others[:1] * 1250 + others[1:2] * 2500
+
+
+def cpu_seconds(pid):
+    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the time is told in /proc")
+def test_idle_workers_sleep():
+    with put("processes", 2, X=np.ones((5000, 3))) as table:
+        table.map_reduce("moments", centers=np.zeros(3), weights=None)
+        (worker,) = pool.current_pool(1).process_ids[:1]
+        before = cpu_seconds(worker)
+        time.sleep(0.3)
+        assert cpu_seconds(worker) - before <= 0.02  # the resolution
+
+
+def test_nobody_waits_awake_where_cores_are_few(monkeypatch):
+    monkeypatch.setattr(machine, "usable_cores", lambda: (4, "a test"))
+    channel.patience_of.cache_clear()
+    assert channel.patience_of(4) == channel.PATIENCE and channel.patience_of(5) == 0.0
+    channel.patience_of.cache_clear()
 
 
 def test_two_threads_at_once():
@@ -382,7 +431,7 @@ def test_no_file_stays_open():
             return table.rows("sum"), table.take(np.arange(5), "labels")
 
     fit()
-    pids = [os.getpid(), *pool.current_pool(2).process_ids]
+    pids = [os.getpid(), *pool.current_pool(1).process_ids]
     before = open_files(pids)
     kept = [fit() for _ in range(100)]
     assert open_files(pids) == before
@@ -451,7 +500,8 @@ def test_what_may_differ_from_the_file_is_copied(tmp_path, monkeypatch):
     assert_array_equal(sums_with_workers(replaced), [5000.0] * 3)
     assert_array_equal(sums_with_workers(replaced[::2]), [2500.0] * 3)  # not contiguous
     assert_array_equal(sums_with_workers(replaced[:, 1:]), [5000.0] * 2)
-    assert sizes == [120_000, 120_000, 60_000, 80_000]
+    # the first of four shards is read in place, and of two where every other row is taken
+    assert sizes == [90_000, 90_000, 30_000, 60_000]
 
 
 @needs_proc
@@ -464,7 +514,7 @@ def test_sparse_rows_of_memory_maps(tmp_path, monkeypatch):
     sizes = shared_bytes(monkeypatch)
     found = sums_with_workers(CSR(*maps, 8))
     np.testing.assert_allclose(found, S.sum(axis=0))
-    assert sizes == [8 * 5003]  # every worker's own indptr
+    assert sizes == [8 * (5000 * 3 // 4 + 2)]  # an indptr of their own for two workers with three shards
 
 
 def test_rows_that_lie_across_words_are_copied(tmp_path, monkeypatch):
@@ -473,7 +523,7 @@ def test_rows_that_lie_across_words_are_copied(tmp_path, monkeypatch):
     X = np.memmap(tmp_path / "X.bin", dtype=float, mode="r", offset=3, shape=(3000, 3))
     sizes = shared_bytes(monkeypatch)
     assert_array_equal(sums_with_workers(X), rows.sum(axis=0))
-    assert sizes == [rows.nbytes]
+    assert sizes == [rows.nbytes // 2]  # the second of two shards
 
 
 def test_files_are_never_written_to(tmp_path):

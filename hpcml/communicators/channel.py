@@ -6,17 +6,25 @@ many read it, and sends each reader a header. Every message is answered before t
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import pickle
+import select
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from hpcml import machine
 from hpcml.communicators.shared_memory import reserve
 
-__all__ = ["Closed", "Header", "Inbox", "Outbox", "receive", "send"]
+__all__ = ["Closed", "Header", "Inbox", "Outbox", "patience_of", "receive", "send", "wait_for_any"]
+
+#: Seconds in which one that waits looks again and again, before it sleeps. To be woken takes some 50 µs, and
+#: the processor is slower for a while after it; what lies between two steps of a method is below this.
+PATIENCE = 5e-4
 
 _HEADER = struct.Struct("=qqqqq")
 
@@ -121,6 +129,43 @@ class Inbox:
         return pickle.loads(body, buffers=buffers)
 
 
+# -- waiting -----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def patience_of(n_processes: int) -> float:
+    """Return how long each of some processes may wait awake: not at all where they outnumber the cores."""
+    return PATIENCE if hasattr(os, "sched_yield") and n_processes <= machine.usable_cores()[0] else 0.0
+
+
+def wait_for_any(poll: select.poll, milliseconds: float | None, patience: float) -> list[tuple[int, int]]:
+    """Return what ``poll.poll(milliseconds)`` does; stay awake first, but give way to others on this core."""
+    until = time.perf_counter() + patience
+    while patience and time.perf_counter() < until:
+        ready = poll.poll(0)
+        if ready:
+            return ready
+        os.sched_yield()
+    return poll.poll(milliseconds)
+
+
+def _first_bytes(source: socket.socket, patience: float) -> bytes:
+    """Return a packed header, or less if the other end is gone."""
+    until = time.perf_counter() + patience
+    while patience and time.perf_counter() < until:
+        try:
+            found = source.recv(_HEADER.size, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            os.sched_yield()
+            continue
+        rest = _HEADER.size - len(found)
+        return found + source.recv(rest, socket.MSG_WAITALL) if found and rest else found
+    return source.recv(_HEADER.size, socket.MSG_WAITALL)
+
+
+# -- headers -----------------------------------------------------------------------------------------------
+
+
 def send(to: socket.socket, header: Header, outbox: Outbox, known: int, files: Sequence[int] = ()) -> None:
     """Send a header to a reader that knows the generation `known` of the outbox.
 
@@ -138,8 +183,15 @@ def send(to: socket.socket, header: Header, outbox: Outbox, known: int, files: S
         raise Closed from error
 
 
-def receive(source: socket.socket, inbox: Inbox) -> tuple[Header, list[int]]:
+def receive(source: socket.socket, inbox: Inbox, patience: float = 0.0) -> tuple[Header, list[int]]:
     """Wait for a header; return it with the files that came along, which are to be closed.
+
+    Parameters
+    ----------
+    source : socket
+    inbox : Inbox
+    patience : float
+        Seconds to wait awake before this process sleeps.
 
     Raises
     ------
@@ -147,7 +199,7 @@ def receive(source: socket.socket, inbox: Inbox) -> tuple[Header, list[int]]:
         If the other end is gone.
     """
     try:
-        packed = source.recv(_HEADER.size, socket.MSG_WAITALL)
+        packed = _first_bytes(source, patience)
         if len(packed) < _HEADER.size:
             raise Closed
         header = Header(*_HEADER.unpack(packed))

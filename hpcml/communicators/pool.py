@@ -1,16 +1,19 @@
-"""The worker processes of this process: started afresh, kept warm, ended together.
+"""The worker processes beside this process: started afresh, kept warm, ended together.
 
-There is one pool a process. A worker that is lost, an answer that is not waited for (an interrupt) or a fork
-ends it, and the next table starts another one.
+This process is the first worker itself, and these are the others. There is one pool a process. A worker that
+is lost, an answer that is not waited for (an interrupt) or a fork ends it, and the next table starts another
+one.
 """
 
 from __future__ import annotations
 
 import atexit
 import collections
+import contextvars
 import multiprocessing.spawn
 import os
 import pickle
+import queue
 import select
 import signal
 import site
@@ -25,7 +28,15 @@ from typing import Any
 
 from hpcml import config
 from hpcml.communicators import interrupts
-from hpcml.communicators.channel import Closed, Inbox, Outbox, receive, send
+from hpcml.communicators.channel import (
+    Closed,
+    Inbox,
+    Outbox,
+    patience_of,
+    receive,
+    send,
+    wait_for_any,
+)
 from hpcml.communicators.remote_errors import RemoteError, Warned
 from hpcml.errors import WorkerLost
 
@@ -97,11 +108,46 @@ class _Worker:
         return f"was killed by {name}" + (", as by a system out of memory" if name == "SIGKILL" else "")
 
 
+# -- this process's own part -------------------------------------------------------------------------------
+
+# Called when the others have answered, returns what the part found and what it raised.
+_Outcome = Callable[[], tuple[Any, BaseException | None]]
+
+
+def _at_once(own: Callable[[], Any]) -> _Outcome:
+    """Do it; the others answer whether it raises or not."""
+    outcome: tuple[Any, BaseException | None]
+    try:
+        outcome = own(), None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        outcome = None, error
+    return lambda: outcome
+
+
+def _apart(own: Callable[[], Any]) -> _Outcome:
+    """Do it in a thread, which nobody waits for if a worker is lost."""
+    outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcomes.put((own(), None))
+        except BaseException as error:
+            outcomes.put((None, error))
+
+    threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
+    return outcomes.get
+
+
+# -- the pool ----------------------------------------------------------------------------------------------
+
+
 class Pool:
     """Worker processes, and the exchange of messages with the first of them.
 
-    One message is under way at a time: Python threads take turns by `lock`, which is held as long as an
-    answer is read in place.
+    While they do what a message says, this process does its own part. One message is under way at a time:
+    Python threads take turns by `lock`, which is held as long as an answer is read in place.
     """
 
     def __init__(self) -> None:
@@ -151,19 +197,44 @@ class Pool:
     def call(
         self,
         n_workers: int,
+        own: Callable[[], Any],
         operation: str,
         *payload: Any,
         files: Sequence[int] = (),
         dumps: Callable[..., bytes] = pickle.dumps,
+        apart: bool = False,
     ) -> list[Any]:
-        """Let the first workers do something and return their answers, whose arrays lie in shared memory.
+        """Let the first workers do something and this process its own part meanwhile; return all answers.
+
+        Parameters
+        ----------
+        n_workers : int
+            How many processes beside this one.
+        own : callable
+            What this process does; it returns the first answer.
+        operation : str
+            A method of `hpcml.communicators.worker.Worker`, which gives the other answers.
+        *payload
+            Its arguments.
+        files : sequence of int
+            Descriptors to send along.
+        dumps : callable
+            What pickles the message.
+        apart : bool
+            Whether this process's part may take long, so that a worker that is lost has to be noticed, and an
+            interrupt has to arrive, meanwhile.
+
+        Returns
+        -------
+        list
+            The arrays of the others' answers lie in shared memory, until the next call.
 
         Raises
         ------
         WorkerLost
             If a worker died, now or earlier.
         Exception
-            What a worker raised; the first worker's, if several did.
+            What a worker raised; the first one's, if several did.
         """
         self._check()
         with self.lock:
@@ -174,15 +245,24 @@ class Pool:
                 while self.abandoned:
                     table, of = self.abandoned.popleft()
                     self._exchange(self._workers[:of], ("close", table))
-                answers = self._exchange(self._workers[:n_workers], (operation, *payload), files, dumps)
+                workers = self._workers[:n_workers]
+                self._tell(workers, (operation, *payload), files, dumps)
+                mine = (_apart if apart and workers else _at_once)(own)
+                answers = self._answers(workers)
+                first, failure = mine()
             except BaseException as error:
                 if self._under_way:
                     self.end(f"{type(error).__name__} came before they answered")
                 raise
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # its traceback refers to this frame
         for answer in answers:
             if isinstance(answer, RemoteError):
                 raise answer.error()
-        return answers
+        return [first, *answers]
 
     def trim(self) -> None:
         """Give back the memory of large messages; workers follow with the next one."""
@@ -201,28 +281,38 @@ class Pool:
         self._exchange(new, ("hello", sys.path), limit=limit)
 
     def _exchange(
+        self, workers: Sequence[_Worker], message: tuple[Any, ...], limit: float | None = None
+    ) -> list[Any]:
+        self._tell(workers, message)
+        return self._answers(workers, limit)
+
+    def _tell(
         self,
         workers: Sequence[_Worker],
         message: tuple[Any, ...],
         files: Sequence[int] = (),
         dumps: Callable[..., bytes] = pickle.dumps,
-        limit: float | None = None,
-    ) -> list[Any]:
+    ) -> None:
+        if not workers:
+            return
         header = self._outbox.write(message, dumps)
         self._under_way = True
-        waiting = set()
         for worker in workers:
             try:
                 send(worker.socket, header, self._outbox, worker.known, files)
             except Closed:
                 self._lose(worker)
             worker.known = header.generation
-            waiting.add(worker.index)
+
+    def _answers(self, workers: Sequence[_Worker], limit: float | None = None) -> list[Any]:
+        """Wait for the answers to what was told, no longer than until a moment of the monotonic clock."""
+        waiting = {worker.index for worker in workers}
+        patience = patience_of(len(workers) + 1)
         answers: dict[int, Any] = {}
         warned: list[Warned] = []
         while waiting:
             rest = None if limit is None else max(0.0, limit - time.monotonic()) * 1000
-            ready = self._poll.poll(rest)
+            ready = wait_for_any(self._poll, rest, patience)
             if not ready:
                 self._lose(self._workers[min(waiting)], f"did not start within {START_SECONDS:.0f} s")
             for fd, _ in ready:
@@ -249,8 +339,8 @@ class Pool:
         raise WorkerLost(f"{what} before it answered. The rows are lost; the next fit starts new workers.")
 
     def _what_became_of(self, worker: _Worker, fate: str | None = None) -> str:
-        of, pid = len(self._workers), worker.process.pid
-        return f"worker {worker.index + 1} of {of} (process {pid}) {fate or worker.fate()}"
+        place, of = worker.index + 2, len(self._workers) + 1  # the first is this process
+        return f"worker {place} of {of} (process {worker.process.pid}) {fate or worker.fate()}"
 
     def end(self, reason: str) -> None:
         """End all workers at once; nothing of them is left when this returns.
@@ -288,7 +378,7 @@ _pool: Pool | None = None
 
 
 def current_pool(n_workers: int) -> Pool:
-    """Return this process's pool, with at least so many workers on their way."""
+    """Return this process's pool, with at least so many workers beside this process on their way."""
     global _pool
     with _lock:
         if _pool is not None:

@@ -1,16 +1,18 @@
-"""Worker processes of this machine: the rows exist once, in shared memory, and every worker owns some shards.
+"""Processes of this machine that share the rows: each owns some shards, and this one the first.
 
-The process that fits writes a message once for all workers and adds up what they found, in the fixed tree of
-`hpcml.kernels.shards`; so a sum has the bits that ``serial`` gives.
+The process that fits writes a message once for all others, computes its own shards meanwhile where the rows
+lie, and adds up what all found, in the fixed tree of `hpcml.kernels.shards`; so a sum has the bits that
+``serial`` gives. The others read their rows in shared memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,11 @@ from numpy.typing import NDArray
 
 from hpcml import config
 from hpcml.communicators.carried import Function, PackedPieces, Settings, dumps_for
-from hpcml.communicators.checks import ClosedTable, check_kernel
+from hpcml.communicators.checks import ClosedTable, check_kernel, check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import (
     Chunk,
+    Local,
     as_row_array,
     as_row_arrays,
     as_row_numbers,
@@ -32,7 +35,7 @@ from hpcml.communicators.local import (
 from hpcml.communicators.pool import current_pool, end_pool
 from hpcml.communicators.shared_memory import mapped, reserve, share
 from hpcml.errors import WorkerLost
-from hpcml.kernels.shards import bounds_of, pick
+from hpcml.kernels.shards import bounds_of, cut, pick
 
 __all__ = ["ProcessTable", "Processes"]
 
@@ -40,10 +43,11 @@ _numbers = itertools.count(1)
 
 
 class ProcessTable(Table):
-    """Rows in shared memory, contiguous whole shards of which belong to every worker.
+    """Rows of which contiguous whole shards belong to every worker, the first of which is this process.
 
-    Row arrays that were put are read by workers and never written to; what kernels change or compute lies in
-    the workers, and is fetched when it is asked for.
+    This process reads its shards where they were put, the other workers theirs in shared memory; row arrays
+    that were put are never written to. What kernels change or compute lies in the workers, and is fetched
+    when it is asked for.
     """
 
     def __init__(self, rows: Mapping[str, Any]) -> None:
@@ -52,70 +56,109 @@ class ProcessTable(Table):
         self.first_row = 0
         self._bounds = bounds_of(self.n_rows)
         self._n_shards = len(self._bounds) - 1
-        self._n_workers = min(config.n_workers(), self._n_shards)
-        self._n_threads = config.worker_threads(self._n_workers)
-        self._shards = [self._n_shards * i // self._n_workers for i in range(self._n_workers + 1)]
-        self._cuts = self._bounds[self._shards].tolist()
+        n_workers = min(config.n_workers(), self._n_shards)
+        self._n_threads = config.worker_threads(n_workers)
+        shards = [self._n_shards * i // n_workers for i in range(n_workers + 1)]
+        own, *self._shards = shards  # those of the others begin at the second
+        self._cuts: list[int] = self._bounds[self._shards].tolist()
+        self._n_others = n_workers - 1
+        self._chunk = Chunk({}, self._bounds[own : self._shards[0] + 1], own)
+        self._local = Local([self._chunk], self._n_shards)
         self._given: dict[str, Any] = {}  # row arrays that no kernel has changed
         self._number = next(_numbers)
-        self._closed = False
-        self._pool = current_pool(self._n_workers)  # workers start while the rows are copied
+        self._pool = current_pool(self._n_others)  # workers start while the rows are copied
         with contextlib.ExitStack() as opened:
             shared = {name: self._share(name, array, opened) for name, array in arrays.items()}
             self._finalizer = weakref.finalize(
-                self, self._pool.abandoned.append, (self._number, self._n_workers)
+                self, self._pool.abandoned.append, (self._number, self._n_others)
             )
-            self._call("open", self._bounds, self._shards)
-            for name, (told, files) in shared.items():
-                self._call("set", name, told, files=files)
-        self._given.update(arrays)
+            self._call(_nothing, "open", self._bounds, self._shards)
+            for name, told in shared.items():
+                self._set(name, arrays[name], *told)
 
     def _share(self, name: str, array: Any, opened: contextlib.ExitStack) -> tuple[Any, list[int]]:
-        told, files = share(name, array, self._cuts)
+        """Make the rows of the other workers readable by them."""
+        if not self._n_others:
+            return None, []
+        first = self._cuts[0]
+        told, files = share(name, cut(array, first, self.n_rows), [at - first for at in self._cuts])
         for fd in files:
             opened.callback(os.close, fd)
         return told, files
 
-    def _call(self, operation: str, *payload: Any, **options: Any) -> list[Any]:
-        if self._closed:
+    def _set(self, name: str, array: Any, told: Any, files: list[int]) -> None:
+        def own() -> None:
+            self._chunk.arrays[name] = cut(array, 0, self._cuts[0])
+
+        self._call(own, "set", name, told, files=files)
+        self._given[name] = array
+
+    def _call(self, own: Callable[[], Any], operation: str, *payload: Any, **options: Any) -> list[Any]:
+        if self._local.closed:
             raise ClosedTable
-        return self._pool.call(self._n_workers, operation, self._number, *payload, **options)
+        return self._pool.call(self._n_others, own, operation, self._number, *payload, **options)
 
     # -- kernels -------------------------------------------------------------------------------------------
 
     def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
         check_kernel(kernel, "reduce")
         with self._pool.lock:
-            found = self._run("reduce", kernel, arguments)
-            return sum_of([PackedPieces(*each).pieces() for some in found for each in some], self._n_shards)
+            found, *others = self._run("reduce", kernel, arguments, self._local.reduce)
+            pieces = [PackedPieces(*each).pieces() for some in others for each in some]
+            return sum_of([*found, *pieces], self._n_shards)
 
     def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
         check_kernel(kernel, "rows")
-        self._run("map", kernel, arguments)
+        self._run("map", kernel, arguments, self._local.map)
 
-    def _run(self, operation: str, kernel: Kernel, arguments: Mapping[str, Any]) -> list[Any]:
-        told = kernel if isinstance(kernel, str) else Function.of(kernel)
-        settings = tuple(Settings.now(self._n_threads))
-        answers = self._call(operation, told, arguments, settings, dumps=dumps_for(arguments))
-        for name in answers[0][1]:
-            self._given.pop(name, None)
-        return [answer[0] for answer in answers]
+    def _run(
+        self, operation: str, kernel: Kernel, arguments: Mapping[str, Any], own: Callable[..., Any]
+    ) -> list[Any]:
+        before = dict(self._chunk.arrays)
+        told = kernel if isinstance(kernel, str) or not self._n_others else Function.of(kernel)
+
+        def mine() -> Any:
+            if isinstance(kernel, str):
+                return own(kernel, arguments, self._n_threads)
+            # what a user's function asks for; the processes are taken while it runs
+            with config.config_context(communicator="serial", n_threads=self._n_threads):
+                return own(kernel, arguments, self._n_threads)
+
+        answers = self._call(
+            mine,
+            operation,
+            told,
+            arguments,
+            tuple(Settings.now(self._n_threads)),
+            dumps=dumps_for(arguments),
+            apart=not isinstance(kernel, str),
+        )
+        for name, array in self._chunk.arrays.items():
+            if before.get(name) is not array:
+                self._given.pop(name, None)
+        return answers
 
     # -- row arrays ----------------------------------------------------------------------------------------
 
     def set(self, **rows: Any) -> None:
         for name, array in as_row_arrays(rows, self.n_rows).items():
             with contextlib.ExitStack() as opened:
-                told, files = self._share(name, array, opened)
-                self._call("set", name, told, files=files)
-            self._given[name] = array
+                self._set(name, array, *self._share(name, array, opened))
 
     def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
-        self._call("fill", name, value, np.dtype(dtype), shape)
+        def own() -> None:
+            self._chunk.arrays[name] = np.full((self._chunk.n_rows, *shape), value, dtype=dtype)
+
+        self._call(own, "fill", name, value, np.dtype(dtype), shape)
         self._given.pop(name, None)
 
     def drop(self, *names: str) -> None:
-        self._call("drop", names)
+        def own() -> None:
+            check_names(names, self._chunk.arrays)
+            for name in names:
+                del self._chunk.arrays[name]
+
+        self._call(own, "drop", names)
         for name in names:
             self._given.pop(name, None)
 
@@ -123,68 +166,94 @@ class ProcessTable(Table):
         if name in self._given:
             return self._given[name]
         dtype, shape = self._entries(name)
-        width = dtype.itemsize * int(np.prod(shape))
-        ranges = list(itertools.pairwise(self._cuts))
-        places = [(width * a, (b - a, *shape)) for a, b in ranges]
-        with self._segment(name, width * self.n_rows) as fd:
-            self._call("fetch", name, dtype, places, files=[fd])
-            return np.array(mapped(fd, dtype, (self.n_rows, *shape), 0))
+        found = np.empty((self.n_rows, *shape), dtype=dtype)
+        mine, theirs = found[: self._cuts[0]], found[self._cuts[0] :]
+
+        def own() -> None:
+            mine[...] = self._chunk.arrays[name]
+
+        width = dtype.itemsize * math.prod(shape)
+        places = [(width * (a - self._cuts[0]), (b - a, *shape)) for a, b in itertools.pairwise(self._cuts)]
+        with self._segment(name, theirs.nbytes) as files:
+            self._call(own, "fetch", name, dtype, places, files=files)
+            if files:
+                theirs[...] = mapped(files[0], dtype, theirs.shape, 0)
+        return found
 
     def take(self, numbers: NDArray[np.int64], name: str = "X") -> Any:
         numbers = as_row_numbers(numbers, self.n_rows)
         if name in self._given:
             return pick(self._given[name], numbers)
         dtype, shape = self._entries(name)
-        owner = np.searchsorted(self._cuts, numbers, side="right") - 1
-        asked = []
-        for worker in range(self._n_workers):
+        found = np.empty((len(numbers), *shape), dtype=dtype)
+        owner = np.searchsorted(self._cuts, numbers, side="right")  # 0: this process
+        asked = [(np.flatnonzero(owner == 0), numbers[owner == 0])]
+        for worker, first in enumerate(self._cuts[:-1], start=1):
             places = np.flatnonzero(owner == worker)
-            asked.append((places, numbers[places] - self._cuts[worker]))
-        shape = (len(numbers), *shape)
-        with self._segment(name, dtype.itemsize * int(np.prod(shape))) as fd:
-            self._call("take", name, dtype, asked, shape, files=[fd])
-            return np.array(mapped(fd, dtype, shape, 0))
+            asked.append((places, numbers[places] - first))
+
+        def own() -> None:
+            places, mine = asked[0]
+            found[places] = self._chunk.arrays[name][mine]
+
+        with self._segment(name, found.nbytes) as files:
+            self._call(own, "take", name, dtype, asked[1:], found.shape, files=files)
+            if files:
+                theirs = owner > 0
+                found[theirs] = mapped(files[0], dtype, found.shape, 0)[theirs]
+        return found
 
     @contextlib.contextmanager
-    def _segment(self, name: str, n_bytes: int) -> Any:
-        fd = reserve(n_bytes, f"rows({name})")
+    def _segment(self, name: str, n_bytes: int) -> Iterator[list[int]]:
+        """Reserve memory that the other workers write to, if there are any, and close it."""
+        files = [reserve(n_bytes, f"rows({name})")] if self._n_others else []
         try:
-            yield fd
+            yield files
         finally:
-            os.close(fd)
+            for fd in files:
+                os.close(fd)
 
     def _entries(self, name: str) -> tuple[np.dtype, tuple[int, ...]]:
         """Return type and shape of the entries of a row array."""
-        answers = self._call("describe", name)
+
+        def own() -> tuple[np.dtype, tuple[int, ...]]:
+            array = self._chunk.arrays[name]
+            return array.dtype, array.shape[1:]
+
+        answers = self._call(own, "describe", name)
         shapes = {shape for _, shape in answers}
         if len(shapes) != 1:
             raise ValueError(f"{name} must have entries of one shape. Got {sorted(shapes)} instead.")
         return np.result_type(*(dtype for dtype, _ in answers)), shapes.pop()
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
-        chunk = Chunk(self._given, self._bounds, 0)
-        given = name in self._given
         with self._pool.lock:
-            sums = [chunk.shard_sums(name)] if given else self._call("sums", name)
+            sums = self._call(lambda: self._chunk.shard_sums(name), "sums", name)
             shards, left = running_sum_rows(np.concatenate(sums), targets)
-        pairs = list(zip(shards.tolist(), left.tolist(), strict=True))
-        if given:
-            return np.array([chunk.row_where_sum_exceeds(name, *pair) for pair in pairs], dtype=np.int64)
         # the owner of each shard finds the row in it
-        owners = (np.searchsorted(self._shards, shards, side="right") - 1).tolist()
-        asked: list[list[tuple[int, float]]] = [[] for _ in range(self._n_workers)]
-        for owner, pair in zip(owners, pairs, strict=True):
-            asked[owner].append(pair)
-        found = [iter(rows) for rows in self._call("locate", name, asked)]
-        return np.array([self._cuts[owner] + next(found[owner]) for owner in owners], dtype=np.int64)
+        owners = np.searchsorted(self._shards, shards, side="right").tolist()
+        asked: list[list[tuple[int, float]]] = [[] for _ in range(self._n_others + 1)]
+        for owner, shard, rest in zip(owners, shards.tolist(), left.tolist(), strict=True):
+            asked[owner].append((shard, rest))
+
+        def own() -> list[int]:
+            return [self._chunk.row_where_sum_exceeds(name, *each) for each in asked[0]]
+
+        found = [iter(rows) for rows in self._call(own, "locate", name, asked[1:])]
+        first = [0, *self._cuts]
+        return np.array([first[owner] + next(found[owner]) for owner in owners], dtype=np.int64)
 
     def close(self) -> None:
         self._given.clear()
         if self._finalizer.detach() and self._pool.alive and self._pool.is_ours:
             self._pool.trim()
             with contextlib.suppress(WorkerLost):  # then the rows are gone as well
-                self._call("close")
-        self._closed = True
+                self._call(_nothing, "close")
+        self._local.close()
+
+
+def _nothing() -> None:
+    """This process has no part in it."""
 
 
 class Processes(Communicator):

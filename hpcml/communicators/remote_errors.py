@@ -12,7 +12,8 @@ from typing import Any
 
 __all__ = ["RemoteError", "Warned"]
 
-_seen: dict[Any, Any] = {}  # warnings that were shown, where the filters show them once
+# Warnings that were shown, where the filters show them once and no module of this process raised them.
+_seen: dict[Any, Any] = {}
 
 
 def _pickled(value: Any) -> bytes | None:
@@ -114,4 +115,15 @@ class Warned:
 
     def repeat(self) -> None:
         """Warn here; this process's filters decide."""
-        warnings.warn_explicit(self.message, self.category, self.file, self.line, registry=_seen)
+        warnings.warn_explicit(
+            self.message, self.category, self.file, self.line, registry=_shown_of(self.file)
+        )
+
+
+def _shown_of(file: str) -> dict[Any, Any]:
+    """Return the list of warnings shown already that Python itself keeps for a module, by its file."""
+    for module in list(sys.modules.values()):
+        if getattr(module, "__file__", None) == file:
+            shown: dict[Any, Any] = vars(module).setdefault("__warningregistry__", {})
+            return shown
+    return _seen

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from hpcml import blas
 from hpcml.communicators.carried import Function, PackedPieces, Settings
-from hpcml.communicators.channel import Closed, Inbox, Outbox, receive, send
+from hpcml.communicators.channel import Closed, Inbox, Outbox, patience_of, receive, send
 from hpcml.communicators.checks import check_names
 from hpcml.communicators.local import Chunk, Local
 from hpcml.communicators.remote_errors import RemoteError, Warned
@@ -38,11 +38,12 @@ class Worker:
     Parameters
     ----------
     index : int
-        Its place among the workers.
+        Its place among the workers beside the asking process.
     """
 
     def __init__(self, index: int) -> None:
         self.files: Sequence[int] = ()  # what came with the message
+        self.patience = 0.0  # seconds to wait awake for the next one
         self._index = index
         self._tables: dict[int, Local] = {}
         self._settings = Settings("", 0, None)  # of no process: the first kernel brings others
@@ -53,6 +54,7 @@ class Worker:
 
     def open(self, table: int, bounds: NDArray[np.int64], shards: Sequence[int]) -> None:
         """Begin a table, of whose shards worker i owns those from ``shards[i]`` to ``shards[i + 1]``."""
+        self.patience = patience_of(len(shards))  # the asking process is one more
         first, stop = shards[self._index], shards[self._index + 1]
         chunk = Chunk({}, bounds[first : stop + 1] - bounds[first], first)
         self._tables[table] = Local([chunk], len(bounds) - 1)
@@ -84,32 +86,23 @@ class Worker:
 
     def reduce(
         self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
-    ) -> tuple[list[tuple[Any, ...]], list[str]]:
-        """Run a kernel of the kind "reduce"; return what it found, and which row arrays are others now."""
-        before = self._prepared(table, settings)
+    ) -> list[tuple[Any, ...]]:
+        """Run a kernel of the kind "reduce"; return what it found."""
+        self._apply(settings)
         found = self._tables[table].reduce(self._kernel(kernel), arguments, self._settings.n_threads)
-        return [tuple(PackedPieces.of(pieces)) for pieces in found], self._changed(table, before)
+        return [tuple(PackedPieces.of(pieces)) for pieces in found]
 
-    def map(
-        self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
-    ) -> tuple[None, list[str]]:
-        """Run a kernel of the kind "rows"; return which row arrays are others now."""
-        before = self._prepared(table, settings)
+    def map(self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any) -> None:
+        """Run a kernel of the kind "rows"."""
+        self._apply(settings)
         self._tables[table].map(self._kernel(kernel), arguments, self._settings.n_threads)
-        return None, self._changed(table, before)
 
-    def _prepared(self, table: int, settings: tuple[Any, ...]) -> dict[str, Any]:
-        """Apply settings, and return the row arrays as they are."""
+    def _apply(self, settings: tuple[Any, ...]) -> None:
         if settings != self._settings:
             self._in_force.close()
             new = Settings(*settings)
             self._in_force.enter_context(new.in_force())
             self._settings = new
-        return dict(self._chunk(table).arrays)
-
-    def _changed(self, table: int, before: Mapping[str, Any]) -> list[str]:
-        arrays = self._chunk(table).arrays
-        return [name for name, array in arrays.items() if before.get(name) is not array]
 
     def _kernel(self, kernel: str | Function) -> Any:
         if isinstance(kernel, str):
@@ -190,7 +183,7 @@ def _serve(connection: socket.socket, worker: Worker) -> None:
     inbox, outbox, known = Inbox(), Outbox(), 0
     kept = _keep_warnings()
     while True:
-        header, files = receive(connection, inbox)
+        header, files = receive(connection, inbox, worker.patience)
         message: Any = None
         try:
             message = inbox.read(header, copy=True)

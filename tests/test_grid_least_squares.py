@@ -97,8 +97,6 @@ def test_large_means_and_unequal_folds_keep_their_digits(offset, n_parts, monkey
     X, y = table(n=400, offset=offset)
     # nearly all of the variance lies in the rows of the first fold
     X[:100, 1] = X[200:, 1].mean() + 1e4 * np.random.default_rng(1).normal(size=100)
-        size=100
-    )  # nearly all of the variance lies in the rows of the first fold
     X[:100, 2] += 1e4  # and its mean is far off
     folds = list(model_selection.KFold(4).split(X))
     check(Ridge(), RIDGES[:2], folds, X, y)

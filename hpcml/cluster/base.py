@@ -69,7 +69,11 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
     # -- before a fit ----------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        check_parameters(type(self).__name__, self.get_params(deep=False), self._allowed)
+        self._check_values(self.get_params(deep=False))
+
+    def _check_values(self, values: Mapping[str, Any]) -> None:
+        """Raise if a parameter among named values is not allowed."""
+        check_parameters(type(self).__name__, values, self._allowed)
 
     def _validated(self, X: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any]:
         """Return the training table as rows, and the weights."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
 from hpcml.protocol import Batch
-from hpcml.training.grids import one_batch_a_fold, response_values, weights_alone
+from hpcml.training.grids import candidate_estimators, one_batch_a_fold, response_values, weights_alone
 from hpcml.training.inputs import as_rows, check_weight
 from hpcml.training.kmeans_grid import Asked, Failed, fit_together
 from hpcml.training.moments import mean_and_variance
@@ -51,7 +50,7 @@ class KMeansGrid:
         ValueError, TypeError
             If a candidate has a parameter that is not allowed, or one under which nothing is shared.
         """
-        estimators = [self._candidate(settings) for settings in candidates]
+        estimators = self._each(candidates)
         runs = [estimator._number_of_runs() for estimator in estimators]
         costs = [
             float(estimator.n_clusters * n * min(estimator.max_iter, _USUAL_ITERATIONS))
@@ -108,7 +107,7 @@ class KMeansGrid:
             rows = as_rows(table[train])
             some = None if weights is None else weights[train]
             test_rows = table[test] if responses else None
-            estimators = {i: self._candidate(settings) for i, settings in candidates.items()}
+            estimators = dict(zip(candidates, self._each(candidates.values()), strict=True))
             for i, fitted in _fit_fold(estimators, rows, some):
                 if isinstance(fitted, Failed):
                     errors.append(fitted.error)
@@ -120,14 +119,14 @@ class KMeansGrid:
         if errors:
             raise errors[0]
 
-    def _candidate(self, settings: Mapping[str, Any]) -> KMeans:
-        """Return an estimator with settings, or raise if it can not be fitted beside others."""
-        estimator: Any = clone(self)
-        estimator.set_params(**clone(dict(settings), safe=False))
-        estimator._check_parameters()
-        if estimator.verbose:
-            raise ValueError("verbose must be 0 for candidates that share a pass: it follows a single fit.")
-        return cast("KMeans", estimator)
+    def _each(self, candidates: Iterable[Mapping[str, Any]]) -> list[KMeans]:
+        """Return an estimator for every candidate; raise if one can not be fitted beside others."""
+        estimators = candidate_estimators(self, candidates)
+        for estimator in estimators:
+            estimator._check_values(vars(estimator))
+            if estimator.verbose:
+                raise ValueError("verbose must be 0 for candidates that share a pass: it follows one fit.")
+        return estimators
 
 
 def _fit_fold(

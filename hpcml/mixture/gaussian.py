@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -237,7 +238,11 @@ class GaussianMixture(MixtureGrid, NormalMixture):
         return rows
 
     def _check_parameters(self) -> None:
-        check_parameters(type(self).__name__, self.get_params(deep=False), _ALLOWED)
+        self._check_values(self.get_params(deep=False))
+
+    def _check_values(self, values: Mapping[str, Any]) -> None:
+        """Raise if a parameter among named values is not allowed."""
+        check_parameters(type(self).__name__, values, _ALLOWED)
 
     def _check_rows(self, table: Table) -> None:
         if table.n_rows < self.n_components:

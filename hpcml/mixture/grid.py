@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
 from hpcml.protocol import Batch
-from hpcml.training.grids import one_batch_a_fold, response_values
+from hpcml.training.grids import candidate_estimators, one_batch_a_fold, response_values
 from hpcml.training.inputs import FLOATS
 from hpcml.training.kmeans_grid import Failed
 from hpcml.training.mixture import largest_likelihood
@@ -52,7 +51,7 @@ class MixtureGrid:
         ValueError, TypeError
             If a candidate has a parameter that is not allowed, or one under which nothing is shared.
         """
-        estimators = [self._candidate(settings) for settings in candidates]
+        estimators = self._each(candidates)
         runs = {"runs": sum(estimator.n_init for estimator in estimators)}
         return one_batch_a_fold(
             [float(estimator.n_components * estimator.n_init) for estimator in estimators],
@@ -102,7 +101,7 @@ class MixtureGrid:
         errors: list[Exception] = []
         for j, (train, test) in folds.items():
             test_rows = rows[test] if responses else None
-            estimators = {i: self._candidate(settings) for i, settings in candidates.items()}
+            estimators = dict(zip(candidates, self._each(candidates.values()), strict=True))
             for i, fitted in _fit_fold(estimators, np.ascontiguousarray(rows[train])):
                 if isinstance(fitted, Failed):
                     errors.append(fitted.error)
@@ -114,14 +113,14 @@ class MixtureGrid:
         if errors:
             raise errors[0]
 
-    def _candidate(self, settings: Mapping[str, Any]) -> GaussianMixture:
-        """Return an estimator with settings, or raise if it can not be fitted beside others."""
-        estimator: Any = clone(self)
-        estimator.set_params(**clone(dict(settings), safe=False))
-        estimator._check_parameters()
-        if estimator.verbose:
-            raise ValueError("verbose must be 0 for candidates that share a pass: it follows a single fit.")
-        return cast("GaussianMixture", estimator)
+    def _each(self, candidates: Iterable[Mapping[str, Any]]) -> list[GaussianMixture]:
+        """Return an estimator for every candidate; raise if one can not be fitted beside others."""
+        estimators = candidate_estimators(self, candidates)
+        for estimator in estimators:
+            estimator._check_values(vars(estimator))
+            if estimator.verbose:
+                raise ValueError("verbose must be 0 for candidates that share a pass: it follows one fit.")
+        return estimators
 
 
 def _fit_fold(

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hpcml.protocol import Batch
 
-__all__ = ["one_batch_a_fold", "response_values", "weights_alone"]
+__all__ = ["candidate_estimators", "one_batch_a_fold", "response_values", "weights_alone"]
+
+
+def candidate_estimators(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """Return an estimator for every candidate, each with copies of its own, as scikit-learn's clones have.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gives the parameters that a candidate does not set; none of them may be an estimator.
+    candidates : iterable of mapping
+        Settings of parameters.
+
+    Raises
+    ------
+    ValueError
+        If a candidate sets something that is not a parameter.
+    """
+    base = estimator.get_params(deep=False)
+    made = []
+    for settings in candidates:
+        unknown = sorted(set(settings) - set(base))
+        if unknown:
+            raise ValueError(
+                f"Parameters of {type(estimator).__name__} must be among {', '.join(base)}. "
+                f"Got {', '.join(unknown)} instead."
+            )
+        made.append(type(estimator)(**copy.deepcopy({**base, **settings})))
+    return made
 
 
 def one_batch_a_fold(

@@ -432,3 +432,4 @@ static size_t ISA(scratch_bytes)(const linear_t *c) {
     ISA(wide_block) w;
     return ISA(is_wide)(c) ? ISA(cut_wide)(c, NULL, &w) : ISA(cut)(c, NULL, &b);
 }
+#undef LOGISTIC_TERMS

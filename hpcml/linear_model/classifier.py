@@ -97,9 +97,15 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        margins = self.decision_function(X)
+        return self._labels(self.decision_function(X))
+
+    def _labels(self, margins: NDArray[Any]) -> NDArray[Any]:
         numbers = (margins > 0).astype(np.intp) if margins.ndim == 1 else margins.argmax(axis=1)
         return self.classes_.take(numbers, axis=0)
+
+    def _response_of(self, name: str, margins: NDArray[Any]) -> NDArray[Any]:
+        """Return what a method says of rows whose margins these are."""
+        return self._labels(margins) if name == "predict" else margins
 
     def densify(self) -> Any:
         """Turn ``coef_`` into an array, if `sparsify` has made it sparse.

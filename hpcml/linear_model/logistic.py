@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,9 +20,11 @@ from hpcml.communicators import Communicator
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.linear_model.callbacks import Iterations
 from hpcml.linear_model.classifier import LinearClassifier
+from hpcml.linear_model.linear_grid import GridRows, SharedPasses, hashable
 from hpcml.linear_model.penalty import resolved_penalty
-from hpcml.training.classes import encoded, total_weight, weigh_classes
-from hpcml.training.inputs import FLOATS, as_rows, checked_weights
+from hpcml.training.classes import encoded, factors_of, total_weight, weigh_classes
+from hpcml.training.inputs import FLOATS, NO_WEIGHT, as_rows, checked_weights
+from hpcml.training.linear_grid import Folds, minimise_together, problems_of
 from hpcml.training.linear_objective import Objective, origin_of
 from hpcml.training.newton import OVERFLOWED, minimise
 from hpcml.validation import (
@@ -39,6 +42,8 @@ from hpcml.validation import (
 )
 
 __all__ = ["LogisticRegression"]
+
+Floats = NDArray[np.float64]
 
 SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")
 #: Solvers whose code in scikit-learn has 32-bit indices; they refuse sparse tables with longer ones.
@@ -73,7 +78,15 @@ def _attributes(
     return {"coef_": coef, "intercept_": intercept.astype(dtype)}
 
 
-class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier):
+def _probabilities(margins: NDArray[Any]) -> NDArray[Any]:
+    """Return the probabilities of classes."""
+    if margins.ndim > 1:
+        return np.asarray(softmax(margins, axis=1))
+    second = expit(margins)
+    return np.stack([1.0 - second, second], axis=1)
+
+
+class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, LinearClassifier):
     """Logistic regression: classes by the linear model of their log-odds.
 
     Minimises ``C * sum_i s_i l(y_i, x_i) + (1 - l1_ratio) / 2 ||w||^2 + l1_ratio ||w||_1``, where l is the
@@ -348,15 +361,23 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
             )
         if told is not None:
             told.end(found.parameters)
-        self.__dict__.update(_attributes(found.parameters, K, dtype, objective.origin))
-        self._origin = objective.origin
-        self.n_iter_ = found.n_iter.astype(np.int32)
+        self._set_fitted(found.parameters, K, found.n_iter, dtype, objective.origin)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **data)
-        if not found.converged.all():
-            text = _NOT_CONVERGED[self.solver].format(n_iter=self.n_iter_[0], max_iter=self.max_iter)
-            if found.overflowed.any():
-                text += OVERFLOWED
-            warnings.warn(text + _ADVICE, ConvergenceWarning, stacklevel=4)
+        self._warn_unless(bool(found.converged.all()), bool(found.overflowed.any()), 4)
+
+    def _set_fitted(
+        self, parameters: Floats, K: int, n_iter: NDArray[np.int64], dtype: np.dtype, origin: Floats | None
+    ) -> None:
+        self.__dict__.update(_attributes(parameters, K, dtype, origin))
+        self._origin = origin
+        self.n_iter_ = n_iter.astype(np.int32)
+
+    def _warn_unless(self, converged: bool, overflowed: bool, stacklevel: int) -> None:
+        if converged:
+            return
+        text = _NOT_CONVERGED[self.solver].format(n_iter=self.n_iter_[0], max_iter=self.max_iter)
+        text += OVERFLOWED if overflowed else ""
+        warnings.warn(text + _ADVICE, ConvergenceWarning, stacklevel=stacklevel + 1)
 
     def _check_classes(self, classes: NDArray[Any], X: Any) -> None:
         if self.solver == "liblinear":
@@ -377,6 +398,73 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
                 "This solver needs samples of at least 2 classes in the data, but the data contains only one "
                 f"class: {classes[0]!r}"
             )
+
+    # -- grids -----------------------------------------------------------------------------------------------
+
+    _grid_classes = True
+
+    @property
+    def _grid_validation(self) -> dict[str, Any]:
+        return {"accept_large_sparse": self.solver not in _SHORT_INDICES}
+
+    def _grid_key(self) -> tuple[Any, ...]:
+        check_parameters(type(self).__name__, self.get_params(deep=False), self._allowed)
+        penalty = resolved_penalty(self)
+        kind = self.solver == "liblinear", self.solver in _SHORT_INDICES, penalty.l1_ratio > 0
+        return *kind, bool(self.fit_intercept), hashable(self.class_weight)
+
+    def _fit_together(
+        self, communicator: Communicator, rows: GridRows, models: Sequence[Any], folds: Folds
+    ) -> dict[tuple[int, int], Any]:
+        assert rows.classes is not None
+        self._check_classes(rows.classes, rows.X)
+        K, d = 1 if len(rows.classes) == 2 else len(rows.classes), rows.X.shape[1]
+        dtype = np.dtype(np.float64 if self.solver == "liblinear" else rows.X.dtype)
+        of_folds = [factors_of(self.class_weight, rows.classes, sums) for sums in folds.sums]
+        factors = None if of_folds[0] is None else np.array(of_folds)
+        totals = (folds.sums if factors is None else folds.sums * factors).sum(axis=1)
+        if not (totals > 0).all():
+            raise ValueError(NO_WEIGHT)
+        candidate, fold, _ = problems_of(len(models), len(folds.numbers))
+        penalties = [resolved_penalty(model) for model in models]
+        pairs = list(zip(candidate.tolist(), fold.tolist(), strict=True))
+        strengths = [penalties[i].strengths(K, d, totals[j]) for i, j in pairs]
+        l2, l1 = (np.array([part[which] for part in strengths]).reshape(len(pairs), -1) for which in (0, 1))
+        tol = np.array([float(model.tol) for model in models])[candidate]
+        max_iter = np.array([int(model.max_iter) for model in models])[candidate]
+        with communicator.put(X=as_rows(rows.X), y=rows.y, weights=rows.weights, held=folds.held) as table:
+            objective = Objective(
+                table,
+                loss="logistic" if K == 1 else "multinomial",
+                scale=1.0 / totals[fold],
+                l2=l2,
+                l1=l1,
+                positive=np.ones(len(pairs)),
+                total_weight=totals[fold],
+                itemsize=rows.X.dtype.itemsize,
+                weighted=rows.weights is not None,
+                fit_intercept=self.fit_intercept,
+                classes=K,
+                folds=folds.bits[fold],
+                factors=None if factors is None else factors[fold],
+                origin=None if l1[:, d].any() else origin_of(table, d),
+                alike=candidate,
+            )
+            found = minimise_together(objective, tol, max_iter, candidate)
+        fitted = {}
+        parameters = [model.get_params(deep=False) for model in models]
+        for p, (i, j) in enumerate(pairs):
+            model = type(self)(**parameters[i])
+            model.classes_ = rows.classes
+            model._set_fitted(found.parameters[p], K, found.n_iter[p : p + 1], dtype, objective.origin)
+            model._warn_unless(bool(found.converged[p]), bool(found.overflowed[p]), 3)
+            fitted[i, j] = model
+        return fitted
+
+    def _response_of(self, name: str, margins: NDArray[Any]) -> NDArray[Any]:
+        if name == "predict_proba":
+            return _probabilities(margins)
+        return super()._response_of(name, margins)
 
     def _start(self, K: int, n_features: int) -> NDArray[np.float64] | None:
         """Return the coefficients of the last fit, where this one starts from them."""
@@ -407,11 +495,7 @@ class LogisticRegression(ToSklearnMixin, CallbackSupportMixin, LinearClassifier)
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        margins = self.decision_function(X)
-        if margins.ndim > 1:
-            return np.asarray(softmax(margins, axis=1))
-        second = expit(margins)
-        return np.stack([1.0 - second, second], axis=1)
+        return _probabilities(self.decision_function(X))
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Predict the logarithms of the class probabilities.

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from hpcml.communicators import Communicator, Table
 from hpcml.training.inputs import NO_WEIGHT
 
-__all__ = ["class_factors", "encoded", "total_weight", "weigh_classes"]
+__all__ = ["class_factors", "encoded", "factors_of", "total_weight", "weigh_classes"]
 
 #: Widest range of whole numbers that is counted instead of sorted.
 COUNTED_RANGE = 65_536
@@ -92,6 +92,31 @@ def class_factors(
     ValueError
         If a weight that is given is negative or not finite.
     """
+    sums = np.zeros(0)
+    if isinstance(class_weight, str):
+        sums = table.map_reduce(_weights_of_classes, n_classes=len(classes))["sums"]
+    return factors_of(class_weight, classes, sums)
+
+
+def factors_of(
+    class_weight: Mapping[Any, float] | str | None, classes: NDArray[Any], sums: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Return the factors that classes give to the weights of their rows, None if all are 1.
+
+    Parameters
+    ----------
+    class_weight, classes
+        As for `class_factors`.
+    sums : ndarray of shape (n_classes,)
+        Weights of the rows of every class, of which 'balanced' makes the factors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hpcml.training.classes import factors_of
+    >>> factors_of("balanced", np.array(["a", "b"]), np.array([1.0, 3.0]))
+    array([2.        , 0.66666667])
+    """
     if class_weight is None:
         return None
     if not isinstance(class_weight, str):
@@ -102,7 +127,6 @@ def class_factors(
                 f"Got {class_weight!r} instead."
             )
         return given
-    sums = table.map_reduce(_weights_of_classes, n_classes=len(classes))["sums"]
     with np.errstate(divide="ignore"):  # a class whose rows all have weight 0
         factors = sums.sum() / (len(classes) * sums)
     return np.where(sums > 0, factors, 0.0)

@@ -94,6 +94,9 @@ class Objective:
         Of the weights of the rows of every class.
     origin : ndarray of shape (d,), optional
         What `origin_of` found. Not with an l1 penalty of intercepts.
+    alike : ndarray of int of shape (problems,), optional
+        Problems with the same number differ in nothing but their fold, and have their optimum near each
+        other.
     """
 
     table: Table
@@ -111,6 +114,7 @@ class Objective:
     folds: NDArray[np.int64] | None = None
     factors: Floats | None = None
     origin: Floats | None = None
+    alike: NDArray[np.intp] | None = None
 
     def __post_init__(self) -> None:
         for name in ("scale", "total_weight"):
@@ -136,10 +140,28 @@ class Objective:
         """Return the objective of some of the problems."""
         if len(problems) == self.shape[0]:
             return self
-        names = ("scale", "l2", "l1", "positive", "total_weight", "folds", "factors")
+        names = ("scale", "l2", "l1", "positive", "total_weight", "folds", "factors", "alike")
         parts = {name: getattr(self, name) for name in names}
         cut: dict[str, Any] = {name: None if part is None else part[problems] for name, part in parts.items()}
         return dataclasses.replace(self, **cut)
+
+    def shared(self) -> tuple[Objective, NDArray[np.intp], NDArray[np.intp]]:
+        """Return one problem over all rows for those that are alike.
+
+        Returns
+        -------
+        objective : Objective
+            This one, if no problems are alike.
+        chosen : ndarray of int
+            Which problems have been taken.
+        spread : ndarray of int of shape (problems,)
+            Problem of `objective` that each one of this is like.
+        """
+        if self.alike is None:
+            every = np.arange(len(self.l2))
+            return self, every, every
+        _, chosen, spread = np.unique(self.alike, return_index=True, return_inverse=True)
+        return dataclasses.replace(self.of(chosen), folds=None, alike=None), chosen, spread
 
     def moved(self, P: Floats) -> Floats:
         """Return parameters with the intercepts of rows less the origin."""

@@ -127,14 +127,31 @@ def _minimised(
         search.begin(P)
     else:
         search.begin(sampled.P)
-        if not (search.values <= sampled.values_before).all():  # the sample has misled
-            search.begin(P)
+        misled = ~(search.values <= sampled.values_before)
+        if misled.any():
+            search.begin(np.where(misled[:, np.newaxis], P, sampled.P))
     while search.live.size:
         if search.round() and on_step is not None:
             on_step(int(search.n_iter.max()), search.P, float(search.norms.max()))
-    return Solution(
+    found = Solution(
         objective.symmetric(search.P), search.n_iter, search.converged, ~search.converged & ~search.finite()
     )
+    return found if objective.alike is None else _again(found, objective, P, tol, max_iter)
+
+
+def _again(
+    found: Solution, objective: Objective, P: Floats, tol: float | Floats, max_iter: int | NDArray[np.int64]
+) -> Solution:
+    """Solve problems that have not converged as if there were none that are alike."""
+    left = np.flatnonzero(~found.converged)
+    if not left.size:
+        return found
+    tol, max_iter = np.broadcast_to(tol, len(P)), np.broadcast_to(max_iter, len(P))
+    own = replace(objective.of(left), alike=None)
+    second = _minimised(own, P[left], tol[left], max_iter[left])
+    for name in ("parameters", "n_iter", "converged", "overflowed"):
+        getattr(found, name)[left] = getattr(second, name)
+    return found
 
 
 # -- plan ----------------------------------------------------------------------------------------------------
@@ -153,26 +170,31 @@ def _plan(
 ) -> tuple[_Sampled | None, Steps]:
     """Return a start from a sample, or None, and the kind of steps."""
     n_rows, e, size = objective.table.n_rows, objective.parameters, objective.shape[1]
-    n_columns = objective.l2.size // e
+    shared, chosen, spread = objective.shared()
+    n_columns = shared.l2.size // e
     with_l1 = bool(objective.l1.any())
     few, most = EXACT_PARAMETERS
     exact = size <= few or (size <= most and (with_l1 or n_rows * size**2 <= EXACT_WORK))
     if not exact and (with_l1 or n_columns * e * e > BLOCKS_MEMORY):
         return None, LbfgsSteps(objective, *by_diagonal(objective.diagonal(P)))
     n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))
-    if n_rows <= SAMPLE_SHARE * n_sampled:
-        return None, ExactSteps(objective) if exact else LbfgsSteps(
-            objective, *by_blocks(objective.blocks(P))
-        )
-    with objective.table_of_sample(n_sampled) as table:
-        sample = objective.of_sample(table)
+    whole = n_rows <= SAMPLE_SHARE * n_sampled
+    if whole and exact:
+        return None, ExactSteps(objective)
+    if whole:
+        return None, LbfgsSteps(objective, *by_blocks(shared.blocks(P[chosen]), spread))
+    with shared.table_of_sample(n_sampled) as table:
+        sample, start = shared.of_sample(table), P[chosen]
         sampled = None
         if not warm:
             # its optimum is further than that from the table's
-            near = np.maximum(tol, 0.1 / np.sqrt(n_sampled) * objective.scale * objective.total_weight)
-            found = _minimised(sample, P, near, max_iter, most_polish=0).parameters
-            sampled = _Sampled(found, sample.values(P))
+            near = 0.1 / np.sqrt(n_sampled) * shared.scale * shared.total_weight
+            near = np.maximum(np.broadcast_to(tol, len(P))[chosen], near)
+            most_steps = np.broadcast_to(max_iter, len(P))[chosen]
+            found = _minimised(sample, start, near, most_steps, most_polish=0).parameters
+            sampled = _Sampled(found[spread], sample.values(start)[spread])
+            start = found
         if exact and with_l1:
             return sampled, ExactSteps(objective)
-        at = P if sampled is None else sampled.P
-        return sampled, LbfgsSteps(objective, *by_blocks(sample.hessian(at) if exact else sample.blocks(at)))
+        H = sample.hessian(start) if exact else sample.blocks(start)
+        return sampled, LbfgsSteps(objective, *by_blocks(H, spread))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_lapack_funcs
 
 from hpcml.training.linear_objective import Objective
 from hpcml.training.proximal import least_subgradient, minimum_of_model
@@ -29,6 +29,8 @@ OVERFLOWED = 1e200
 #: the subgradient at its start.
 PROXIMAL_DAMPING = 1e-3
 PROXIMAL_TOLERANCE = 1e-2
+#: Numbers of the Hessians that are added up at a time (16 MB): every thread has its own sum.
+HESSIANS_MEMORY = 2_000_000
 #: Pairs of steps and gradients that L-BFGS keeps; more bring little (Liu and Nocedal 1989).
 MOST_PAIRS = 10
 #: Memory for them, in numbers.
@@ -138,7 +140,7 @@ class ExactSteps:
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
         D, promised = np.empty_like(P), np.empty(len(i))
-        for at, (problem, H) in enumerate(zip(i.tolist(), self._objective.of(i).hessian(P), strict=True)):
+        for at, (problem, H) in enumerate(zip(i.tolist(), self._hessians(i, P), strict=True)):
             p, g, l1 = P[at], G[at], self._l1[problem]
             H, finite = finite_curvature(H)
             self.finite[problem] &= finite
@@ -150,6 +152,13 @@ class ExactSteps:
                 D[at] = -cho_solve(self._factors[problem], g, check_finite=False)
             promised[at] = g @ D[at] + l1 @ (np.abs(p + D[at]) - np.abs(p))
         return D, promised
+
+    def _hessians(self, i: Problems, P: Floats) -> Iterator[Floats]:
+        """Return the Hessian of every problem, of as many at a time as memory is for."""
+        step = max(1, HESSIANS_MEMORY // P.shape[1] ** 2)
+        for start in range(0, len(i), step):
+            some = slice(start, start + step)
+            yield from self._objective.of(i[some]).hessian(P[some])
 
     def trial(self, i: Problems, P: Floats, G: Floats, D: Floats) -> Floats:
         return P + D
@@ -166,14 +175,27 @@ class ExactSteps:
         return found
 
 
-def by_blocks(H: Floats) -> tuple[Callable[[Floats], Floats], bool]:
-    """Return what solves with blocks on the diagonal, (number, size, size), and if all were finite."""
+def by_blocks(H: Floats, spread: NDArray[np.intp] | None = None) -> tuple[Callable[[Floats], Floats], bool]:
+    """Return what solves with blocks on the diagonal, (number, size, size), and if all were finite.
+
+    There are as many blocks for every problem, those of one after those of another. Problems may share them:
+    the blocks of problem p are those at `spread[p]`.
+    """
     blocks = [finite_curvature(block) for block in H]
-    factors = [factor_of(block) for block, _ in blocks]
+    factors = [factor_of(block)[0] for block, _ in blocks]
+    (solve,) = get_lapack_funcs(("potrs",), (H,))
 
     def apply(R: Floats) -> Floats:
-        parts = zip(factors, R.reshape(len(H), -1), strict=True)
-        return np.array([cho_solve(f, r, check_finite=False) for f, r in parts]).reshape(R.shape)
+        own = np.arange(len(R)) if spread is None else spread
+        parts = np.ascontiguousarray(R.reshape(len(R), -1, H.shape[1]))
+        each, found = parts.shape[1], np.empty_like(parts)
+        order = np.argsort(own, kind="stable")
+        ends = np.searchsorted(own[order], np.arange(len(H) // each + 1))
+        for g in range(len(H) // each):
+            members = order[ends[g] : ends[g + 1]]
+            for k in range(each):
+                found[members, k] = solve(factors[g * each + k], parts[members, k].T, lower=1)[0].T
+        return found.reshape(R.shape)
 
     return apply, all(finite for _, finite in blocks)
 

@@ -47,6 +47,10 @@ STEPS: dict[str, Callable[[Table], Any]] = {
 }
 
 
+#: Two steps that are alike but for 64 kB.
+PAIR = ("a function, 64 kB there and back", "a function")
+
+
 def _times(table: Table, step: Callable[[Table], Any]) -> list[float]:
     found = []
     for _ in range(ITERATIONS):
@@ -81,3 +85,8 @@ if __name__ == "__main__":
     for step_name, by_whom in found.items():
         told = ", ".join(f"{who} {min(t):.0f}, {np.median(t):.0f}" for who, t in by_whom.items())
         print(f"{step_name:34} {told}")
+    if found:
+        large, small = (found[name] for name in PAIR)
+        own, alone = ((f(large[who]) - f(small[who]) for f in (np.min, np.median)) for who in large)
+        added = ", ".join(f"{a - b:.0f}" for a, b in zip(own, alone, strict=True))
+        print(f"64 kB make an exchange longer by {added} (less what they cost the function itself)")

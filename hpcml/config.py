@@ -146,8 +146,8 @@ def config_context(
         Who shares the rows of a fit: this process alone, worker processes of this machine, or the ranks of
         the MPI job, each of which gives its own rows to ``fit``. None leaves the setting alone.
     n_workers : int, optional
-        Worker processes under ``processes``; by default one for each usable core. None leaves the setting
-        alone.
+        Worker processes under ``processes``, the calling one included; by default one for each usable core.
+        None leaves the setting alone.
 
     Raises
     ------
@@ -299,7 +299,7 @@ def communicator_is_chosen() -> bool:
 
 
 def n_workers() -> int:
-    """Return how many worker processes share the rows under ``communicator="processes"``.
+    """Return how many processes share the rows under ``communicator="processes"``, this one included.
 
     Returns
     -------

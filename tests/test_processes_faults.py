@@ -366,6 +366,26 @@ def test_an_interrupt_ends_the_workers():
     assert_next_fit_works(before)
 
 
+def test_an_interrupt_of_this_process_alone():
+    def slow_here(X):
+        import time
+
+        if not elsewhere():
+            time.sleep(60.0)
+        return {"sum": X.sum()}
+
+    with put() as table:
+        before = workers()
+        for _ in range(2):
+            timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            with soon(), pytest.raises(KeyboardInterrupt):
+                table.map_reduce(slow_here)
+            timer.join()
+            assert table.map_reduce(total)["sum"] == 10000  # the workers had answered
+        assert workers() == before
+
+
 def test_an_interrupt_while_workers_start(monkeypatch):
     pool.end_pool()
     started = []

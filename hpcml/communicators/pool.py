@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import atexit
 import collections
-import contextvars
 import multiprocessing.spawn
 import os
 import pickle
-import queue
 import select
 import signal
 import site
@@ -37,6 +35,7 @@ from hpcml.communicators.channel import (
     send,
     wait_for_any,
 )
+from hpcml.communicators.own_part import Aside, at_once
 from hpcml.communicators.remote_errors import RemoteError, Warned
 from hpcml.errors import WorkerLost
 
@@ -108,41 +107,6 @@ class _Worker:
         return f"was killed by {name}" + (", as by a system out of memory" if name == "SIGKILL" else "")
 
 
-# -- this process's own part -------------------------------------------------------------------------------
-
-# Called when the others have answered, returns what the part found and what it raised.
-_Outcome = Callable[[], tuple[Any, BaseException | None]]
-
-
-def _at_once(own: Callable[[], Any]) -> _Outcome:
-    """Do it; the others answer whether it raises or not."""
-    outcome: tuple[Any, BaseException | None]
-    try:
-        outcome = own(), None
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        outcome = None, error
-    return lambda: outcome
-
-
-def _apart(own: Callable[[], Any]) -> _Outcome:
-    """Do it in a thread, which nobody waits for if a worker is lost."""
-    outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcomes.put((own(), None))
-        except BaseException as error:
-            outcomes.put((None, error))
-
-    threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True).start()
-    return outcomes.get
-
-
-# -- the pool ----------------------------------------------------------------------------------------------
-
-
 class Pool:
     """Worker processes, and the exchange of messages with the first of them.
 
@@ -163,6 +127,7 @@ class Pool:
         self._by_socket: dict[int, _Worker] = {}
         self._poll = select.poll()
         self._outbox = Outbox()
+        self._aside = Aside()
 
     @property
     def process_ids(self) -> list[int]:
@@ -247,12 +212,14 @@ class Pool:
                     self._exchange(self._workers[:of], ("close", table))
                 workers = self._workers[:n_workers]
                 self._tell(workers, (operation, *payload), files, dumps)
-                mine = (_apart if apart and workers else _at_once)(own)
-                answers = self._answers(workers)
+                mine = self._aside(own) if apart and workers else at_once(own)
+                # not awake beside another Python thread: they would take turns
+                answers = self._answers(workers, patience=0.0 if apart else patience_of(len(workers) + 1))
                 first, failure = mine()
             except BaseException as error:
                 if self._under_way:
                     self.end(f"{type(error).__name__} came before they answered")
+                self._aside.end()  # it may be in the midst of something
                 raise
         try:
             if failure is not None:
@@ -304,10 +271,11 @@ class Pool:
                 self._lose(worker)
             worker.known = header.generation
 
-    def _answers(self, workers: Sequence[_Worker], limit: float | None = None) -> list[Any]:
+    def _answers(
+        self, workers: Sequence[_Worker], limit: float | None = None, patience: float = 0.0
+    ) -> list[Any]:
         """Wait for the answers to what was told, no longer than until a moment of the monotonic clock."""
         waiting = {worker.index for worker in workers}
-        patience = patience_of(len(workers) + 1)
         answers: dict[int, Any] = {}
         warned: list[Warned] = []
         while waiting:
@@ -360,6 +328,7 @@ class Pool:
                 for worker in self._workers:
                     worker.socket.close()
                 self._outbox.close()
+                self._aside.end()
                 self.lock.release()
 
     def leave(self) -> None:

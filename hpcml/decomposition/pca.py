@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
 from hpcml.decomposition.base import Components, check_variances
+from hpcml.decomposition.grid import SharedComponents
 from hpcml.training import pca as methods
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.pca import Spectrum, dimension_by_evidence
@@ -26,7 +27,7 @@ _SPARSE_SOLVERS = ("auto", "arpack", "covariance_eigh")
 NUMBERS_AT_ONCE = 1 << 20
 
 
-class PCA(Components):
+class PCA(SharedComponents, Components):
     """Principal component analysis: the directions in which the rows vary most.
 
     Parameters
@@ -196,10 +197,13 @@ class PCA(Components):
         """
         return self._coordinates(self._fitted(X))
 
+    def _check_parameters(self) -> None:
+        check_parameters("PCA", self.get_params(deep=False), self._allowed)
+
     def _fitted(self, X: Any) -> Any:
         """Fit, and return the validated table."""
         with communicators.current() as communicator, blas.one_thread():
-            check_parameters("PCA", self.get_params(deep=False), self._allowed)
+            self._check_parameters()
             if sparse.issparse(X) and self.svd_solver not in _SPARSE_SOLVERS:
                 raise TypeError(
                     'PCA only support sparse inputs with the "arpack" and "covariance_eigh" solvers, while '

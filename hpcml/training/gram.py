@@ -21,7 +21,9 @@ from hpcml.training.moments import feature_moments
 
 __all__ = [
     "Gram",
+    "are_tiny",
     "centered_gram",
+    "check_constant",
     "check_finite",
     "check_not_tiny",
     "is_good_center",
@@ -105,12 +107,20 @@ def check_not_tiny(table: Table, squares: Vector, dtype: np.dtype) -> None:
     dtype : dtype
         Type of ``X``.
     """
-    if squares.max(initial=0.0) >= LEAST_SQUARES * float(np.finfo(dtype).tiny):
+    if not are_tiny(squares, dtype):
         return
     some = table.take(np.arange(min(table.n_rows, ROWS_OF_A_CENTER)))
-    if not isinstance(some, np.ndarray):
-        some = some.to_scipy().toarray()
-    if (some != some[0]).any():
+    check_constant(some if isinstance(some, np.ndarray) else some.to_scipy().toarray())
+
+
+def are_tiny(squares: Vector, dtype: np.dtype) -> bool:
+    """Say whether squares may have underflowed, in the type of what was squared."""
+    return bool(squares.max(initial=0.0) < LEAST_SQUARES * float(np.finfo(dtype).tiny))
+
+
+def check_constant(rows: NDArray) -> None:
+    """Raise if rows differ, of which the squares have underflowed."""
+    if (rows != rows[0]).any():
         raise ValueError(
             "X varies so little that the squares of its deviations underflow. Scale it; by a power of two, "
             "no digit is lost."

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,15 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from hpcml.communicators import Table
 from hpcml.training.factors import factored
-from hpcml.training.gram import centered_gram, check_finite, check_not_tiny, symmetric
+from hpcml.training.gram import (
+    Gram,
+    are_tiny,
+    centered_gram,
+    check_constant,
+    check_finite,
+    check_not_tiny,
+    symmetric,
+)
 from hpcml.training.moments import feature_moments
 
 __all__ = [
@@ -105,7 +114,20 @@ def by_covariance(table: Table, n_features: int, dtype: np.dtype, k: int | None 
     """
     found = centered_gram(table, n_features)
     check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
-    trace = float(np.trace(found.gram))
+    return spectrum_of_gram(found, k)
+
+
+def spectrum_of_gram(found: Gram, k: int | None = None) -> Spectrum:
+    """Return the spectrum of rows whose products about their mean are known, which are overwritten.
+
+    Parameters
+    ----------
+    found : Gram
+        Of the rows.
+    k : int, optional
+        Components that are wanted; None is all.
+    """
+    n_features, trace = len(found.gram), float(np.trace(found.gram))
     few = k is not None and n_features > SMALL_COVARIANCE and 4 * k < n_features
     subset = (n_features - max(k or 0, 1), n_features - 1) if few else None
     squares, vectors = linalg.eigh(
@@ -118,6 +140,11 @@ def by_covariance(table: Table, n_features: int, dtype: np.dtype, k: int | None 
     if few or keep == len(squares):
         return exact
     return Spectrum(exact.mean, exact.singular_values, exact.components, total, float(squares[keep:].mean()))
+
+
+def first_of(found: Spectrum, k: int, rank: int) -> Spectrum:
+    """Return the first `k` components of a spectrum out of `rank`, as if no others had been found."""
+    return _spectrum(found.mean, found.singular_values[:k] ** 2, found.components[:k], found.total, rank)
 
 
 def by_factors(table: Table, n_features: int, dtype: np.dtype) -> Spectrum:
@@ -138,22 +165,45 @@ def by_factors(table: Table, n_features: int, dtype: np.dtype) -> Spectrum:
         Singular values are exact to a few roundings of the largest one.
     """
     n = table.n_rows
-    if n <= n_features or n * n_features <= NUMBERS_FOR_LAPACK:
-        rows = table.take(np.arange(n)).astype(np.float64, copy=False)  # a copy already
+    if is_for_lapack(n, n_features):
+        return spectrum_of_rows(table.take(np.arange(n)))
+    found = centered_gram(table, n_features)
+    check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
+    return spectrum_of_factors(table, found, dtype)
+
+
+def is_for_lapack(n_rows: int, n_features: int) -> bool:
+    """Say whether a table is decomposed by LAPACK, as it is."""
+    return n_rows <= n_features or n_rows * n_features <= NUMBERS_FOR_LAPACK
+
+
+def spectrum_of_rows(rows: NDArray[Any]) -> Spectrum:
+    """Return the spectrum of rows, which are overwritten."""
+    rows = rows.astype(np.float64, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
         mean = rows.mean(axis=0)
-        rows -= mean
-        # the transpose is in LAPACK's order, so that it needs no copy of its own
-        vectors, values, _ = linalg.svd(rows.T, full_matrices=False, overwrite_a=True, check_finite=False)
-        vectors = vectors.T
-    else:
-        found = centered_gram(table, n_features)
-        check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
-        mean = found.mean
-        values, vectors = factored(table, mean, None, found.gram, dtype)
+    check_finite(mean)
+    rows -= mean
+    with np.errstate(over="ignore"):
+        squares = np.maximum(rows.max(axis=0), -rows.min(axis=0)) ** 2
+    check_finite(squares)
+    if are_tiny(squares, rows.dtype):
+        check_constant(rows)
+    # the transpose is in LAPACK's order, so that it needs no copy of its own
+    vectors, values, _ = linalg.svd(rows.T, full_matrices=False, overwrite_a=True, check_finite=False)
+    return _whole(mean, values, vectors.T)
+
+
+def spectrum_of_factors(table: Table, found: Gram, dtype: np.dtype) -> Spectrum:
+    """Return the spectrum of the rows of a table that have weight, of which the products are known."""
+    values, vectors = factored(table, found.mean, None, found.gram, dtype)
+    return _whole(found.mean, values, vectors)
+
+
+def _whole(mean: Matrix, values: Matrix, vectors: Matrix) -> Spectrum:
     with np.errstate(over="ignore"):
         squares = values**2
     check_finite(squares)
-    check_not_tiny(table, squares[:1] / n, np.dtype(np.float64))
     return _spectrum(mean, squares, vectors, float(squares.sum()), len(values))
 
 

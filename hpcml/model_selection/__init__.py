@@ -1,7 +1,20 @@
-"""Searches as one computation: drop-in for scikit-learn's `GridSearchCV` and `RandomizedSearchCV`."""
+"""Searches as one computation: drop-in for scikit-learn's searches, cross-validation and curves."""
 
+from hpcml.model_selection.crossval import cross_val_score, cross_validate
+from hpcml.model_selection.curves import learning_curve, validation_curve
+from hpcml.model_selection.explain import explain_plan
 from hpcml.model_selection.plan import Plan
 from hpcml.model_selection.search import GridSearchCV, RandomizedSearchCV
 from hpcml.model_selection.verify import Verification
 
-__all__ = ["GridSearchCV", "Plan", "RandomizedSearchCV", "Verification"]
+__all__ = [
+    "GridSearchCV",
+    "Plan",
+    "RandomizedSearchCV",
+    "Verification",
+    "cross_val_score",
+    "cross_validate",
+    "explain_plan",
+    "learning_curve",
+    "validation_curve",
+]

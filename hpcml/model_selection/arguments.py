@@ -12,7 +12,7 @@ from sklearn.utils.metadata_routing import process_routing
 from hpcml.model_selection.scoring import Scoring
 from hpcml.validation import BOOLEAN, VERBOSE, Allowed, check_parameters, integer
 
-__all__ = ["Routed", "check_arguments", "check_refit_metric", "route"]
+__all__ = ["Routed", "check_arguments", "check_named", "check_refit_metric", "route"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,10 @@ _ALLOWED = {
         "the string 'raise' or a number",
     ),
     "return_train_score": Allowed(BOOLEAN.test, "a bool"),
+    "return_estimator": Allowed(BOOLEAN.test, "a bool"),
+    "return_indices": Allowed(BOOLEAN.test, "a bool"),
+    "return_times": Allowed(BOOLEAN.test, "a bool"),
+    "shuffle": Allowed(BOOLEAN.test, "a bool"),
     "n_iter": Allowed(integer(1).test, "an integer of at least 1"),
     "journal": Allowed(
         lambda v: v is None or isinstance(v, (str, os.PathLike)), "the path of a file or None"
@@ -103,5 +107,16 @@ def check_arguments(search: Any) -> None:
     ValueError
         If one is not allowed; names it, what is allowed and what came.
     """
+    check_named(type(search).__name__, **search.get_params(deep=False))
+
+
+def check_named(owner: str, **values: Any) -> None:
+    """Check parameters of a search, or of a function, by their names.
+
+    Raises
+    ------
+    ValueError
+        If one is not allowed; names it, what is allowed and what came.
+    """
     allowed = {name: (kind,) for name, kind in _ALLOWED.items()}
-    check_parameters(type(search).__name__, search.get_params(deep=False), allowed)
+    check_parameters(owner, values, allowed)

@@ -130,6 +130,10 @@ class SharingSearch:
         state.pop("_evidence", None)
         return state
 
+    def first_candidates(self, X: Any, y: Any, n_folds: int) -> list[dict[str, Any]]:
+        """Return the candidates that are evaluated first, before anything is known of them."""
+        return self._candidates()
+
     def _candidates(self) -> list[dict[str, Any]]:
         raise NotImplementedError
 

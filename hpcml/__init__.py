@@ -12,6 +12,7 @@ Examples
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from hpcml.config import config_context, get_config, set_config
@@ -67,6 +68,14 @@ __all__ = [
 
 _FUNCTIONS = {"open_rows": "hpcml.communicators.rows"}  # load with the module that holds them
 _SUBMODULES = frozenset(__all__) - {"__version__", "config_context", "get_config", "set_config", *_FUNCTIONS}
+
+
+# A launcher such as mpirun says so here: a rank that fails must not leave the others waiting.
+if any(
+    os.environ.get(name)
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_ID")
+):
+    importlib.import_module("hpcml.communicators.early_end").install()
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from hpcml import communicators
 from hpcml.errors import WorkerLost
-from mpi_runs import run_ranks
+from mpi_runs import environment, launch, mpirun, run_ranks
 
 pytestmark = pytest.mark.require("mpi")
 
@@ -274,6 +274,59 @@ def dies_first():
 def test_a_rank_that_ends_before_mpi_starts_is_not_waited_for():
     run = run_ranks(3, dies_first, check=False, timeout=SOON)
     assert run.returncode != 0 and "ValueError: before MPI" in run.stderr
+
+
+def dies_early():
+    from mpi4py import MPI
+
+    if MPI.COMM_WORLD.Get_rank() == 1:
+        raise ValueError("before the first fit")
+    fit()
+
+
+def test_a_rank_that_fails_before_the_first_fit_is_not_waited_for():
+    run = run_ranks(3, dies_early, check=False, timeout=SOON)
+    assert run.returncode != 0
+    assert run.stderr.count("Traceback") == 1
+    assert "hpcml: rank 1 failed" in run.stderr and "ValueError: before the first fit" in run.stderr
+
+
+def test_a_rank_that_fails_before_hpcml_is_imported_is_not_waited_for_under_mpi4py(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from mpi4py import MPI\n"
+        "if MPI.COMM_WORLD.Get_rank() == 1:\n"
+        "    raise SystemExit('no input')\n"
+        "import hpcml, numpy as np\n"
+        "from hpcml import communicators\n"
+        "with communicators.current() as communicator:\n"
+        "    communicator.put(X=np.ones((3000, 2)))\n"
+    )
+    command = [mpirun(), "-n", "2", sys.executable, "-m", "mpi4py", str(script)]
+    run = launch(command, environment(HPCML_COMMUNICATOR="mpi"), timeout=SOON)
+    assert run.returncode != 0 and "no input" in run.stderr
+
+
+def raises_in_a_kernel():
+    fit(1)
+
+
+def test_only_the_rank_at_fault_prints_a_traceback():
+    run = run_ranks(3, raises_in_a_kernel, check=False, timeout=SOON)
+    assert run.returncode != 0
+    lines = run.stderr.splitlines()
+    assert lines.count("Traceback (most recent call last):") == 1
+    assert "ValueError: no such luck" in lines
+    for rank in (0, 2):
+        told = f"hpcml: rank {rank} ends: WorkerLost: rank 1 raised ValueError: no such luck"
+        assert lines.count(told) == 1
+
+
+def test_nothing_is_hooked_without_a_launcher():
+    code = "import sys, hpcml; print(sys.excepthook is sys.__excepthook__, 'numpy' in sys.modules)"
+    env = {name: text for name, text in os.environ.items() if not name.startswith(("PMI", "OMPI", "SLURM"))}
+    run = launch([sys.executable, "-c", code], env)
+    assert run.stdout.split() == ["True", "False"]
 
 
 # -- rows that do not fit together -------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml.communicators import early_end
 from hpcml.communicators.mates import Mate, gone
 from hpcml.errors import WorkerLost
 
@@ -84,6 +85,7 @@ class World:
         self._level = 0  # fits around what runs now
         self._silent_from = _NO_LEVEL  # from this level on, errors leave fits without being told again
         self._known: BaseException | None = None  # the error that the others know of
+        self._of_another: BaseException | None = None  # the error that only says what another rank did
         self._broken = False  # a rank is gone: nothing can be agreed any more
         self._dying = False
         self._interrupted = False
@@ -93,7 +95,7 @@ class World:
         self._header = np.zeros((2, 4), dtype=np.int64)
         if self.size > 1:
             self._defer_interrupts()
-            self._previous_hook = sys.excepthook
+            self._previous_hook = early_end.take_over()
             sys.excepthook = self._uncaught
             atexit.register(self._end)
             if hasattr(os, "register_at_fork"):
@@ -137,6 +139,7 @@ class World:
             f"{told} ended without a word while rank {self.rank} waited; it was killed, perhaps by the "
             "system for want of memory. The job cannot go on"
         )
+        self._of_another = self._known
         raise self._known
 
     # -- meetings ------------------------------------------------------------------------------------------
@@ -184,7 +187,8 @@ class World:
         notes = self._gathered((what, failure))
         for rank, (_, told) in enumerate(notes):
             if told is not None:
-                return WorkerLost(f"rank {rank} raised {told}")
+                self._of_another = WorkerLost(f"rank {rank} raised {told}")
+                return self._of_another
         ended = [rank for rank, (doing, _) in enumerate(notes) if doing == _END]
         if ended:
             return WorkerLost(
@@ -318,9 +322,12 @@ class World:
     # -- the end of the script -----------------------------------------------------------------------------
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        """Print an uncaught exception, and see to it that no rank waits for this one."""
-        self._previous_hook(kind, error, trace)
-        _flush()
+        """Show an uncaught exception, and see to it that no rank waits for this one."""
+        if error is self._of_another:  # whose traceback is the one to be read
+            print(f"hpcml: rank {self.rank} ends: WorkerLost: {error}", file=sys.stderr)
+            _flush()
+        else:
+            early_end.show(self._previous_hook, self.rank, error)
         self._dying = True
         if self._broken:
             time.sleep(2 * MATES_INTERVAL)  # the others on this node find out for themselves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,45 @@ from sklearn.utils.validation import validate_data
 from hpcml import blas, communicators
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
-from hpcml.training.gram_grid import held_out
+from hpcml.training.gram_grid import held_out, tested_on
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.least_squares_grid import NotShared
 from hpcml.training.pca_grid import FoldSpectra, spectra_of_folds
-from hpcml.training.search_batches import batches, merged_parameters
+from hpcml.training.search_batches import batches, merged_parameters, rows_of
 from hpcml.validation import UnsupportedError, check_whole_table
 
-__all__ = ["SharedComponents"]
+__all__ = ["HeldRows", "HeldScore", "SharedComponents"]
 
 #: Solvers that a Gram matrix serves; 'auto' may choose another one for a fold.
 _SHARED = ("auto", "full", "covariance_eigh")
 #: What the whole table tells every fit of it.
 _NAMES = ("n_features_in_", "feature_names_in_")
+
+
+class HeldRows:
+    """The test rows of a fold: the rows of these numbers in a table."""
+
+    def __init__(self, X: Any = None, numbers: Any = ()) -> None:
+        self.X, self.numbers = X, np.asarray(numbers)
+
+    def are(self, rows: Any) -> bool:
+        """Say whether these are the same numbers, in the same type."""
+        if type(self.X) is not np.ndarray or type(rows) is not np.ndarray or rows.dtype != self.X.dtype:
+            return False
+        if rows.shape != (len(self.numbers), self.X.shape[1]):
+            return False
+        return all(np.array_equal(rows[at], block) for at, block in rows_of(self.X, self.numbers))
+
+    def __reduce__(self) -> Any:
+        return type(self), ()  # a table does not travel with a fitted estimator
+
+
+@dataclass(frozen=True)
+class HeldScore:
+    """The mean log-likelihood of the test rows of a fold, as far as `score` is concerned."""
+
+    rows: HeldRows
+    value: float
 
 
 class SharedComponents:
@@ -104,7 +131,7 @@ class SharedComponents:
         estimators = {i: type(self)(**each) for i, each in zip(candidates, merged, strict=True)}
         table: Any = validate_data(self, X, dtype=FLOATS, accept_sparse=("csr", "csc"))
         names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
-        found, reason = _fitted(table, estimators, {j: train for j, (train, _) in folds.items()})
+        found, reason = _fitted(table, estimators, folds)
         for j in folds:
             for i in candidates:
                 if (i, j) in found:
@@ -115,21 +142,22 @@ class SharedComponents:
 
 
 def _fitted(
-    table: Any, estimators: Mapping[int, Any], trains: Mapping[int, Any]
+    table: Any, estimators: Mapping[int, Any], folds: Mapping[int, tuple[Any, Any]]
 ) -> tuple[dict[tuple[int, int], Any], Exception | None]:
     """Return the fitted estimators by candidate and fold, and the first error of those that lack."""
     n, d = table.shape
     if d > MOST_FEATURES:
         raise NotShared(f"X must have {MOST_FEATURES} features at most to share Gram matrices. Got {d}.")
-    held = held_out(n, list(trains.values()))
+    held = held_out(n, [train for train, _ in folds.values()])
+    tests = [_numbers_of(test) for _, test in folds.values()]
     found: dict[tuple[int, int], Any] = {}
     reason: Exception | None = None
-    sizes = {at: len(train) for at, train in enumerate(trains.values())}
+    sizes = {at: len(train) for at, (train, _) in enumerate(folds.values())}
     with communicators.current() as communicator, blas.one_thread():
-        with communicator.put(X=as_rows(table), held=held) as rows:
+        with communicator.put(X=as_rows(table), held=held, tested=tested_on(n, tests)) as rows:
             several = spectra_of_folds(rows, np.unique(held).tolist(), sizes, d, table.dtype)
-            for (j, train), spectra in zip(trains.items(), several, strict=True):
-                shape = (len(train), d)
+            for (j, (train, _)), spectra in zip(folds.items(), several, strict=True):
+                shape, test = (len(train), d), HeldRows(table, tests[spectra.fold])
                 prepared = {}
                 for i, estimator in estimators.items():
                     fitted = type(estimator)(**estimator.get_params(deep=False))
@@ -140,11 +168,23 @@ def _fitted(
                 most = _most([k for _, k in prepared.values()])
                 for i, (fitted, k) in prepared.items():
                     try:
-                        fitted._keep(_spectrum(fitted, spectra, k, most), shape, k, table.dtype)
-                        found[i, j] = fitted
+                        spectrum = _spectrum(fitted, spectra, k, most)
+                        fitted._keep(spectrum, shape, k, table.dtype)
                     except Exception as error:
                         reason = reason or error
+                        continue
+                    found[i, j] = fitted
+                    likelihood = spectra.likelihood(
+                        spectrum, fitted.explained_variance_, float(fitted.noise_variance_)
+                    )
+                    if likelihood is not None:
+                        fitted._held_score = HeldScore(test, likelihood)
     return found, reason
+
+
+def _numbers_of(rows: Any) -> Any:
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
 def _number(fitted: Any, shape: tuple[int, int], is_sparse: bool) -> Any:

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from hpcml import blas, communicators
+from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
 from hpcml.decomposition.base import Components, check_variances
-from hpcml.decomposition.grid import SharedComponents
+from hpcml.decomposition.grid import HeldScore, SharedComponents
+from hpcml.kernels import lookup
 from hpcml.training import pca as methods
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.pca import Spectrum, dimension_by_evidence
@@ -320,14 +321,16 @@ class PCA(SharedComponents, Components):
         check_is_fitted(self)
         table: Any = validate_data(self, X, dtype=FLOATS, reset=False)
         n_samples, n_features = table.shape
-        precision = self.get_precision().astype(np.float64)
-        sign, log_determinant = np.linalg.slogdet(precision)
+        with blas.one_thread():
+            precision = np.ascontiguousarray(self.get_precision(), dtype=np.float64)
+            sign, log_determinant = np.linalg.slogdet(precision)
         constant = n_features * math.log(2.0 * math.pi) - (log_determinant if sign > 0 else -np.inf)
-        likelihood = np.empty(n_samples, dtype=table.dtype)
+        likelihood, zeros = np.empty(n_samples, dtype=table.dtype), np.zeros(n_features)
         step = max(1, NUMBERS_AT_ONCE // n_features)
         for start in range(0, n_samples, step):
-            rows = table[start : start + step] - self.mean_
-            squares = np.einsum("ij,ij->i", rows, rows @ precision)
+            rows = (table[start : start + step] - self.mean_).astype(np.float64, order="C", copy=False)
+            products = lookup("project")(rows, zeros, precision, zeros, config.n_threads())
+            squares = np.einsum("ij,ij->i", rows, products)
             likelihood[start : start + step] = -0.5 * (squares + constant)
         return likelihood
 
@@ -345,4 +348,10 @@ class PCA(SharedComponents, Components):
         -------
         float
         """
+        known: HeldScore | None = vars(self).get("_held_score")
+        if known is not None and type(self).score_samples is PCA.score_samples:
+            check_is_fitted(self)
+            table: Any = validate_data(self, X, dtype=FLOATS, reset=False)
+            if known.rows.are(table):
+                return known.value
         return float(np.mean(self.score_samples(X)))

@@ -125,6 +125,24 @@ def held_out(n_rows: int, trains: Sequence[Any]) -> NDArray[np.int64]:
     return held
 
 
+def tested_on(n_rows: int, tests: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+    """Return for every row the folds that test on it once, as bits; no fold that tests on rows repeatedly.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the table.
+    tests : sequence of ndarray of int
+        Test rows of every fold.
+    """
+    tested = np.zeros(n_rows, dtype=np.int64)
+    for j, test in enumerate(tests):
+        tested[test] |= np.int64(1 << j)
+        if np.count_nonzero(tested >> j & 1) != len(test):
+            tested &= ~np.int64(1 << j)
+    return tested
+
+
 def sums_of_folds(
     table: Table, patterns: Sequence[int], n_folds: int, n_features: int, n_targets: int = 0
 ) -> Iterator[FoldSums]:

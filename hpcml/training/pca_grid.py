@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Table
-from hpcml.training.gram import are_tiny, check_constant
-from hpcml.training.gram_grid import FoldSums, Sums, sums_of_folds
+from hpcml.training.gram import are_tiny, check_constant, symmetric
+from hpcml.training.gram_grid import FoldSums, sums_of_folds
 from hpcml.training.pca import (
     SMALL_COVARIANCE,
     Spectrum,
@@ -37,7 +37,7 @@ class FoldSpectra:
     Parameters
     ----------
     table : Table
-        With the row arrays ``X`` and ``held``.
+        With the row arrays ``X``, ``held`` and ``tested``.
     fold : int
         Number of the fold.
     sums : FoldSums
@@ -49,6 +49,7 @@ class FoldSpectra:
     def __init__(self, table: Table, fold: int, sums: FoldSums, n_rows: int, dtype: np.dtype) -> None:
         self.table, self.fold, self.sums, self.n_rows, self.dtype = table, fold, sums, n_rows, dtype
         self._made: dict[str, Spectrum] = {}
+        self._likelihoods: dict[int, Likelihoods | None] = {}
 
     def by_covariance(self, k: Any, most: int | None) -> Spectrum:
         """Return the spectrum by the eigenvectors of the covariance matrix.
@@ -74,6 +75,36 @@ class FoldSpectra:
         if "full" not in self._made:
             self._made["full"] = self._factored()
         return self._made["full"]
+
+    def likelihood(self, spectrum: Spectrum, variances: NDArray[Any], noise: float) -> float | None:
+        """Return the mean log-likelihood of the test rows under a model, or None where it needs the rows.
+
+        Parameters
+        ----------
+        spectrum : Spectrum
+            The decomposition that the model was cut from.
+        variances : ndarray of shape (k,)
+            Along its components.
+        noise : float
+            Variance along all others.
+        """
+        key = id(spectrum.components)
+        if key not in self._likelihoods:
+            self._likelihoods[key] = self._likelihoods_of(spectrum)
+        found = self._likelihoods[key]
+        return None if found is None else found.of(variances, noise)
+
+    def _likelihoods_of(self, spectrum: Spectrum) -> Likelihoods | None:
+        n_features = len(spectrum.mean)
+        if len(spectrum.components) < n_features:
+            return None
+        mean = spectrum.mean.astype(self.dtype).astype(np.float64)  # as models hold it
+        bit = 1 << self.fold
+        tested = self.table.map_reduce(
+            "masked_gram", held="tested", mask=bit, value=bit, centers=mean, y=None, y_centers=None
+        )
+        weight = float(tested["weight"][0])
+        return Likelihoods(symmetric(tested["gram"]) / weight, spectrum.components) if weight else None
 
     def _factored(self) -> Spectrum:
         n_features = len(self.sums.train.x_center)
@@ -109,7 +140,7 @@ def spectra_of_folds(
     Parameters
     ----------
     table : Table
-        With the row arrays ``X`` and ``held``.
+        With the row arrays ``X``, ``held`` and ``tested``.
     patterns : list of int
         The different numbers in ``held``.
     n_rows : mapping of int to int
@@ -129,18 +160,15 @@ class Likelihoods:
 
     Parameters
     ----------
-    rows : Sums
-        Over the rows.
-    spectrum : Spectrum
+    products : ndarray of shape (d, d)
+        Mean of (x - m)(x - m)^T over the rows, about the mean of the training rows.
+    components : ndarray of shape (d, d)
         All components of the training rows.
     """
 
-    def __init__(self, rows: Sums, spectrum: Spectrum) -> None:
-        about = rows.about(spectrum.mean, rows.y_center)
-        V = spectrum.components
+    def __init__(self, products: Matrix, components: Matrix) -> None:
         # q_i = mean of (v_i^T (x - m))^2
-        self.squares: Matrix = np.maximum(np.einsum("kd,kd->k", V @ about.gram, V), 0.0) / about.weight
-        self.n_features = V.shape[1]
+        self.squares: Matrix = np.maximum(np.einsum("kd,kd->k", components @ products, components), 0.0)
 
     def of(self, variances: NDArray[Any], noise: float) -> float | None:
         """Return that of the model of the first components, or None where it needs the rows.
@@ -155,9 +183,7 @@ class Likelihoods:
         noise : float
             Variance along all others.
         """
-        d, k = self.n_features, len(variances)
-        if len(self.squares) < d:
-            return None
+        d, k = len(self.squares), len(variances)
         # eigenvalues of the covariance: what a component explains, or the noise where that is more
         values = np.full(d, noise)
         values[:k] = np.maximum(variances, noise)

@@ -10,7 +10,7 @@ from sklearn import get_config
 from sklearn.utils.metadata_routing import process_routing
 
 from hpcml.model_selection.scoring import Scoring
-from hpcml.validation import BOOLEAN, VERBOSE, Allowed, check_parameters, integer
+from hpcml.validation import BOOLEAN, VERBOSE, Allowed, check_parameters, integer, real
 
 __all__ = ["Routed", "check_arguments", "check_named", "check_refit_metric", "route"]
 
@@ -93,6 +93,19 @@ _ALLOWED = {
     "return_times": Allowed(BOOLEAN.test, "a bool"),
     "shuffle": Allowed(BOOLEAN.test, "a bool"),
     "n_iter": Allowed(integer(1).test, "an integer of at least 1"),
+    "factor": Allowed(real(0, closed="neither").test, "a number above 0"),
+    "resource": Allowed(lambda v: isinstance(v, str), "'n_samples' or the name of a parameter"),
+    "max_resources": Allowed(
+        lambda v: v == "auto" or integer(1).test(v), "an integer of at least 1 or 'auto'"
+    ),
+    "min_resources": Allowed(
+        lambda v: v in ("exhaust", "smallest") or integer(1).test(v),
+        "an integer of at least 1, 'exhaust' or 'smallest'",
+    ),
+    "aggressive_elimination": Allowed(BOOLEAN.test, "a bool"),
+    "n_candidates": Allowed(
+        lambda v: v == "exhaust" or integer(1).test(v), "an integer of at least 1 or 'exhaust'"
+    ),
     "journal": Allowed(
         lambda v: v is None or isinstance(v, (str, os.PathLike)), "the path of a file or None"
     ),

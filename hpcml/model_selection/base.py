@@ -2,7 +2,8 @@
 
 import numbers
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -25,7 +26,29 @@ from hpcml.model_selection.scoring import Scoring
 from hpcml.model_selection.verify import Evidence, Verification, verify
 from hpcml.validation import check_whole_table, has_callbacks
 
-__all__ = ["SharingSearch"]
+__all__ = ["Found", "SharingSearch"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the fits of a search came to.
+
+    Parameters
+    ----------
+    drawn : Drawn
+        All candidates in the order of ``cv_results_``, and the splits of those in `rows`.
+    records : list of dict
+        Candidate by candidate, and by fold within.
+    rows : sequence of int
+        Candidates that were evaluated on the splits in `drawn`.
+    more : mapping, optional
+        Further columns of ``cv_results_``.
+    """
+
+    drawn: Drawn
+    records: list[Record]
+    rows: Sequence[int]
+    more: Mapping[str, Any] | None = None
 
 
 class SharingSearch:
@@ -71,7 +94,7 @@ class SharingSearch:
             If the journal is of another search.
         """
         start = time.perf_counter()
-        check_arguments(self)
+        self.check()
         check_whole_table(type(self).__name__)
         if has_callbacks(self):
             return self._fit_with_callbacks(X, y, params)
@@ -84,15 +107,16 @@ class SharingSearch:
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         journal = self._open_journal(X, y, cv, params)
         try:
-            drawn, records = self._search(X, y, cv, scoring, routed, journal)
+            found = self._search(X, y, cv, scoring, routed, journal)
         finally:
             if journal is not None:
                 journal.close()
-        self._summarise(drawn, records, scoring)
+        self._summarise(found, scoring)
         seconds = time.perf_counter() - start
         if self.refit:
-            self._refit(X, y, routed.fit, drawn)
-        self._evidence = Evidence(X, y, params, drawn.splits, None if self.plan_.resumed else seconds)
+            self._refit(X, y, routed.fit, found.drawn.seed)
+        seconds_told = None if self.plan_.resumed else seconds
+        self._evidence = Evidence(X, y, params, found.drawn.splits, seconds_told, found.rows)
         return self
 
     def verify(self, n: int = 5) -> Verification:
@@ -130,6 +154,16 @@ class SharingSearch:
         state.pop("_evidence", None)
         return state
 
+    def check(self) -> None:
+        """Check the parameters.
+
+        Raises
+        ------
+        ValueError
+            If one is not allowed.
+        """
+        check_arguments(self)
+
     def first_candidates(self, X: Any, y: Any, n_folds: int) -> list[dict[str, Any]]:
         """Return the candidates that are evaluated first, before anything is known of them."""
         return self._candidates()
@@ -164,7 +198,7 @@ class SharingSearch:
 
     def _search(
         self, X: Any, y: Any, cv: Any, scoring: Scoring, routed: Routed, journal: Journal | None
-    ) -> tuple[Drawn, list[Record]]:
+    ) -> Found:
         drawn = self._draw(X, y, cv, routed, journal)
         n_folds, n_candidates = len(drawn.splits), len(drawn.candidates)
         if self.verbose > 0:
@@ -189,7 +223,7 @@ class SharingSearch:
         )
         self.plan_ = plan
         self.n_splits_ = n_folds
-        return drawn, records
+        return Found(drawn, records, range(n_candidates))
 
     def _options(self) -> Options:
         return Options(
@@ -200,26 +234,38 @@ class SharingSearch:
             verbose=int(self.verbose),
         )
 
-    def _summarise(self, drawn: Drawn, records: list[Record], scoring: Scoring) -> None:
+    def _summarise(self, found: Found, scoring: Scoring) -> None:
+        records = found.records
         report_failed_fits(records, self.error_score)
         if callable(self.scoring):
             insert_error_scores(records, self.error_score)
-        results = cv_results(drawn.candidates, self.n_splits_, records, bool(self.return_train_score))
+        train = bool(self.return_train_score)
+        results = cv_results(found.drawn.candidates, self.n_splits_, records, train, found.more)
         scores = records[0]["test_scores"]
         self.multimetric_ = isinstance(scores, dict)
         if self.multimetric_ and scoring.named is None:
             check_refit_metric(self.refit, scores)
         if self.refit or not self.multimetric_:
             metric = self.refit if self.multimetric_ else "score"
-            self.best_index_ = _best_index(self.refit, metric, results)
+            self.best_index_ = self._best_index(metric, results)
             if not callable(self.refit):
                 self.best_score_ = results[f"mean_test_{metric}"][self.best_index_]
             self.best_params_ = results["params"][self.best_index_]
         self.scorer_ = scoring.public
         self.cv_results_ = results
 
-    def _refit(self, X: Any, y: Any, fit_params: Mapping[str, Any], drawn: Drawn) -> None:
-        parameters = with_seed(self.estimator, self.best_params_, drawn.seed)
+    def _best_index(self, metric: Any, results: Mapping[str, Any]) -> Any:
+        if not callable(self.refit):
+            return results[f"rank_test_{metric}"].argmin()
+        index = self.refit(results)
+        if not isinstance(index, numbers.Integral):
+            raise TypeError("best_index_ returned is not an integer")
+        if not 0 <= int(index) < len(results["params"]):
+            raise IndexError("best_index_ index out of range")
+        return index
+
+    def _refit(self, X: Any, y: Any, fit_params: Mapping[str, Any], seed: int | None) -> None:
+        parameters = with_seed(self.estimator, self.best_params_, seed)
         self.best_estimator_ = clone(self.estimator).set_params(**clone(parameters, safe=False))
         start = time.perf_counter()
         target = () if y is None else (y,)
@@ -241,14 +287,3 @@ class SharingSearch:
         self.plan_ = Plan(n, self.n_splits_, separate=dict.fromkeys(range(n), reason))
         self.__dict__.pop("_evidence", None)
         return self
-
-
-def _best_index(refit: Any, metric: Any, results: Mapping[str, Any]) -> Any:
-    if not callable(refit):
-        return results[f"rank_test_{metric}"].argmin()
-    index = refit(results)
-    if not isinstance(index, numbers.Integral):
-        raise TypeError("best_index_ returned is not an integer")
-    if not 0 <= int(index) < len(results["params"]):
-        raise IndexError("best_index_ index out of range")
-    return index

@@ -6,7 +6,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 
-from hpcml.model_selection.arguments import check_arguments, route
+from hpcml.model_selection.arguments import route
 from hpcml.model_selection.base import SharingSearch
 from hpcml.model_selection.evaluation import plan_candidates
 from hpcml.model_selection.plan import Plan
@@ -60,7 +60,7 @@ def explain_plan(search: Any, X: Any, y: Any = None, **params: Any) -> Plan:
         raise TypeError(
             f"search must be one of hpcml.model_selection's searches. Got {type(search).__name__} instead."
         )
-    check_arguments(search)
+    search.check()
     X, y = indexable(X, y)
     params = take_params(params, n_rows(X))
     routed = route(search, Scoring(search.scoring, search.estimator, search.error_score), params)

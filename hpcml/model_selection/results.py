@@ -59,7 +59,11 @@ def insert_error_scores(records: Sequence[Record], error_score: Any) -> None:
 
 
 def cv_results(
-    candidates: Sequence[Mapping[str, Any]], n_folds: int, records: Sequence[Record], return_train_score: bool
+    candidates: Sequence[Mapping[str, Any]],
+    n_folds: int,
+    records: Sequence[Record],
+    return_train_score: bool,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the table of results.
 
@@ -70,6 +74,8 @@ def cv_results(
     records : sequence of dict
         Candidate by candidate, and by fold within.
     return_train_score : bool
+    more : mapping, optional
+        Further columns, which come first.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def cv_results(
         The keys, types and order of scikit-learn's `cv_results_`.
     """
     shape = len(candidates), n_folds
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = dict(more or {})
     for key in ("fit_time", "score_time"):
         values = np.array([record[key] for record in records], dtype=np.float64).reshape(shape)
         _add_mean_and_std(results, key, values)

@@ -2,7 +2,7 @@
 
 import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,13 +23,16 @@ _PAUSE = 0.05
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a search keeps for `verify`: data, splits, and how long it took (None if resumed)."""
+    """What a search keeps for `verify`: data, splits and the candidates that were evaluated on them, and how
+    long it took (None if resumed).
+    """
 
     X: Any
     y: Any
     params: Mapping[str, Any]
     splits: list[tuple[Any, Any]]
     seconds: float | None
+    rows: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def verify(search: Any, n: int) -> Verification:
             "copied since, or callbacks made scikit-learn's own search run. Call fit first."
         )
     params = search.cv_results_["params"]
-    chosen = _choose(len(params), min(int(n), len(params)), getattr(search, "best_index_", None))
+    chosen = _choose(evidence.rows, int(n), getattr(search, "best_index_", None))
     theirs, left_out = _their_search(search, evidence, [params[i] for i in chosen])
     _start_workers(theirs.n_jobs)
     start = time.perf_counter()
@@ -144,11 +147,11 @@ def verify(search: Any, n: int) -> Verification:
     return found
 
 
-def _choose(total: int, n: int, best: int | None) -> list[int]:
+def _choose(rows: Sequence[int], n: int, best: int | None) -> list[int]:
     """Draw n candidates, the best one among them; from fresh entropy, which leaves the user's seeds alone."""
     rng = np.random.default_rng()
     first = [] if best is None else [int(best)]
-    others = rng.permutation([i for i in range(total) if i not in first])
+    others = rng.permutation([i for i in rows if i not in first])
     return sorted([*first, *(int(i) for i in others)][:n])
 
 
@@ -189,7 +192,7 @@ def _their_search(search: Any, evidence: Evidence, params: list[dict[str, Any]])
         n_jobs=n_jobs,
         refit=False,
         cv=evidence.splits,
-        pre_dispatch=search.pre_dispatch,
+        pre_dispatch=getattr(search, "pre_dispatch", "2*n_jobs"),
         error_score=search.error_score,
         return_train_score=False,
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from hpcml.communicators.launcher import announced
 
-__all__ = ["install", "show", "take_over"]
+__all__ = ["install", "say", "show", "take_over"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
 
@@ -55,11 +55,17 @@ def show(hook: Hook, rank: int, error: BaseException) -> None:
     """Show an uncaught exception of a rank, by Python's own hook as one piece: others may print as well."""
     if hook is not sys.__excepthook__:
         hook(type(error), error, error.__traceback__)
+        say("")
     else:
         import traceback
 
-        text = "".join(traceback.format_exception(error))
-        print(f"hpcml: rank {rank} failed\n{text}", file=sys.stderr, end="")
+        say(f"hpcml: rank {rank} failed\n" + "".join(traceback.format_exception(error)))
+
+
+def say(text: str) -> None:
+    """Write to stderr at once, for other ranks write there too, and see to it that all is out."""
+    if sys.stderr is not None:
+        sys.stderr.write(text)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

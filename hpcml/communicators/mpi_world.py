@@ -324,8 +324,7 @@ class World:
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """Show an uncaught exception, and see to it that no rank waits for this one."""
         if error is self._of_another:  # whose traceback is the one to be read
-            print(f"hpcml: rank {self.rank} ends: WorkerLost: {error}", file=sys.stderr)
-            _flush()
+            early_end.say(f"hpcml: rank {self.rank} ends: WorkerLost: {error}\n")
         else:
             early_end.show(self._previous_hook, self.rank, error)
         self._dying = True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
@@ -99,8 +100,10 @@ class KMeansGrid:
         """
         weights = weights_alone(fit_params)
         base: Any = self
-        table, weights = base._validated(X, weights)  # as validated, rows can be taken from it
-        table = table if isinstance(table, np.ndarray) else table.to_scipy()
+        table, weights = base._validated(X, weights)
+        if not isinstance(table, np.ndarray):  # rows can be taken from SciPy's; indices were of 32 bits
+            parts = table.data, table.indices, table.indptr.astype(np.int32)
+            table = sparse.csr_array(parts, shape=table.shape)
         names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
         errors: list[Exception] = []
         for j, (train, test) in folds.items():

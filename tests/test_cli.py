@@ -77,8 +77,45 @@ def test_version(capsys):
     assert re.fullmatch(r"hpcml \d+\.\d+.*\n", capsys.readouterr().out)
 
 
-def test_info_names_every_kernel_and_part_and_how_to_mend_it(capsys):
+def short_info(capsys):
     assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80, lines
+    return lines
+
+
+def test_info_says_on_one_screen_what_is_here_and_what_is_missing(capsys):
+    text = "\n".join(short_info(capsys))
+    assert "usable cores" in text and "hpcml info --all" in text
+    assert f"{len(kernels.available())} on" in text or "; " in text
+    for name, reason in parts.check_all().items():
+        assert name in text
+        assert reason is None or f"{name}: {reason}"[:60] in text
+
+
+def test_info_fits_a_screen_where_all_is_missing(capsys, monkeypatch):
+    def missing(name):
+        return f"lib{name} fails on import: " + "a long story " * 10
+
+    monkeypatch.setattr(parts, "check", missing)
+    monkeypatch.setattr(parts, "check_all", lambda: {name: missing(name) for name in parts.PARTS})
+    rows = [
+        row._replace(implementation="reference", reasons={**row.reasons, "cython": "not compiled"})
+        for row in kernels.available()
+    ]
+    monkeypatch.setattr(kernels, "available", lambda: rows)
+    lines = short_info(capsys)
+    text = "\n".join(lines)
+    assert "no optional part" in text and "not on cython: not compiled" in text
+    assert sum(" fails on import" in line for line in lines) == len(parts.PARTS)
+    words = " ".join(text.split())
+    for name in ("cython", "numba", "mpi"):
+        extra = parts.PARTS[name].cure if name == "cython" else f"{name},"
+        assert extra.split("  #")[0] in words
+
+
+def test_info_all_names_every_kernel_and_part_and_how_to_mend_it(capsys):
+    assert main(["info", "--all"]) == 0
     text = capsys.readouterr().out
     for row in kernels.available():
         assert row.kernel in text

@@ -1,5 +1,10 @@
-"""``hpcml info``: the machine, the kernels, the optional parts."""
+"""``hpcml info``: what is here, what is missing and why; with ``--all`` every kernel and every part."""
 
+import textwrap
+from collections import Counter
+from typing import Annotated
+
+import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -7,23 +12,110 @@ from hpcml.cli.report import make_console
 
 __all__ = ["info"]
 
+#: Width of the short form, which fits any terminal.
+WIDTH = 80
+#: Width of its left column.
+INDENT = 11
 
-def info() -> None:
-    """Show this machine, the kernels and the optional parts, with the command that mends each that fails.
 
-    **Machine**: the cores that hpcml will use and what sets their number (the affinity mask, the container's
-    quota or SLURM), caches, and instruction sets. `HPCML_NUM_THREADS` and `HPCML_ISA` override these.
+def info(
+    all_: Annotated[
+        bool, typer.Option("--all", help="Show every kernel and part, caches and versions as well.")
+    ] = False,
+) -> None:
+    """Show what hpcml finds here, what is missing and why, and the commands that mend it.
 
-    **Kernels**: for each piece of arithmetic the implementation that would run, under `HPCML_KERNELS`
-    (auto, cython, numba or reference), and why any other cannot.
+    **machine**: the cores that hpcml will use and what sets their number (the affinity mask, the container's
+    quota or SLURM). `HPCML_NUM_THREADS` and `HPCML_ISA` override what a fit uses of them.
+
+    **kernels**: the implementations that the pieces of arithmetic run on, under `HPCML_KERNELS` (auto,
+    cython, numba or reference).
 
     **Optional parts**: each is imported once, so this takes some seconds.
     """
     console = make_console()
     with console.status("Looking around ..."):
-        tables = [_machine(), _kernels(), _parts()]
-    for table in tables:
-        console.print(table)
+        shown = [_machine(), _kernels(), _parts()] if all_ else [_plain("\n".join(_short()))]
+    for each in shown:
+        console.print(each, soft_wrap=not all_)
+
+
+# -- the short form ----------------------------------------------------------------------------------------
+
+
+def _short() -> list[str]:
+    import hpcml
+    from hpcml import config, machine, parts
+
+    n_cores, reason = machine.usable_cores()
+    memory = machine.memory_bytes()
+    versions = machine.versions()
+    named = [
+        f"{name} {versions[name]}"
+        for name in ("python", "numpy", "scipy", "scikit-learn")
+        if name in versions
+    ]
+    found = parts.check_all()
+    missing = {name: why for name, why in found.items() if why is not None}
+    rows = [
+        ("hpcml", f"{hpcml.__version__}; {', '.join(named)}"),
+        (
+            "machine",
+            f"{machine.cpu_model()}; {n_cores} usable cores ({reason})"
+            + (f"; {_bytes(memory)}" if memory else ""),
+        ),
+        (
+            "a fit uses",
+            f"{config.n_threads()} threads, {machine.isa()} instructions, "
+            f"communicator={config.communicator()!r}",
+        ),
+        ("kernels", _short_kernels()),
+        ("here", ", ".join(name for name in found if name not in missing) or "no optional part"),
+    ]
+    lines = [line for label, text in rows for line in _row(label, text)]
+    for i, (name, why) in enumerate(missing.items()):
+        text = f"{name}: {' '.join(why.split())}"
+        lines.append(
+            ("" if i else "missing").ljust(INDENT)
+            + textwrap.shorten(text, WIDTH - INDENT, placeholder=" ...")
+        )
+    for i, cure in enumerate(_cures(list(missing))):
+        lines += _row("" if i else "to mend", cure)
+    return [*lines, *_row("more", "hpcml info --all")]
+
+
+def _row(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=label.ljust(INDENT),
+        subsequent_indent=" " * INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _short_kernels() -> str:
+    from hpcml.kernels import available
+
+    rows = available()
+    counts = Counter(row.implementation or "nothing" for row in rows)
+    told = ", ".join(f"{n} on {implementation}" for implementation, n in counts.items())
+    slower = next((row for row in rows if row.implementation != "cython" and row.reasons["cython"]), None)
+    return told if slower is None else f"{told}; {slower.kernel} not on cython: {slower.reasons['cython']}"
+
+
+def _cures(missing: list[str]) -> list[str]:
+    """Return the commands that mend parts; extras of the package in one."""
+    from hpcml.parts import PARTS
+
+    own = {name: f'python -m pip install "hpcml[{name}]"' for name in missing}
+    extras = [name for name in missing if PARTS[name].cure == own[name]]
+    cures = [PARTS[name].cure for name in missing if name not in extras]
+    return [*cures, f'python -m pip install "hpcml[{",".join(extras)}]"'] if extras else cures
+
+
+# -- all of it ---------------------------------------------------------------------------------------------
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -128,8 +128,8 @@ def _warn_once(implementation: str, reasons: list[str]) -> None:
     if not _warned and reasons[0].startswith("cython:"):
         _warned = True
         warnings.warn(
-            f"hpcml runs on its slower {implementation} kernels. {reasons[0]}. `hpcml info` shows all "
-            f'kernels; hpcml.set_config(kernels="{implementation}") silences this.',
+            f"hpcml runs on its slower {implementation} kernels. {reasons[0]}. `hpcml info` shows how to "
+            f'mend that; hpcml.set_config(kernels="{implementation}") silences this.',
             RuntimeWarning,
             stacklevel=3,
         )

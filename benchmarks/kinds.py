@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.data import Maker
 from benchmarks.estimate import Estimate
+from benchmarks.search import Search
 from benchmarks.work import Work
 
 __all__ = ["ALL", "LIKE_SKLEARN", "Accuracy", "Case", "Memory", "Scaling", "Speed"]
@@ -32,7 +33,7 @@ class Case:
     name: str
     title: str
     data: Maker
-    work: Work | Estimate
+    work: Work | Estimate | Search
     peers: tuple[str, ...] = ALL
 
 

@@ -159,6 +159,14 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         rng.set_state(state)
         return centers
 
+    def _warn_of_overflow(self) -> None:
+        if not np.isfinite(self.inertia_):
+            warnings.warn(
+                f"Squared distances are beyond the range of float64: inertia_ is {self.inertia_}. Scale X.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
     # -- after a fit -----------------------------------------------------------------------------------------
 
     def _rows(self, X: Any, check_finite: bool = True) -> Any:

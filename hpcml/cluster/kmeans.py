@@ -192,6 +192,7 @@ default='k-means++'
         self.labels_ = labels
         self.inertia_ = best.inertia
         self.n_iter_ = best.n_iter
+        self._warn_of_overflow()
 
     def _bounded(self) -> bool:
         """Return whether bounds are used."""

@@ -183,6 +183,7 @@ default='k-means++'
                 if self.compute_labels:
                     table.fill("labels", -1, np.int32)
                     self.inertia_, _ = assign(table, self.cluster_centers_, "labels", sparse)
+                    self._warn_of_overflow()
                     self.labels_ = table.rows("labels")
                 else:
                     local = float(rows.shape[0] if weights is None else weights.sum())
@@ -239,6 +240,7 @@ default='k-means++'
                 self._keep_centers()
                 if self.compute_labels:
                     self.inertia_, _ = assign(table, self.cluster_centers_, "labels", sparse)
+                    self._warn_of_overflow()
                     self.labels_ = table.rows("labels")
         self.n_steps_ += 1
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
 from hpcml.training.inputs import FLOATS, as_rows
 
-__all__ = ["Components", "check_variances"]
+__all__ = ["Components", "check_variances", "warn_of_no_variance"]
 
 
 def check_variances(
@@ -30,6 +31,16 @@ def check_variances(
         raise ValueError(
             f"X has the singular value {values[0]:.3g}, and the variance that belongs to it cannot be held "
             f"by {np.dtype(dtype)}. Scale X; by a power of two, no digit is lost."
+        )
+
+
+def warn_of_no_variance(total: float) -> None:
+    """Warn if features do not vary, so that no component explains a share of their variance."""
+    if total == 0.0:
+        warnings.warn(
+            "All features of X are constant: explained_variance_ratio_ is 0 / 0, NaN.",
+            RuntimeWarning,
+            stacklevel=4,
         )
 
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Table
-from hpcml.decomposition.base import Components, check_variances
+from hpcml.decomposition.base import Components, check_variances, warn_of_no_variance
 from hpcml.training.incremental_pca import BatchModel, advanced, batch_of
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.validation import BOOLEAN, NONE, Allowed, check_parameters, integer
@@ -195,6 +195,7 @@ class IncrementalPCA(Components):
             variances = model.singular_values**2 / freedom
         check_variances(model.singular_values, variances, dtype)
         total = float((model.moments.variance * model.n_rows).sum())
+        warn_of_no_variance(total)
         self.n_components_, self.n_samples_seen_ = k, model.n_rows
         self.mean_, self.var_ = model.moments.mean, model.moments.variance
         self.components_ = np.ascontiguousarray(model.components, dtype=dtype)

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
-from hpcml.decomposition.base import Components, check_variances
+from hpcml.decomposition.base import Components, check_variances, warn_of_no_variance
 from hpcml.decomposition.grid import HeldScore, SharedComponents
 from hpcml.kernels import lookup
 from hpcml.training import pca as methods
@@ -289,6 +289,7 @@ class PCA(SharedComponents, Components):
             ratios = found.singular_values**2 / found.total
             rest = np.float64(found.rest) / freedom
         check_variances(found.singular_values, variances, dtype)
+        warn_of_no_variance(float(found.total))
         if k == "mle":
             k = dimension_by_evidence(variances, shape[0])
         elif 0 < k < 1:
@@ -323,8 +324,7 @@ class PCA(SharedComponents, Components):
         n_samples, n_features = table.shape
         with blas.one_thread():
             precision = np.ascontiguousarray(self.get_precision(), dtype=np.float64)
-            sign, log_determinant = np.linalg.slogdet(precision)
-        constant = n_features * math.log(2.0 * math.pi) - (log_determinant if sign > 0 else -np.inf)
+        constant = n_features * math.log(2.0 * math.pi) - self._log_determinant()
         likelihood, zeros = np.empty(n_samples, dtype=table.dtype), np.zeros(n_features)
         step = max(1, NUMBERS_AT_ONCE // n_features)
         for start in range(0, n_samples, step):
@@ -333,6 +333,13 @@ class PCA(SharedComponents, Components):
             squares = np.einsum("ij,ij->i", rows, products)
             likelihood[start : start + step] = -0.5 * (squares + constant)
         return likelihood
+
+    def _log_determinant(self) -> float:
+        """Return that of the precision: eigenvalues of the covariance are the variances, and the noise."""
+        rest = np.full(self.n_features_in_ - self.n_components_, self.noise_variance_, dtype=np.float64)
+        with np.errstate(divide="ignore"):
+            logarithms = np.log(np.append(self.explained_variance_.astype(np.float64), rest))
+        return -float(logarithms.sum()) if np.isfinite(logarithms).all() else -math.inf
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Return the mean log-likelihood of rows under the probabilistic model.

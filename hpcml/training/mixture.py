@@ -206,7 +206,10 @@ class EM:
     def _without_noise(self, squares: Floats, counts: Floats, means: Floats) -> Floats:
         """Return second moments with 0 where a variance is no more than the rounding of equal values."""
         eps = float(np.finfo(self.center.dtype).eps)
-        floor = counts[:, np.newaxis] * (EQUAL_VALUES * eps * means) ** 2
+        with np.errstate(over="ignore"):
+            floor = counts[:, np.newaxis] * (EQUAL_VALUES * eps * means) ** 2
+        if not (np.isfinite(squares).all() and np.isfinite(floor).all()):
+            raise NotPositiveDefinite(" Squares of the rows overflow.")
         if squares.ndim == 2:
             return np.where(squares > floor, squares, 0.0)
         varies = np.diagonal(squares, axis1=1, axis2=2) > floor

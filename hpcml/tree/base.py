@@ -26,6 +26,8 @@ from hpcml.validation import Allowed, UnsupportedError, check_whole_table
 __all__ = ["ClassifierPart", "RegressorPart", "TreeModel"]
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+#: Least weight of a row; the largest is its inverse. Squares of sums of weights then stay in range.
+LEAST_WEIGHT = 1e-100
 
 
 @dataclass(frozen=True)
@@ -356,4 +358,12 @@ def checked_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] |
     weights = inputs.checked_weights(sample_weight, n_samples)
     if weights is not None and (weights < 0).any():
         raise ValueError(f"sample_weight must not be negative. Got {weights.min():g} instead.")
+    if weights is not None and weights.any():
+        least, most = weights[weights > 0].min(), weights.max()
+        if least < LEAST_WEIGHT or most > 1.0 / LEAST_WEIGHT:
+            raise UnsupportedError(
+                f"'sample_weight' must be 0 or in the range [{LEAST_WEIGHT:g}, {1.0 / LEAST_WEIGHT:g}]. Got "
+                f"{least if least < LEAST_WEIGHT else most:g} instead; weights of another unit give the same "
+                "trees."
+            )
     return weights

@@ -43,7 +43,7 @@ def margins_of(
     if origin is None or not isinstance(rows, np.ndarray) or len(origin) != coef.shape[1]:
         origin = None
     else:
-        W[:, -1] += W[:, :-1] @ origin
+        W[:, -1] += (W[:, :-1] * origin).sum(axis=1)  # the same bits for any number of columns
     return np.asarray(lookup("linear_margins")(rows, origin, W, n_threads=config.n_threads()))
 
 

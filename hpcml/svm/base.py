@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
 from hpcml import communicators
-from hpcml.communicators import Table
+from hpcml.communicators import Communicator, Table
 from hpcml.counterparts import ToSklearnMixin
+from hpcml.linear_model.linear_grid import GridRows, SharedPasses
 from hpcml.training.classes import total_weight
 from hpcml.training.inputs import FLOATS, INTERCEPT_SCALINGS, as_rows, checked_weights
 from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
+from hpcml.training.linear_grid import Folds, minimise_together, problems_of
 from hpcml.training.linear_objective import Objective, origin_of
 from hpcml.training.newton import OVERFLOWED, minimise
 from hpcml.validation import (
@@ -65,7 +68,7 @@ COMBINATIONS: dict[str, dict[str, tuple[bool, ...]]] = {
 }
 
 
-class LinearModel(ToSklearnMixin, BaseEstimator):
+class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
     """Base of the two estimators."""
 
     dual: Any
@@ -182,6 +185,86 @@ class LinearModel(ToSklearnMixin, BaseEstimator):
         if found.overflowed.any():
             warnings.warn(OVERFLOWED.strip(), ConvergenceWarning, stacklevel=3)
         return found.parameters, found.n_iter.tolist(), found.converged.tolist()
+
+    # -- grids -----------------------------------------------------------------------------------------------
+
+    _grid_validation: ClassVar[dict[str, Any]] = {}
+
+    def _check_shared(self, loss: str, penalty: str) -> None:
+        """Raise unless the loss is the one that Newton's method minimises."""
+        if self.loss != loss:
+            raise UnsupportedError(
+                f"The 'loss' parameter of {type(self).__name__} must be {loss!r} for joint steps. "
+                f"Got {self.loss!r} instead, whose interior-point method solves one at a time."
+            )
+        self._check_combination(penalty, 1, 1)  # numbers of rows and features do not matter to this loss
+
+    def _minimised_together(
+        self,
+        communicator: Communicator,
+        rows: GridRows,
+        models: Sequence[Any],
+        folds: Folds,
+        penalty: str,
+        positive: Floats,
+        factors: Floats | None = None,
+        epsilon: float = 0.0,
+    ) -> dict[tuple[int, int], Any]:
+        """Return new estimators with coefficients, by place among the models and among the folds.
+
+        Every class of `positive` is a problem; `factors` are those of classes, by fold and class of
+        `positive`.
+        """
+        d, n_columns = rows.X.shape[1], len(positive)
+        shape = len(models), len(folds.numbers), n_columns
+        candidate, fold, column = problems_of(*shape)
+        C = np.array([float(model.C) for model in models])[candidate]
+        strengths = np.array([model._penalty(d, 0.0) for model in models])[candidate]
+        nothing = np.zeros_like(strengths)
+        totals = folds.sums.sum(axis=1)[fold]
+        if factors is not None:
+            totals = np.einsum("fkc,fc->fk", factors, folds.sums)[fold, column]
+        with communicator.put(X=as_rows(rows.X), y=rows.y, weights=rows.weights, held=folds.held) as table:
+            objective = Objective(
+                table,
+                self.loss,
+                scale=C,
+                l2=strengths if penalty == "l2" else nothing,
+                l1=np.sqrt(strengths) if penalty == "l1" else nothing,
+                positive=positive[column],
+                total_weight=totals,
+                itemsize=rows.X.dtype.itemsize,
+                weighted=rows.weights is not None,
+                epsilon=epsilon,
+                fit_intercept=bool(self.fit_intercept),
+                folds=folds.bits[fold],
+                factors=None if factors is None else factors[fold, column],
+                origin=origin_of(table, d) if penalty == "l2" or not self.fit_intercept else None,
+                alike=candidate * n_columns + column,
+            )
+            # the gradient where all coefficients are 0 is that of the first candidate, times C
+            first = np.flatnonzero(candidate == 0)
+            _, gradient = objective.of(first).evaluate(nothing[first])
+            sizes = np.abs(gradient).max(axis=1).reshape(shape[1:]) / C[0]
+            if factors is None or n_columns == 1:  # columns that are minimised together end together
+                sizes[:] = sizes.min(axis=1, keepdims=True)
+            tol = np.array([float(model.tol) for model in models])[candidate] * GRADIENT_OF_TOL
+            tol = np.maximum(tol * C * sizes[fold, column], np.finfo(np.float64).tiny)
+            max_iter = np.array([int(model.max_iter) for model in models])[candidate]
+            found = minimise_together(objective, tol, max_iter, candidate)
+        parameters = found.parameters.reshape(*shape, -1)
+        n_iter, converged = found.n_iter.reshape(shape), found.converged.reshape(shape)
+        if found.overflowed.any():
+            warnings.warn(OVERFLOWED.strip(), ConvergenceWarning, stacklevel=4)
+        fitted = {}
+        for i, model in enumerate(models):
+            own = model.get_params(deep=False)
+            for j in range(shape[1]):
+                one = type(self)(**own)
+                one._origin = objective.origin
+                one._set_fitted(parameters[i, j], n_iter[i, j].tolist(), converged[i, j].tolist())
+                fitted[i, j] = one
+        return fitted
 
     @staticmethod
     def _told(n_iter: int, parameters: Floats, gradient: float) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hpcml import blas, communicators
-from hpcml.communicators import Table
+from hpcml.communicators import Communicator, Table
 from hpcml.linear_model.classifier import LinearClassifier
-from hpcml.svm.base import LinearModel
-from hpcml.training.classes import class_factors, encoded, total_weight
+from hpcml.linear_model.linear_grid import GridRows, hashable
+from hpcml.svm.base import ALLOWED, LinearModel
+from hpcml.training.classes import class_factors, encoded, factors_of, total_weight
 from hpcml.training.crammer_singer import CrammerSingerPasses
 from hpcml.training.interior_point import Hinges
-from hpcml.validation import NONE, UnsupportedError, instance, one_of
+from hpcml.training.linear_grid import Folds
+from hpcml.validation import NONE, UnsupportedError, check_parameters, instance, one_of
 
 __all__ = ["LinearSVC"]
 
@@ -200,6 +203,38 @@ class LinearSVC(LinearClassifier, LinearModel):
                 fit(table, rows, weights is not None, factors, len(classes))
             self.classes_ = classes
         return self
+
+    # -- grids -----------------------------------------------------------------------------------------------
+
+    _grid_classes = True
+
+    def _grid_key(self) -> tuple[Any, ...]:
+        check_parameters(type(self).__name__, self.get_params(deep=False), ALLOWED | _ALLOWED)
+        if self.multi_class != "ovr":
+            raise UnsupportedError(
+                "The 'multi_class' parameter of LinearSVC must be 'ovr' for models to step together. "
+                f"Got {self.multi_class!r} instead, whose interior-point method solves one at a time."
+            )
+        self._check_shared("squared_hinge", self.penalty)
+        return self.penalty, bool(self.fit_intercept), hashable(self.class_weight)
+
+    def _fit_together(
+        self, communicator: Communicator, rows: GridRows, models: Sequence[Any], folds: Folds
+    ) -> dict[tuple[int, int], Any]:
+        assert rows.classes is not None
+        K = len(rows.classes)
+        positive = np.ones(1) if K == 2 else np.arange(K, dtype=np.float64)
+        of_folds = [factors_of(self.class_weight, rows.classes, sums) for sums in folds.sums]
+        factors = None
+        if of_folds[0] is not None:  # more than two classes: the rest has weights of 1
+            own = np.array(of_folds)[:, np.newaxis]
+            factors = own if K == 2 else np.where(np.eye(K, dtype=bool), own, 1.0)
+        fitted = self._minimised_together(communicator, rows, models, folds, self.penalty, positive, factors)
+        for model in fitted.values():
+            model.classes_ = rows.classes
+        return fitted
+
+    # -- parts of a fit --------------------------------------------------------------------------------------
 
     def _check_classes(self, n_classes: int, n_features: int) -> None:
         if n_classes * (n_features + 1) > MOST_COEFFICIENTS:

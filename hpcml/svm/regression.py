@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators
+from hpcml.communicators import Communicator
 from hpcml.linear_model.classifier import margins_of
-from hpcml.svm.base import LinearModel
+from hpcml.linear_model.linear_grid import GridRows
+from hpcml.svm.base import ALLOWED, LinearModel
 from hpcml.training.classes import total_weight
 from hpcml.training.interior_point import Hinges
-from hpcml.validation import UnsupportedError, instance, one_of
+from hpcml.training.linear_grid import Folds
+from hpcml.validation import UnsupportedError, check_parameters, instance, one_of
 
 __all__ = ["LinearSVR"]
 
@@ -165,6 +169,39 @@ class LinearSVR(RegressorMixin, LinearModel):
                     self._set_fitted(*found)
             self.coef_ = self.coef_.ravel()
         return self
+
+    def _check_epsilon(self) -> None:
+        if self.epsilon < 0:
+            raise UnsupportedError(
+                f"The 'epsilon' parameter of LinearSVR must be at least 0. Got {self.epsilon!r} instead; "
+                "a tube of negative width has no meaning."
+            )
+
+    # -- grids -----------------------------------------------------------------------------------------------
+
+    _grid_classes = False
+
+    def _grid_key(self) -> tuple[Any, ...]:
+        check_parameters(type(self).__name__, self.get_params(deep=False), {**ALLOWED, **_ALLOWED})
+        self._check_epsilon()
+        self._check_shared("squared_epsilon_insensitive", "l2")
+        return bool(self.fit_intercept), float(self.epsilon)
+
+    def _fit_together(
+        self, communicator: Communicator, rows: GridRows, models: Sequence[Any], folds: Folds
+    ) -> dict[tuple[int, int], Any]:
+        epsilon = float(self.epsilon)
+        fitted = self._minimised_together(
+            communicator, rows, models, folds, "l2", np.zeros(1), epsilon=epsilon
+        )
+        for model in fitted.values():
+            model.coef_ = model.coef_.ravel()
+        return fitted
+
+    def _response_of(self, name: str, margins: NDArray[Any]) -> NDArray[Any]:
+        return margins
+
+    # -- prediction ------------------------------------------------------------------------------------------
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict the target.

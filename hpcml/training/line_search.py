@@ -93,7 +93,7 @@ class LineSearch:
         trial = self._steps.trial(i, P, G, D)
         smooth, gradient = self._objective.of(i).evaluate(trial)
         values = smooth + self._absolute(trial, self._l1[i])
-        good = self._is_good(i, values - self.values[i], gradient, trial - P)
+        good = self._is_good(i, values - self.values[i], self._slope(i, P, trial, gradient))
         taken = i[good]
         if taken.size:
             self._steps.accepted(taken, (trial - P)[good], (gradient - G)[good])
@@ -110,9 +110,12 @@ class LineSearch:
     def _norms(self, i: NDArray[np.intp]) -> Floats:
         return np.asarray(np.abs(least_subgradient(self.P[i], self._G[i], self._l1[i])).max(axis=1))
 
-    def _is_good(
-        self, i: NDArray[np.intp], change: Floats, gradient: Floats, step: Floats
-    ) -> NDArray[np.bool_]:
+    def _slope(self, i: NDArray[np.intp], P: Floats, trial: Floats, gradient: Floats) -> Floats:
+        """Return how the value changes at the end of a step, along it."""
+        signs = np.sign(np.where(trial != 0, trial, P))
+        return np.asarray(((gradient + self._l1[i] * signs) * (trial - P)).sum(axis=1))
+
+    def _is_good(self, i: NDArray[np.intp], change: Floats, slope: Floats) -> NDArray[np.bool_]:
         """Return whether the steps may be taken."""
         promised = self._t[i] * self._promised[i]
         with np.errstate(invalid="ignore"):
@@ -123,8 +126,7 @@ class LineSearch:
             good |= (
                 small & (self._t[i] == 1.0) & (np.abs(promised) <= self._rounding * np.abs(self.values[i]))
             )
-            if not self._l1.any():
-                good |= small & ((gradient * step).sum(axis=1) <= 0)
+            good |= small & (slope <= 0)
         return np.asarray(good & np.isfinite(change))
 
     def _shorten(self, i: NDArray[np.intp], values: Floats) -> None:

@@ -22,6 +22,12 @@ UNCERTAIN = 4.0
 #: away from 0 at least where it is subtracted: with fewer, margins keep enough digits.
 ROWS_OF_AN_ORIGIN = 256
 FAR = 16.0
+#: A fold is unlike the others where second moments of its features differ from those of all rows: by so many
+#: powers of 2 for most features, or by twice as many for so many of them.
+UNLIKE = 0.5
+SHARE_UNLIKE = 0.2
+#: Number of a fold that leaves no row out.
+NO_FOLD = 63
 
 
 def origin_of(table: Table, n_features: int) -> Floats | None:
@@ -156,12 +162,52 @@ class Objective:
             Which problems have been taken.
         spread : ndarray of int of shape (problems,)
             Problem of `objective` that each one of this is like.
+
+        A problem that is like no other keeps its fold.
         """
         if self.alike is None:
             every = np.arange(len(self.l2))
             return self, every, every
-        _, chosen, spread = np.unique(self.alike, return_index=True, return_inverse=True)
-        return dataclasses.replace(self.of(chosen), folds=None, alike=None), chosen, spread
+        _, chosen, spread, counts = np.unique(
+            self.alike, return_index=True, return_inverse=True, return_counts=True
+        )
+        folds = None
+        if self.folds is not None and (counts == 1).any():  # alone: over the rows of its own fold
+            folds = np.where(counts == 1, self.folds[chosen], NO_FOLD)
+        return dataclasses.replace(self.of(chosen), folds=folds, alike=None), chosen, spread
+
+    def told_apart(self, sample: Table) -> Objective:
+        """Return the objective with no problem alike another whose fold has other rows than most have.
+
+        Folds are compared by the second moments of their rows, each relative to that of all rows.
+
+        Parameters
+        ----------
+        sample : Table
+            Some of the rows, with ``held``.
+        """
+        if self.alike is None or self.folds is None:
+            return self
+        _, first, own = np.unique(self.folds, return_index=True, return_inverse=True)
+        probe = dataclasses.replace(
+            self.of(first),
+            table=sample,
+            l2=np.zeros((len(first), self.shape[1])),
+            fit_intercept=True,
+            alike=None,
+        )
+        nothing = np.zeros(probe.shape)
+        of_all = dataclasses.replace(probe.of(np.arange(1)), folds=None).diagonal(nothing[:1])
+        of_folds = probe.diagonal(nothing)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = of_folds / of_folds[:, -1:] / (of_all / of_all[:, -1:])
+        ratios = np.where(np.isfinite(ratios), ratios, 1.0)
+        away = np.abs(np.log2(np.clip(ratios, 1e-3, 1e3)))
+        unlike = (np.median(away, axis=1) > UNLIKE) | ((away > 2 * UNLIKE).mean(axis=1) > SHARE_UNLIKE)
+        if not unlike.any():
+            return self
+        after = self.alike.max() + 1 + np.arange(len(self.alike))
+        return dataclasses.replace(self, alike=np.where(unlike[own], after, self.alike))
 
     def moved(self, P: Floats) -> Floats:
         """Return parameters with the intercepts of rows less the origin."""

@@ -183,7 +183,8 @@ def _plan(
         return None, ExactSteps(objective)
     if whole:
         return None, LbfgsSteps(objective, *by_blocks(shared.blocks(P[chosen]), spread))
-    with shared.table_of_sample(n_sampled) as table:
+    with objective.table_of_sample(n_sampled) as table:
+        shared, chosen, spread = objective.told_apart(table).shared()
         sample, start = shared.of_sample(table), P[chosen]
         sampled = None
         if not warm:

@@ -17,8 +17,8 @@ def assert_equal_to_separate_fits(search, X, y, fit=None):
     estimator = clone(search.estimator)
     seed = search.plan_.seed
     grid = [
-        {name: [value] for name, value in with_seed(estimator, params, seed).items()}
-        for params in search.cv_results_["params"]
+        {name: [value] for name, value in params.items()}
+        for params in with_seed(estimator, search.cv_results_["params"], seed)
     ]
     separate = model_selection.GridSearchCV(
         estimator,

@@ -265,7 +265,7 @@ class SharingSearch:
         return index
 
     def _refit(self, X: Any, y: Any, fit_params: Mapping[str, Any], seed: int | None) -> None:
-        parameters = with_seed(self.estimator, self.best_params_, seed)
+        parameters = with_seed(self.estimator, [self.best_params_], seed)[0]
         self.best_estimator_ = clone(self.estimator).set_params(**clone(parameters, safe=False))
         start = time.perf_counter()
         target = () if y is None else (y,)

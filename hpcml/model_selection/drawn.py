@@ -76,36 +76,61 @@ def draw_splits(cv: Any, X: Any, y: Any, params: Mapping[str, Any]) -> list[tupl
 
 def draw_seed(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> int | None:
     """Draw the seed that fits share whose ``random_state`` is None; None if there are none such."""
-    if any(unseeded_names(estimator, parameters) for parameters in candidates):
+    if any(unseeded_names(estimator, candidates)):
         return int(check_random_state(None).randint(_MAX_SEED))
     return None
 
 
-def with_seed(estimator: Any, parameters: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
-    """Return parameters in which the seed stands for every ``random_state=None`` of what shares."""
-    names = [] if seed is None else unseeded_names(estimator, parameters)
-    return {**parameters, **dict.fromkeys(names, seed)}
+def with_seed(
+    estimator: Any, candidates: Sequence[Mapping[str, Any]], seed: int | None
+) -> list[dict[str, Any]]:
+    """Return candidates in which the seed stands for every ``random_state=None`` of what shares."""
+    if seed is None:
+        return [dict(parameters) for parameters in candidates]
+    names = unseeded_names(estimator, candidates)
+    return [{**own, **dict.fromkeys(none, seed)} for own, none in zip(candidates, names, strict=True)]
 
 
-def unseeded_names(estimator: Any, parameters: Mapping[str, Any]) -> list[str]:
-    """Return the parameters ``random_state`` that are None, of a candidate or of the steps of a pipeline.
+def unseeded_names(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the parameters ``random_state`` that are None, of candidates or of the steps of pipelines.
 
     Parameters
     ----------
     estimator : estimator
         Only estimators that share work are looked at: of any other one, every fit draws as it does alone.
-    parameters : mapping
-        Of the candidate.
+    candidates : sequence of dict
 
     Returns
     -------
-    list of str
+    list of list of str
+        One a candidate.
     """
     if type(estimator) is not Pipeline:
-        own = {**estimator.get_params(deep=False), **parameters} if _shares(estimator) else {}
-        return ["random_state"] if own.get("random_state", 0) is None else []
+        params = estimator.get_params(deep=False) if _shares(estimator) else {"random_state": 0}
+        shares = "random_state" in params and _shares(estimator)
+        return [
+            ["random_state"] if shares and {**params, **own}["random_state"] is None else []
+            for own in candidates
+        ]
+    usual = _unseeded_steps(estimator)
+    return [_unseeded_steps(estimator, own) if _changes_steps(own) else usual for own in candidates]
+
+
+def _changes_steps(parameters: Mapping[str, Any]) -> bool:
+    """Say whether a candidate may have other estimators, or other seeds, than the pipeline itself."""
+    return any(
+        "__" not in name
+        or name.endswith("random_state")
+        or hasattr(value, "get_params")
+        or type(value) is str
+        for name, value in parameters.items()
+    )
+
+
+def _unseeded_steps(pipeline: Any, parameters: Mapping[str, Any] | None = None) -> list[str]:
     try:
-        found = clone(estimator).set_params(**clone(dict(parameters), safe=False)).get_params(deep=True)
+        own = clone(pipeline)
+        found = own.set_params(**clone(dict(parameters or {}), safe=False)).get_params(deep=True)
     except Exception:  # a candidate that is not allowed: its fit tells why
         return []
     names = []

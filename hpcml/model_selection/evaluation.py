@@ -47,7 +47,7 @@ def plan_candidates(
     -------
     (Plan, list of dict)
     """
-    seeded = [with_seed(estimator, parameters, seed) for parameters in candidates]
+    seeded = with_seed(estimator, candidates, seed)
     plan = make_plan(estimator, seeded, n_folds)
     plan.seed = seed
     return plan, seeded

@@ -7,9 +7,9 @@ from typing import Any
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from hpcml.model_selection.identity import unseeded
+from hpcml.model_selection.identity import differences, unseeded
 from hpcml.model_selection.step_fits import StepFits
-from hpcml.model_selection.steps import Candidate, Planner, Prefix, Together, gather, resolved, tree_of
+from hpcml.model_selection.steps import Candidate, Grid, Planner, Prefix, Together, gather, tree_of
 from hpcml.protocol import Batch
 
 __all__ = ["SharedPipeline"]
@@ -44,8 +44,9 @@ class SharedPipeline:
         separate : dict of int to str
             Candidate that has nothing in common with another one -> why.
         """
-        root = tree_of([resolved(self.pipeline, i, own) for i, own in enumerate(candidates)])
-        gather(root, self._plan, n_folds, deep=False)
+        grid = Grid(self.pipeline)
+        root = tree_of([grid.candidate(i, own) for i, own in enumerate(candidates)], grid)
+        gather(root, self._plan, grid, n_folds, deep=False)
         batches: list[Batch] = []
         separate: dict[int, str] = {}
         for together in root.fits:
@@ -57,7 +58,7 @@ class SharedPipeline:
                     batches.append(replace(together.batch, candidates=tuple(numbers)))
         for part in _parts(root):
             for node in part.below.values():
-                gather(node, self._plan)
+                gather(node, self._plan, grid)
             if part.shares():
                 batches += _batches(part, n_folds)
             else:
@@ -73,9 +74,10 @@ class SharedPipeline:
 
     def representatives(self, candidates: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return one pipeline of the grid for each kind of last step."""
+        grid = Grid(self.pipeline)
         found: dict[type, Any] = {}
         for i, parameters in enumerate(candidates):
-            candidate = resolved(self.pipeline, i, parameters)
+            candidate = grid.candidate(i, parameters)
             found.setdefault(type(candidate.last), candidate.pipeline)
         return list(found.values())
 
@@ -96,17 +98,18 @@ class SharedPipeline:
         Exception
             The first one of any fit, after all other fits have been yielded.
         """
-        root = tree_of([resolved(self.pipeline, i, own) for i, own in candidates.items()])
+        grid = Grid(self.pipeline)
+        root = tree_of([grid.candidate(i, own) for i, own in candidates.items()], grid)
         errors: list[Exception] = []
         if root.ended:  # no transformers: the last step's own batch, over all its folds
             lasts = [candidate.last for candidate in root.ended]
-            together = Together(lasts, candidates=root.ended)
-            together.sharing = self._plan(lasts[0], together.settings(), len(folds)).sharing
+            together = Together(lasts, candidates=root.ended, settings=differences(lasts))
+            together.sharing = self._plan(lasts[0], together.settings, len(folds)).sharing
             fits = StepFits(X, y, ((), ()), fit_params, responses, errors)
             for candidate, j, fitted, values in fits.all_folds(together, folds):
                 yield candidate.number, j, fitted, values
             return
-        gather(root, self._plan)
+        gather(root, self._plan, grid)
         owner = _candidates(root)[0].pipeline
         for j, split in folds.items():
             fits = StepFits(X, y, split, fit_params, responses, errors)

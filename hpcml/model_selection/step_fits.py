@@ -233,7 +233,7 @@ class StepFits:
         yield from together.sharing.fit_grid(
             table.joined(),
             y,
-            dict(enumerate(together.settings())),
+            dict(enumerate(together.settings)),
             {0: rows},
             responses=responses,
             fit_params=dict(params.get(name, {}).get("fit", {})),
@@ -247,7 +247,7 @@ class StepFits:
         fits = together.sharing.fit_grid(
             self._X,
             self._y,
-            dict(enumerate(together.settings())),
+            dict(enumerate(together.settings)),
             folds,
             responses=[name for name in self._responses if hasattr(first.last, name)],
             fit_params=dict(self._routed(first.pipeline, None).get(first.last_name, {}).get("fit", {})),

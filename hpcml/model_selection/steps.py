@@ -1,10 +1,12 @@
 """A grid over pipelines as a tree: candidates whose first steps are equal go the same way up to there."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 
@@ -13,7 +15,7 @@ from hpcml.model_selection.identity import differences, identity, kind_of, unsee
 from hpcml.model_selection.plan import Plan
 from hpcml.protocol import Batch
 
-__all__ = ["Candidate", "Prefix", "Together", "gather", "resolved", "tree_of"]
+__all__ = ["Candidate", "Grid", "Prefix", "Together", "gather", "tree_of"]
 
 #: ``make_plan`` of the search: plans the candidates of one estimator.
 Planner = Callable[[Any, list[dict[str, Any]], int], Plan]
@@ -38,33 +40,91 @@ class Candidate:
         return str(self.pipeline.steps[-1][0])
 
 
-def resolved(pipeline: Any, number: int, parameters: Mapping[str, Any]) -> Candidate:
-    """Return one candidate.
+class Grid:
+    """The candidates of a grid over a pipeline; steps of the same parameters are one object, looked at once.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If the parameters or the steps are not allowed, or if its fits cannot be shared.
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Not fitted.
     """
-    own = clone(pipeline).set_params(**clone(dict(parameters), safe=False))
-    steps = own.steps
-    for attribute, reason in (
-        ("verbose", "it prints the time of every single step"),
-        ("transform_input", "it transforms more than the table"),
-    ):
-        if getattr(own, attribute, None):
-            raise ValueError(f"{attribute} of a pipeline must not be set for fits to be shared: {reason}.")
-    names = [name for name, _ in steps]
-    if not steps or len(set(names)) != len(names) or any("__" in name for name in names):
-        raise ValueError(f"the steps of a pipeline must have different names without '__'. Got {names}.")
-    wrong = [step for _, step in steps[:-1] if not _does_nothing(step) and not hasattr(step, "transform")]
-    if wrong:
-        raise TypeError(f"all steps but the last must be transformers. Got {wrong[0]!r} instead.")
-    last = steps[-1][1]
-    if not _does_nothing(last) and not hasattr(last, "fit"):
-        raise TypeError(f"the last step of a pipeline must implement fit. Got {last!r} instead.")
-    before = [(name, step) for name, step in steps[:-1] if not _does_nothing(step)]
-    return Candidate(number, own, before, None if _does_nothing(last) else last)
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = clone(pipeline)
+        self._steps: dict[Any, Any] = {}
+        self._known: dict[Any, tuple[Any, Any]] = {}
+
+    def candidate(self, number: int, parameters: Mapping[str, Any]) -> Candidate:
+        """Return one candidate; its steps must not be changed.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the parameters or the steps are not allowed, or if its fits cannot be shared.
+        """
+        own = self._with(parameters)
+        steps = own.steps
+        for attribute, reason in (
+            ("verbose", "it prints the time of every single step"),
+            ("transform_input", "it transforms more than the table"),
+        ):
+            if getattr(own, attribute, None):
+                raise ValueError(
+                    f"{attribute} of a pipeline must not be set for fits to be shared: {reason}."
+                )
+        names = [name for name, _ in steps]
+        if not steps or len(set(names)) != len(names) or any("__" in name for name in names):
+            raise ValueError(f"the steps of a pipeline must have different names without '__'. Got {names}.")
+        wrong = [step for _, step in steps[:-1] if not _does_nothing(step) and not hasattr(step, "transform")]
+        if wrong:
+            raise TypeError(f"all steps but the last must be transformers. Got {wrong[0]!r} instead.")
+        last = steps[-1][1]
+        if not _does_nothing(last) and not hasattr(last, "fit"):
+            raise TypeError(f"the last step of a pipeline must implement fit. Got {last!r} instead.")
+        before = [(name, step) for name, step in steps[:-1] if not _does_nothing(step)]
+        return Candidate(number, own, before, None if _does_nothing(last) else last)
+
+    def _with(self, parameters: Mapping[str, Any]) -> Any:
+        by_step: dict[str, dict[str, Any]] = {name: {} for name, _ in self._pipeline.steps}
+        for name, value in parameters.items():
+            step = name.partition("__")[0]
+            if step not in by_step:  # of the pipeline itself, or of no step
+                return clone(self._pipeline).set_params(**clone(dict(parameters), safe=False))
+            by_step[step][name] = value
+        own = copy.copy(self._pipeline)
+        own.steps = [(name, self._step(name, settings)) for name, settings in by_step.items()]
+        return own
+
+    def _step(self, name: str, settings: dict[str, Any]) -> Any:
+        key = name, tuple((setting, _key(value)) for setting, value in settings.items())
+        if key not in self._steps:
+            made = clone(self._pipeline).set_params(**clone(settings, safe=False))
+            # the settings are kept, so that no other object gets the identity of one of them
+            self._steps[key] = dict(made.steps)[name], settings
+        return self._steps[key][0]
+
+    def look(self, what: Callable[..., Any], *estimators: Any) -> Any:
+        """Return ``what(*estimators)``, computed once for the same objects."""
+        key = what, tuple(map(id, estimators))
+        if key not in self._known:
+            self._known[key] = what(*estimators), estimators
+        return self._known[key][0]
+
+
+def _key(value: Any) -> Any:
+    """Return what tells values of parameters apart: plain ones by what they are, others as objects."""
+    if isinstance(value, (str, int, float, type(None), np.generic)):
+        return type(value), value
+    return "object", id(value)
+
+
+def _way(step: Any) -> str | None:
+    """Return what is equal for equal steps; None if the step cannot be shared."""
+    return None if unseeded(step) else identity(step)
+
+
+def _differences(*estimators: Any) -> list[dict[str, Any]]:
+    return differences(list(estimators))
 
 
 @dataclass
@@ -85,6 +145,8 @@ class Together:
         Whose ``fit_grid`` serves the batch.
     reason : str or None
         Why the fit of a last step is a single one.
+    settings : list of dict
+        The parameters in which estimators that share differ.
     """
 
     estimators: list[Any]
@@ -93,10 +155,7 @@ class Together:
     batch: Batch | None = None
     sharing: Any = None
     reason: str | None = None
-
-    def settings(self) -> list[dict[str, Any]]:
-        """Return the parameters in which the estimators differ."""
-        return differences(self.estimators)
+    settings: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -182,12 +241,14 @@ def _units(node: Prefix, branches: set[Any]) -> tuple[Counter[str], Counter[str]
     return Counter(type(branch).__name__ for _, branch in found), Counter(new)
 
 
-def tree_of(candidates: Sequence[Candidate]) -> Prefix:
+def tree_of(candidates: Sequence[Candidate], grid: Grid) -> Prefix:
     """Return the tree of the prefixes of candidates.
 
     Parameters
     ----------
     candidates : sequence of Candidate
+    grid : Grid
+        That they are of.
 
     Returns
     -------
@@ -199,7 +260,7 @@ def tree_of(candidates: Sequence[Candidate]) -> Prefix:
         node = root
         node.size += 1
         for name, step in candidate.steps:
-            key = None if unseeded(step) else identity(step)
+            key = grid.look(_way, step)
             # what cannot be shared has a way of its own
             way = (name, key) if key is not None else (name, "alone", candidate.number)
             if way not in node.below:
@@ -210,7 +271,7 @@ def tree_of(candidates: Sequence[Candidate]) -> Prefix:
     return root
 
 
-def gather(node: Prefix, plan: Planner, n_folds: int = 1, deep: bool = True) -> None:
+def gather(node: Prefix, plan: Planner, grid: Grid, n_folds: int = 1, deep: bool = True) -> None:
     """Decide for a prefix, and those below it, what is fitted together on its table.
 
     Parameters
@@ -218,6 +279,7 @@ def gather(node: Prefix, plan: Planner, n_folds: int = 1, deep: bool = True) -> 
     node : Prefix
         Its `fits` are set.
     plan : callable
+    grid : Grid
     n_folds : int
         Folds of the batches of last steps.
     deep : bool
@@ -227,15 +289,15 @@ def gather(node: Prefix, plan: Planner, n_folds: int = 1, deep: bool = True) -> 
     kinds: dict[Any, list[Prefix]] = {}
     for way, below in node.below.items():
         alone = way[1] == "alone"
-        kinds.setdefault((below.name, way if alone else kind_of(below.step)), []).append(below)
+        kinds.setdefault((below.name, way if alone else grid.look(kind_of, below.step)), []).append(below)
     for nodes in kinds.values():
         steps = [below.step for below in nodes]
-        for numbers, batch, sharing, _ in _planned(steps, plan, 1):
+        for numbers, batch, sharing, _ in _planned(steps, plan, grid, 1):
             chosen = [nodes[i] for i in numbers]
             node.fits.append(Together([n.step for n in chosen], nodes=chosen, batch=batch, sharing=sharing))
     lasts: dict[Any, list[Candidate]] = {}
     for candidate in node.ended:
-        kind = None if candidate.last is None else kind_of(candidate.last)
+        kind = None if candidate.last is None else grid.look(kind_of, candidate.last)
         lasts.setdefault((candidate.last_name, kind), []).append(candidate)
     for (_, kind), ended in lasts.items():
         if kind is None:
@@ -243,7 +305,7 @@ def gather(node: Prefix, plan: Planner, n_folds: int = 1, deep: bool = True) -> 
                 Together([None], candidates=[c], reason="the last step does nothing") for c in ended
             ]
             continue
-        for numbers, batch, sharing, reason in _planned([c.last for c in ended], plan, n_folds):
+        for numbers, batch, sharing, reason in _planned([c.last for c in ended], plan, grid, n_folds):
             chosen_ended = [ended[i] for i in numbers]
             node.fits.append(
                 Together(
@@ -254,18 +316,21 @@ def gather(node: Prefix, plan: Planner, n_folds: int = 1, deep: bool = True) -> 
                     reason=reason,
                 )
             )
+    for together in node.fits:
+        if together.batch is not None:
+            together.settings = grid.look(_differences, *together.estimators)
     if deep:
         for below in node.below.values():
-            gather(below, plan)
+            gather(below, plan, grid)
 
 
 def _planned(
-    estimators: list[Any], plan: Planner, n_folds: int
+    estimators: list[Any], plan: Planner, grid: Grid, n_folds: int
 ) -> list[tuple[list[int], Batch | None, Any, str | None]]:
     """Return which estimators of one kind are fitted together, and why the others are not."""
     if len(estimators) == 1 and n_folds == 1:
         return [([0], None, None, "no other candidate shares its last step")]
-    made = plan(estimators[0], differences(estimators), n_folds)
+    made = plan(estimators[0], grid.look(_differences, *estimators), n_folds)
     groups: list[tuple[list[int], Batch | None, Any, str | None]] = []
     for batch in made.batches:
         single = len(batch.candidates) == 1 and n_folds == 1

@@ -176,11 +176,10 @@ def _their_search(search: Any, evidence: Evidence, params: list[dict[str, Any]])
     seed = search.plan_.seed
     estimator = counterpart(search.estimator)
     grid, left_out = [], set()
-    for parameters in params:
+    for parameters, seeded in zip(params, with_seed(search.estimator, params, seed), strict=True):
         # which parameters there are depends on the estimators among the values
         changed = {name: counterpart(value) for name, value in parameters.items() if "__" not in name}
         known = set(clone(estimator).get_params(deep=True)) | set(_deep_names(changed))
-        seeded = with_seed(search.estimator, parameters, seed)
         left_out |= {name for name in parameters if name not in known}
         grid.append({name: [counterpart(value)] for name, value in seeded.items() if name in known})
     # as many processes as hpcml used threads or workers, so that both had the same cores

@@ -62,8 +62,6 @@ class KMeansGrid:
             n_folds,
             "one pass over the rows of a fold moves the centers of all candidates and runs; seeds of few "
             "clusters begin those of many",
-            {"runs": sum(runs)},
-            {"runs": sum(runs)},
         )
 
     def fit_grid(

@@ -52,14 +52,11 @@ class MixtureGrid:
             If a candidate has a parameter that is not allowed, or one under which nothing is shared.
         """
         estimators = self._each(candidates)
-        runs = {"runs": sum(estimator.n_init for estimator in estimators)}
         return one_batch_a_fold(
             [float(estimator.n_components * estimator.n_init) for estimator in estimators],
             n_folds,
             "one pass over the rows of a fold improves all candidates and runs; clusters to start from are "
             "found once for all kinds of covariances",
-            runs,
-            runs,
         )
 
     def fit_grid(

@@ -39,9 +39,7 @@ def candidate_estimators(estimator: Any, candidates: Iterable[Mapping[str, Any]]
     return made
 
 
-def one_batch_a_fold(
-    costs: Sequence[float], n_folds: int, shared: str, asked: Mapping[str, int], done: Mapping[str, int]
-) -> list[Batch]:
+def one_batch_a_fold(costs: Sequence[float], n_folds: int, shared: str) -> list[Batch]:
     """Return one batch of all candidates for every fold.
 
     Parameters
@@ -51,13 +49,11 @@ def one_batch_a_fold(
     n_folds : int
     shared : str
         What is shared, where there are several candidates.
-    asked, done : mapping of str to int
-        Units of work a fold beside fits.
 
     Examples
     --------
     >>> from hpcml.training.grids import one_batch_a_fold
-    >>> one_batch_a_fold([1.0, 3.0], 2, "a pass", {"runs": 5}, {"runs": 4})[1].weights
+    >>> one_batch_a_fold([1.0, 3.0], 2, "a pass")[1].weights
     (0.25, 0.75)
     """
     if not costs:
@@ -72,8 +68,8 @@ def one_batch_a_fold(
             cost=total,
             shared=text,
             weights=weights,
-            asked={"fits": len(costs), **asked},
-            done={"fits": 1, **done},
+            asked={"fits": len(costs)},
+            done={"fits": 1},
         )
         for fold in range(n_folds)
     ]

@@ -58,7 +58,9 @@ def check(candidates, folds, X, *, estimator=None, tolerance=1e-6, score_toleran
         assert_same_attributes(fitted, expected, tolerance)
         if not sparse.issparse(X):
             rows = X.iloc[test] if isinstance(X, pd.DataFrame) else X[test]
-            np.testing.assert_allclose(fitted.score(rows), expected.score(rows), rtol=score_tolerance)
+            np.testing.assert_allclose(
+                fitted.score(rows), expected.score(rows), rtol=score_tolerance, atol=score_tolerance
+            )
     return found
 
 

@@ -91,7 +91,11 @@ GRIDS = {
     ),
     "function": (
         make_pipeline(FunctionTransformer(np.tanh), FunctionTransformer(), SignsClassifier(random_state=1)),
-        {"functiontransformer-2__func": [None, np.exp], "signsclassifier__n_terms": [1, 4]},
+        {
+            "functiontransformer-2__func": [None, np.exp],
+            "signsclassifier__n_terms": [1, 4],
+            "signsclassifier__shift": [0.0, 0.5, 1.0],
+        },
     ),
     "nested": (
         make_pipeline(make_pipeline(StandardScaler(), PolynomialFeatures()), make_pipeline(Noted(), SVC())),

@@ -289,36 +289,24 @@ def gather(node: Prefix, plan: Planner, grid: Grid, n_folds: int = 1, deep: bool
     kinds: dict[Any, list[Prefix]] = {}
     for way, below in node.below.items():
         alone = way[1] == "alone"
-        kinds.setdefault((below.name, way if alone else grid.look(kind_of, below.step)), []).append(below)
+        kind = way if alone else grid.look(kind_of, below.step)
+        kinds.setdefault((below.name, kind), []).append(below)
     for nodes in kinds.values():
-        steps = [below.step for below in nodes]
-        for numbers, batch, sharing, _ in _planned(steps, plan, grid, 1):
-            chosen = [nodes[i] for i in numbers]
-            node.fits.append(Together([n.step for n in chosen], nodes=chosen, batch=batch, sharing=sharing))
+        for numbers, together in _planned([below.step for below in nodes], plan, grid, 1):
+            together.nodes = [nodes[i] for i in numbers]
+            node.fits.append(together)
     lasts: dict[Any, list[Candidate]] = {}
     for candidate in node.ended:
         kind = None if candidate.last is None else grid.look(kind_of, candidate.last)
         lasts.setdefault((candidate.last_name, kind), []).append(candidate)
     for (_, kind), ended in lasts.items():
         if kind is None:
-            node.fits += [
-                Together([None], candidates=[c], reason="the last step does nothing") for c in ended
-            ]
+            why = "the last step does nothing"
+            node.fits += [Together([None], candidates=[one], reason=why) for one in ended]
             continue
-        for numbers, batch, sharing, reason in _planned([c.last for c in ended], plan, grid, n_folds):
-            chosen_ended = [ended[i] for i in numbers]
-            node.fits.append(
-                Together(
-                    [c.last for c in chosen_ended],
-                    candidates=chosen_ended,
-                    batch=batch,
-                    sharing=sharing,
-                    reason=reason,
-                )
-            )
-    for together in node.fits:
-        if together.batch is not None:
-            together.settings = grid.look(_differences, *together.estimators)
+        for numbers, together in _planned([one.last for one in ended], plan, grid, n_folds):
+            together.candidates = [ended[i] for i in numbers]
+            node.fits.append(together)
     if deep:
         for below in node.below.values():
             gather(below, plan, grid)
@@ -326,14 +314,19 @@ def gather(node: Prefix, plan: Planner, grid: Grid, n_folds: int = 1, deep: bool
 
 def _planned(
     estimators: list[Any], plan: Planner, grid: Grid, n_folds: int
-) -> list[tuple[list[int], Batch | None, Any, str | None]]:
+) -> list[tuple[list[int], Together]]:
     """Return which estimators of one kind are fitted together, and why the others are not."""
     if len(estimators) == 1 and n_folds == 1:
-        return [([0], None, None, "no other candidate shares its last step")]
-    made = plan(estimators[0], grid.look(_differences, *estimators), n_folds)
-    groups: list[tuple[list[int], Batch | None, Any, str | None]] = []
+        return [([0], Together(estimators, reason="no other candidate shares its last step"))]
+    # relative to the first one, for all: what is planned is what the batch is fitted with
+    settings = grid.look(_differences, *estimators)
+    made = plan(estimators[0], settings, n_folds)
+    groups = [([i], Together([estimators[i]], reason=reason)) for i, reason in made.separate.items()]
     for batch in made.batches:
-        single = len(batch.candidates) == 1 and n_folds == 1
-        groups.append((list(batch.candidates), None if single else batch, made.sharing, None))
-    groups += [([i], None, None, reason) for i, reason in made.separate.items()]
+        numbers = list(batch.candidates)
+        together = Together([estimators[i] for i in numbers])
+        if len(numbers) > 1 or n_folds > 1:
+            together.batch, together.sharing = batch, made.sharing
+            together.settings = [settings[i] for i in numbers]
+        groups.append((numbers, together))
     return sorted(groups, key=lambda group: group[0])

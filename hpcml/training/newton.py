@@ -34,6 +34,9 @@ BLOCKS_MEMORY = 4_000_000
 #: its Hessian is within about a quarter of theirs.
 SAMPLE_ROWS = 8192
 SAMPLE_ROWS_A_PARAMETER = 16
+#: The same where problems that are alike share one Hessian of all classes: it costs their number squared.
+COUPLED_ROWS = 2048
+COUPLED_ROWS_A_PARAMETER = 32
 #: A sample must be this much smaller than the table to be worth its while.
 SAMPLE_SHARE = 4
 
@@ -179,6 +182,10 @@ def _plan(
         return None, LbfgsSteps(objective, *by_diagonal(objective.diagonal(P)))
     n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))
     whole = n_rows <= SAMPLE_SHARE * n_sampled
+    if objective.alike is not None and objective.coupled and not exact and size <= most:
+        n_sampled = max(COUPLED_ROWS, COUPLED_ROWS_A_PARAMETER * e)
+        if n_rows >= n_sampled:
+            return _coupled_sample(objective, P, tol, max_iter, n_sampled)
     if whole and exact:
         return None, ExactSteps(objective)
     if whole:
@@ -199,3 +206,24 @@ def _plan(
             return sampled, ExactSteps(objective)
         H = sample.hessian(start) if exact else sample.blocks(start)
         return sampled, LbfgsSteps(objective, *by_blocks(H, spread))
+
+
+def _coupled_sample(
+    objective: Objective, P: Floats, tol: float | Floats, max_iter: int | NDArray[np.int64], n_sampled: int
+) -> tuple[_Sampled, Steps]:
+    """Return starts and whole Hessians from the sample's optima, which blocks are enough to find.
+
+    For one problem that costs more than it saves; those that are alike share it.
+    """
+    with objective.table_of_sample(n_sampled) as table:
+        shared, chosen, spread = objective.told_apart(table).shared()
+        sample, start = shared.of_sample(table), P[chosen]
+        near = np.maximum(np.broadcast_to(tol, len(P))[chosen], 0.1 / np.sqrt(n_sampled))
+        steps = LbfgsSteps(sample, *by_blocks(sample.blocks(start)))
+        search = LineSearch(sample, steps, near, np.broadcast_to(max_iter, len(P))[chosen], most_polish=0)
+        search.begin(start)
+        while search.live.size:
+            search.round()
+        found = sample.symmetric(search.P)
+        sampled = _Sampled(found[spread], sample.values(start)[spread])
+        return sampled, LbfgsSteps(objective, *by_blocks(sample.hessian(found), spread))

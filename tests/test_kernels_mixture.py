@@ -1,5 +1,7 @@
 """The compiled kernels of mixtures against their definition in NumPy."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -175,17 +177,20 @@ def test_bits_do_not_depend_on_threads(name, dtype):
         assert values.tobytes() == two[part].tobytes() == three[part].tobytes()
 
 
-@pytest.mark.parametrize("implementation", ["reference", "cython"])
+@pytest.mark.parametrize("implementation", ["reference", *machine.supported_isas()])
 @pytest.mark.parametrize("diagonal", [False, True], ids=["full", "diagonal"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 3), (2600, 5), (1300, 8)])
-def test_several_mixtures_have_the_bits_of_single_ones(implementation, diagonal, dtype, shape):
+def test_several_mixtures_have_the_bits_of_single_ones(implementation, diagonal, dtype, shape, monkeypatch):
+    if implementation != "reference":
+        monkeypatch.setenv("HPCML_ISA", implementation)
+        implementation = "cython"
     n, d = shape
     X, model = mixture(n, d, 13, dtype, 4, diagonal)
     suffix = "_diagonal" if diagonal else ""
     first = np.array([0, 5, 6, 13])
     found = reduced("gaussian_steps" + suffix, implementation, 2, X=X, first=first, **model)
-    for i, (start, stop) in enumerate(zip(first, first[1:], strict=False)):
+    for i, (start, stop) in enumerate(itertools.pairwise(first)):
         own = {name: values if name == "center" else values[start:stop] for name, values in model.items()}
         one = reduced("gaussian_step" + suffix, implementation, 1, X=X, shifts=own["means"], **own)
         assert one["log_likelihood"][0] == found["log_likelihood"][i]

@@ -164,7 +164,7 @@ def fit_together(
     (int, Best or Failed) : tuple
         The candidate, as soon as its runs have ended. Its labels are dropped by the next step.
     """
-    starts, failed = _first_centers(table, asked, weighted)
+    starts, failed = _first_centers(table, communicator, asked, weighted)
     for i, error in failed.items():
         yield i, Failed(error)
     ended: dict[int, dict[int, Run]] = {i: {} for i in starts}
@@ -188,7 +188,7 @@ def _again(table: Table, run: Run) -> Callable[[str], Run]:
 
 
 def _first_centers(
-    table: Table, asked: Mapping[int, Asked], weighted: bool
+    table: Table, communicator: Communicator, asked: Mapping[int, Asked], weighted: bool
 ) -> tuple[dict[int, list[Centers]], dict[int, Exception]]:
     """Return the first centers of all runs of every candidate, and errors."""
     plus_plus = Starts(table, weighted)
@@ -199,6 +199,8 @@ def _first_centers(
             try:
                 starts[i] = [one.start(one.rng) for _ in range(one.n_runs)]
             except Exception as error:
+                if communicator.size > 1:  # other ranks may be waiting for this one
+                    raise
                 failed[i] = error
                 del starts[i]
     drawn = [i for i, one in asked.items() if one.start is None]

@@ -162,11 +162,17 @@ class EM:
 
         Two passes: the second takes moments about the means that the first found.
         """
-        arguments: dict[str, Any] = {"center": self.center}
+        return self.moments_about(self.first_means(k))
+
+    def first_means(self, k: int) -> NDArray[Any]:
+        """Return the means of `moments`, less the center; they do not depend on the kind of covariances."""
         zeros = np.zeros((k, len(self.center)), dtype=self.center.dtype)
-        first = self.table.map_reduce("gaussian_moments_diagonal", shifts=zeros, **arguments)
-        shifts = self._shifts(self.means(first, zeros)[0])
-        return self.estimate(self._pass("gaussian_moments", shifts, **arguments), shifts)
+        found = self.table.map_reduce("gaussian_moments_diagonal", shifts=zeros, center=self.center)
+        return self._shifts(self.means(found, zeros)[0])
+
+    def moments_about(self, shifts: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
+        """Return what `moments` returns, from its first means."""
+        return self.estimate(self._pass("gaussian_moments", shifts, center=self.center), shifts)
 
     def _pass(self, kernel: str, shifts: NDArray[Any], **arguments: Any) -> dict[str, Floats]:
         return self.table.map_reduce(kernel + self.kind.suffix, shifts=shifts, **arguments)

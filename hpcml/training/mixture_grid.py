@@ -148,7 +148,7 @@ def _starts(
         drawn = plus_plus([(asked[i].k, asked[i].rng) for i in seeded])
         for i, rows in zip(seeded, drawn, strict=True):
             if asked[i].how == "k-means++":
-                yield (i, number), _start(asked[i], rows)
+                yield (i, number), _start(asked[i], None, rows)
             else:
                 clusters.setdefault((len(rows), rows.tobytes()), (rows, []))[1].append((i, number))
     yield from _from_clusters(table, communicator, asked, list(clusters.values()))
@@ -178,8 +178,9 @@ def _from_clusters(
     center = next(iter(asked.values())).em.center
     for at, best in fit_together(table, communicator, runs, center, weighted=False):
         assert not isinstance(best, Failed)
+        first_means = next(iter(asked.values())).em.first_means(len(best.centers))
         for i, number in clusters[at][1]:
-            yield (i, number), _start(asked[i])
+            yield (i, number), _start(asked[i], first_means)
         table.drop(best.labels)
 
 
@@ -187,10 +188,16 @@ def _centers(centers: NDArray[Any], rng: np.random.RandomState) -> NDArray[Any]:
     return centers
 
 
-def _start(one: Asked, rows: NDArray[np.int64] | None = None) -> Mixture | Failed:
-    """Return the mixture with a component on each of some rows, or else that of the table's labels."""
+def _start(
+    one: Asked, first_means: NDArray[Any] | None, rows: NDArray[np.int64] | None = None
+) -> Mixture | Failed:
+    """Return the mixture of the table's labels, or else that with a component on each of some rows."""
     try:
-        moments = one.em.moments(k=one.k) if rows is None else on_rows(one.em, rows)
+        if first_means is not None:
+            moments = one.em.moments_about(first_means)
+        else:
+            assert rows is not None
+            moments = on_rows(one.em, rows)
         return from_moments(one.em, moments, one.given)
     except ValueError as error:
         return Failed(error)

@@ -159,6 +159,28 @@ def test_a_penalty_makes_up_for_rank():
     check(Ridge(), [{"alpha": a} for a in (1e-2, 1.0, 1e5)], folds, X, y)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("t", [0, 2])
+def test_ill_conditioned_fits_are_corrected_by_the_rows(t, weighted):
+    X, y = table(n=600, d=6, t=t)
+    X[:, 5] = X[:, 0] + 3e-5 * X[:, 5]  # condition 1e9
+    X[:, 4] *= 1e-5  # another scale is no matter
+    weights = {"sample_weight": np.arange(600.0)} if weighted else {}
+    folds = list(SPLITTERS["shuffled"].split(X))
+    check(LinearRegression(tol=1e-9), [{}, {"fit_intercept": False}], folds, X, y, **weights)
+    check(Ridge(), [{"alpha": a} for a in (1e-9, 1e-7, 1e-6, 1e-4, 1.0)], folds, X, y, **weights)
+
+
+def test_indicators_of_all_categories():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 5, (500, 2))
+    X = np.concatenate([np.eye(5)[codes[:, 0]], np.eye(5)[codes[:, 1]], rng.normal(size=(500, 2))], axis=1)
+    y = X @ rng.normal(size=12) + rng.normal(size=500)
+    folds = list(SPLITTERS["kfold"].split(X))
+    for kind in (np.asarray, sparse.csr_array):
+        check(Ridge(), [{"alpha": a} for a in (1e-7, 1e-6, 1e-3, 1.0)], folds, kind(X), y)
+
+
 def test_fewer_rows_than_features():
     X, y = table(n=30, d=40)
     search = GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=3).fit(X, y)

@@ -13,11 +13,11 @@ from sklearn.utils.validation import validate_data
 from hpcml import blas, communicators
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
-from hpcml.training.gram_grid import held_out, tested_on
+from hpcml.training.gram_grid import held_out, rows_tested
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.least_squares_grid import NotShared
 from hpcml.training.pca_grid import FoldSpectra, spectra_of_folds
-from hpcml.training.search_batches import batches, merged_parameters, rows_of
+from hpcml.training.search_batches import batches, merged_parameters, numbers_of, rows_of
 from hpcml.validation import UnsupportedError, check_whole_table
 
 __all__ = ["HeldRows", "HeldScore", "SharedComponents"]
@@ -131,7 +131,8 @@ class SharedComponents:
         estimators = {i: type(self)(**each) for i, each in zip(candidates, merged, strict=True)}
         table: Any = validate_data(self, X, dtype=FLOATS, accept_sparse=("csr", "csc"))
         names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
-        found, reason = _fitted(table, estimators, folds)
+        numbers = {j: (numbers_of(train), numbers_of(test)) for j, (train, test) in folds.items()}
+        found, reason = _fitted(table, estimators, numbers)
         for j in folds:
             for i in candidates:
                 if (i, j) in found:
@@ -149,12 +150,12 @@ def _fitted(
     if d > MOST_FEATURES:
         raise NotShared(f"X must have {MOST_FEATURES} features at most to share Gram matrices. Got {d}.")
     held = held_out(n, [train for train, _ in folds.values()])
-    tests = [_numbers_of(test) for _, test in folds.values()]
+    tests = [test for _, test in folds.values()]
     found: dict[tuple[int, int], Any] = {}
     reason: Exception | None = None
     sizes = {at: len(train) for at, (train, _) in enumerate(folds.values())}
     with communicators.current() as communicator, blas.one_thread():
-        with communicator.put(X=as_rows(table), held=held, tested=tested_on(n, tests)) as rows:
+        with communicator.put(X=as_rows(table), held=held, tested=rows_tested(n, tests)) as rows:
             several = spectra_of_folds(rows, np.unique(held).tolist(), sizes, d, table.dtype)
             for (j, (train, _)), spectra in zip(folds.items(), several, strict=True):
                 shape, test = (len(train), d), HeldRows(table, tests[spectra.fold])
@@ -180,11 +181,6 @@ def _fitted(
                     if likelihood is not None:
                         fitted._held_score = HeldScore(test, likelihood)
     return found, reason
-
-
-def _numbers_of(rows: Any) -> Any:
-    rows = np.asarray(rows)
-    return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
 def _number(fitted: Any, shape: tuple[int, int], is_sparse: bool) -> Any:

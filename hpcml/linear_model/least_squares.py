@@ -20,7 +20,7 @@ from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
 from hpcml.training.least_squares import Fit
-from hpcml.training.least_squares_grid import GramSolver, NotShared
+from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared
 from hpcml.training.nonnegative import by_active_set, by_lbfgs
 from hpcml.validation import (
     BOOLEAN,
@@ -70,7 +70,7 @@ class LeastSquares(SharedLeastSquares, ToSklearnMixin, MultiOutputMixin, Regress
     def _check_shared(self) -> None:
         """Raise if no grid can share the work of such a fit."""
 
-    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> Fit:
+    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> GramFit:
         """Return the coefficients of a Gram matrix; raise if the rows must be asked."""
         raise NotImplementedError
 
@@ -246,14 +246,14 @@ class LinearRegression(LeastSquares):
             return contextlib.nullcontext()
         return config.config_context(n_threads=config.n_threads(self.n_jobs))
 
-    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> Fit:
+    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> GramFit:
         if self.positive:
             if is_sparse:
                 raise NotShared("positive=True takes no sparse table")
             return solver.non_negative()
         found = solver.least_squares(self.tol)
-        if not is_sparse and found.values is not None:
-            self.rank_, self.singular_ = found.rank, found.values.astype(solver.dtype)
+        if not is_sparse and found.fit.values is not None:
+            self.rank_, self.singular_ = found.fit.rank, found.fit.values.astype(solver.dtype)
         return found
 
     def _solved(self, table: Table, shape: tuple[int, int, int], X: Any, weighted: bool) -> Fit:
@@ -429,13 +429,13 @@ class Ridge(LeastSquares):
                 f"solver must take a Gram matrix for fits to share it. Got {self.solver!r}, which iterates."
             )
 
-    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> Fit:
+    def _from_gram(self, solver: GramSolver, n_targets: int, is_sparse: bool) -> GramFit:
         self.n_iter_, self.solver_ = None, self._solver(False, is_sparse)
         alpha = self._penalties(n_targets)
         if self.solver_ == "lbfgs":
             return solver.penalised_non_negative(alpha, self.tol, self.max_iter)
-        found, definite = solver.ridge(alpha)
-        if not definite:
+        found = solver.ridge(alpha)
+        if not found.definite:
             self.solver_ = "svd"
         return found
 

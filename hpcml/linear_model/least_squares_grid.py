@@ -12,14 +12,14 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators, config
+from hpcml.communicators import Table
 from hpcml.kernels import lookup
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
 from hpcml.training.gram_grid import FoldSums, held_out, sums_of_folds
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
-from hpcml.training.least_squares import Fit
-from hpcml.training.least_squares_grid import GramSolver, NotShared
-from hpcml.training.search_batches import batches, merged_parameters, rows_of
+from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
+from hpcml.training.search_batches import batches, merged_parameters, numbers_of, rows_of
 from hpcml.validation import check_whole_table
 
 __all__ = ["SharedLeastSquares"]
@@ -121,10 +121,12 @@ class SharedLeastSquares:
         estimators = {i: type(self)(**parameters) for i, parameters in zip(numbers, merged, strict=True)}
         with self._threads():  # type: ignore[attr-defined]
             rows = self._table(X, y, weights)
-            found, reason = self._fitted(rows, estimators, {j: train for j, (train, _) in folds.items()})
+            found, reason = self._fitted(
+                rows, estimators, {j: numbers_of(train) for j, (train, _) in folds.items()}
+            )
             for j, (_, test) in folds.items():
                 fitted = {i: found[i, j] for i in numbers if (i, j) in found}
-                for i, values in _predictions(rows, fitted, np.asarray(test), bool(responses)):
+                for i, values in _predictions(rows, fitted, numbers_of(test), bool(responses)):
                     yield i, j, fitted[i], values
         if reason is not None:
             raise reason
@@ -155,13 +157,19 @@ class SharedLeastSquares:
             with communicator.put(X=rows.X, y=rows.columns, weights=rows.weights, held=held) as table:
                 patterns = np.unique(held).tolist()
                 several = sums_of_folds(table, patterns, len(trains), d, t)
-                for (j, train), sums in zip(trains.items(), several, strict=True):
+                for at, ((j, train), sums) in enumerate(zip(trains.items(), several, strict=True)):
                     solvers = _Solvers(sums, len(train), rows)
+                    solved: dict[int, tuple[Any, GramFit]] = {}
                     for i, estimator in estimators.items():
                         try:
-                            found[i, j] = _solved(estimator, solvers, rows)
+                            solved[i] = _solved(estimator, solvers, rows)
                         except Exception as error:
                             reason = reason or error
+                    _correct(table, at, solvers, solved)
+                    for i, (fitted, from_gram) in solved.items():
+                        vars(fitted).update(rows.names)
+                        fitted._keep(from_gram.fit, rows.y.ndim, rows.X.dtype)
+                        found[i, j] = fitted
         return found, reason
 
 
@@ -184,14 +192,24 @@ class _Solvers:
         return self.made[center]
 
 
-def _solved(estimator: Any, solvers: _Solvers, rows: _Rows) -> Any:
-    """Return a new estimator, fitted from the Gram matrix of a fold."""
+def _solved(estimator: Any, solvers: _Solvers, rows: _Rows) -> tuple[Any, GramFit]:
+    """Return a new estimator, and its coefficients by the Gram matrix of a fold."""
     fitted = type(estimator)(**estimator.get_params(deep=False))
     solver = solvers.about(center=bool(fitted.fit_intercept))
-    fit: Fit = fitted._from_gram(solver, rows.columns.shape[1], rows.is_sparse)
-    vars(fitted).update(rows.names)
-    fitted._keep(fit, rows.y.ndim, rows.X.dtype)
-    return fitted
+    return fitted, fitted._from_gram(solver, rows.columns.shape[1], rows.is_sparse)
+
+
+def _correct(table: Table, fold: int, solvers: _Solvers, solved: dict[int, tuple[Any, GramFit]]) -> None:
+    """Let the rows correct the coefficients of a fold that need it."""
+    for center, solver in solvers.made.items():
+        numbers = [
+            i
+            for i, (fitted, found) in solved.items()
+            if found.alpha is not None and bool(fitted.fit_intercept) == center
+        ]
+        fits = corrected(table, fold, solver, [solved[i][1] for i in numbers])
+        for i, fit in zip(numbers, fits, strict=True):
+            solved[i] = solved[i][0], GramFit(fit)
 
 
 def _predictions(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hpcml.communicators import Table
 from hpcml.training.gram import Gram, check_finite, is_good_center, mean_of, moved_to_mean, symmetric
 
-__all__ = ["MOST_FOLDS", "FoldSums", "Sums", "held_out", "sums_of_folds"]
+__all__ = ["MOST_FOLDS", "FoldSums", "Sums", "held_out", "rows_tested", "sums_of_folds"]
 
 Vector = NDArray[np.float64]
 
@@ -125,7 +125,7 @@ def held_out(n_rows: int, trains: Sequence[Any]) -> NDArray[np.int64]:
     return held
 
 
-def tested_on(n_rows: int, tests: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+def rows_tested(n_rows: int, tests: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
     """Return for every row the folds that test on it once, as bits; no fold that tests on rows repeatedly.
 
     Parameters

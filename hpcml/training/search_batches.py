@@ -12,7 +12,7 @@ from hpcml.kernels.csr import CSR
 from hpcml.protocol import Batch
 from hpcml.training.gram_grid import MOST_FOLDS
 
-__all__ = ["batches", "merged_parameters", "rows_of"]
+__all__ = ["batches", "merged_parameters", "numbers_of", "rows_of"]
 
 #: Rows are gathered so many bytes at a time.
 BLOCK_BYTES = 8 << 20
@@ -74,6 +74,19 @@ def batches(n_candidates: int, n_folds: int, shared: str) -> list[Batch]:
     return made
 
 
+def numbers_of(rows: Any) -> NDArray[Any]:
+    """Return the numbers of the rows of a fold, which may be told by a mask.
+
+    Examples
+    --------
+    >>> from hpcml.training.search_batches import numbers_of
+    >>> numbers_of([False, True, True]).tolist()
+    [1, 2]
+    """
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
 def rows_of(X: Any, numbers: NDArray[Any]) -> Iterator[tuple[slice, Any]]:
     """Cut rows out of a table a block at a time.
 
@@ -81,7 +94,7 @@ def rows_of(X: Any, numbers: NDArray[Any]) -> Iterator[tuple[slice, Any]]:
     ----------
     X : ndarray or CSR of shape (n, d)
         The table.
-    numbers : ndarray of int or bool
+    numbers : ndarray of int
         The rows.
 
     Yields
@@ -89,7 +102,6 @@ def rows_of(X: Any, numbers: NDArray[Any]) -> Iterator[tuple[slice, Any]]:
     (slice, ndarray or CSR) : tuple
         Where the rows are among those of `numbers`; rows that follow each other are a view.
     """
-    numbers = np.flatnonzero(numbers) if numbers.dtype == bool else numbers
     bytes_of_a_row = max(1, X.shape[1] * X.dtype.itemsize)
     step = max(1, BLOCK_BYTES // bytes_of_a_row)
     for start in range(0, len(numbers), step):

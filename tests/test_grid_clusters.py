@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from scipy import sparse
 from separate_fits import assert_equal_to_separate_fits, score_columns
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, ParameterGrid
 
 import hpcml
+from hpcml import communicators
 from hpcml.cluster import KMeans, MiniBatchKMeans
 from hpcml.mixture import GaussianMixture
 from hpcml.model_selection import GridSearchCV
+from hpcml.model_selection.row_sharded import fit_over_shards
+from mpi_runs import run_ranks
 
 N, D = 2500, 5
 FOLDS = list(KFold(2, shuffle=True, random_state=1).split(np.zeros((N, 1))))
@@ -322,3 +325,48 @@ def test_one_pass_moves_all_candidates(monkeypatch):
 def test_mini_batches_are_fitted_separately():
     search = GridSearchCV(MiniBatchKMeans(random_state=0), {"n_clusters": [2, 3]}, cv=2).fit(table(n=300))
     assert set(search.plan_.separate.values()) == {"MiniBatchKMeans does not share work between candidates"}
+
+
+# -- ranks ---------------------------------------------------------------------------------------------------
+
+
+def on_ranks():
+    """Fit the grids on this rank's part of the rows; return all fits of a fold, and what a search found."""
+    X, rank = table(), communicators.current().rank
+    start, stop = N * rank // 5, N if rank == 2 else N * (rank + 1) // 5
+    mine, found = X[start:stop], {}
+    train = np.sort(FOLDS[0][0])
+    own = train[(train >= start) & (train < stop)] - start
+    for kind, grid in GRIDS.items():
+        candidates = list(ParameterGrid(grid))
+        fits, _ = batches_of(kind(random_state=0, n_init=2), candidates, [(own, own[:0])], mine)
+        search = GridSearchCV(kind(random_state=0), grid, cv=2, refit=False)
+        fit_over_shards(search, mine, None, {})
+        fitted = [fits[key][0] for key in sorted(fits)]
+        found[kind.__name__] = fitted, score_columns(search), search.plan_
+    return found
+
+
+@pytest.mark.require("mpi")
+def test_ranks_share_the_rows_of_a_grid():
+    run = run_ranks(3, on_ranks)
+    train = np.sort(FOLDS[0][0])
+    for kind, grid in GRIDS.items():
+        search = GridSearchCV(kind(random_state=0), grid, cv=2, refit=False).fit(table())
+        alone = [
+            separate(kind(random_state=0, n_init=2), parameters, table(), None, train)
+            for parameters in ParameterGrid(grid)
+        ]
+        for fits, scores, plan in (found[kind.__name__] for found in run.results):
+            assert plan.batches == search.plan_.batches and not plan.fallbacks
+            for key, values in score_columns(search).items():
+                np.testing.assert_array_equal(scores[key], values, err_msg=key)
+            for fitted, expected in zip(fits, alone, strict=True):
+                for name in ("cluster_centers_", "inertia_", "means_", "covariances_", "n_iter_"):
+                    if hasattr(expected, name):
+                        np.testing.assert_array_equal(getattr(fitted, name), getattr(expected, name))
+        fits_of_ranks = zip(*(found[kind.__name__][0] for found in run.results), strict=True)
+        for parts, expected in zip(fits_of_ranks, alone, strict=True):
+            if kind is KMeans:
+                joined = np.concatenate([part.labels_ for part in parts])
+                np.testing.assert_array_equal(joined, expected.labels_)

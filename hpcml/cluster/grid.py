@@ -31,6 +31,8 @@ _USUAL_ITERATIONS = 50
 class KMeansGrid:
     """Centers of many candidates that move in one pass over the rows."""
 
+    grid_over_shards = True
+
     def plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
         """Put all candidates of a fold into one batch; see `hpcml.protocol.GridSharing`.
 
@@ -97,28 +99,35 @@ class KMeansGrid:
             rows.
         """
         weights = weights_alone(fit_params)
-        base: Any = self
-        table, weights = base._validated(X, weights)
-        if not isinstance(table, np.ndarray):  # rows can be taken from SciPy's; indices were of 32 bits
-            parts = table.data, table.indices, table.indptr.astype(np.int32)
-            table = sparse.csr_array(parts, shape=table.shape)
-        names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
         errors: list[Exception] = []
-        for j, (train, test) in folds.items():
-            rows = as_rows(table[train])
-            some = None if weights is None else weights[train]
-            test_rows = table[test] if responses else None
-            estimators = dict(zip(candidates, self._each(candidates.values()), strict=True))
-            for i, fitted in _fit_fold(estimators, rows, some):
-                if isinstance(fitted, Failed):
-                    errors.append(fitted.error)
-                    continue
-                # the test rows have no names here, so they are not yet the estimator's either
-                values = response_values(fitted, responses, test_rows)
-                fitted.__dict__.update(names)
-                yield i, j, fitted, values
+        # an error on one rank, of the checks too, ends the fit on all
+        with blas.one_thread(), communicators.current() as communicator:
+            table, weights = self._checked_table(X, weights)
+            names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
+            for j, (train, test) in folds.items():
+                rows = as_rows(table[train])
+                some = None if weights is None else weights[train]
+                test_rows = table[test] if responses and len(test) else None
+                estimators = dict(zip(candidates, self._each(candidates.values()), strict=True))
+                for i, fitted in _fit_fold(estimators, rows, some, communicator):
+                    if isinstance(fitted, Failed):
+                        errors.append(fitted.error)
+                        continue
+                    # the test rows have no names here, so they are not yet the estimator's either
+                    values = response_values(fitted, responses, test_rows)
+                    fitted.__dict__.update(names)
+                    yield i, j, fitted, values
         if errors:
             raise errors[0]
+
+    def _checked_table(self, X: Any, weights: Any) -> tuple[Any, NDArray[np.float64] | None]:
+        """Return the table, of which rows can be taken, and the weights."""
+        base: Any = self
+        table, weights = base._validated(X, weights)
+        if not isinstance(table, np.ndarray):  # SciPy's indices were of 32 bits, and are again
+            parts = table.data, table.indices, table.indptr.astype(np.int32)
+            table = sparse.csr_array(parts, shape=table.shape)
+        return table, weights
 
     def _each(self, candidates: Iterable[Mapping[str, Any]]) -> list[KMeans]:
         """Return an estimator for every candidate; raise if one can not be fitted beside others."""
@@ -131,14 +140,13 @@ class KMeansGrid:
 
 
 def _fit_fold(
-    estimators: Mapping[int, KMeans], rows: Any, weights: NDArray[np.float64] | None
+    estimators: Mapping[int, KMeans],
+    rows: Any,
+    weights: NDArray[np.float64] | None,
+    communicator: Communicator,
 ) -> Iterator[tuple[int, KMeans | Failed]]:
     """Fit estimators on the rows of a fold."""
-    with (
-        blas.one_thread(),
-        communicators.current() as communicator,
-        communicator.put(X=rows, weights=weights) as table,
-    ):
+    with communicator.put(X=rows, weights=weights) as table:
         check_weight(communicator, weights)
         mean, variance = mean_and_variance(table)
         asked: dict[int, Asked] = {}

@@ -31,6 +31,8 @@ _NAMES = ("n_features_in_", "feature_names_in_")
 class MixtureGrid:
     """Mixtures of many candidates that improve in one pass over the rows."""
 
+    grid_over_shards = True
+
     def plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
         """Put all candidates of a fold into one batch; see `hpcml.protocol.GridSharing`.
 
@@ -93,20 +95,28 @@ class MixtureGrid:
         """
         if fit_params:
             raise TypeError(f"fit takes X and y. Got {', '.join(sorted(fit_params))} instead.")
-        rows: NDArray[Any] = validate_data(self, X, dtype=FLOATS, order="C")
-        names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
         errors: list[Exception] = []
-        for j, (train, test) in folds.items():
-            test_rows = rows[test] if responses else None
-            estimators = dict(zip(candidates, self._each(candidates.values()), strict=True))
-            for i, fitted in _fit_fold(estimators, np.ascontiguousarray(rows[train])):
-                if isinstance(fitted, Failed):
-                    errors.append(fitted.error)
-                    continue
-                # the test rows have no names here, so they are not yet the estimator's either
-                values = response_values(fitted, responses, test_rows)
-                fitted.__dict__.update(names)
-                yield i, j, fitted, values
+        # an error on one rank, of the checks too, ends the fit on all
+        with blas.one_thread(), communicators.current() as comm:
+            least = communicators.least_rows(2)
+            table: NDArray[Any] = validate_data(self, X, dtype=FLOATS, order="C", ensure_min_samples=least)
+            names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
+            for j, (train, test) in folds.items():
+                rows = np.ascontiguousarray(table[train])
+                if len(rows) < least:
+                    raise ValueError(
+                        f"Found array with {len(rows)} sample(s) while a minimum of 2 is required."
+                    )
+                test_rows = table[test] if responses and len(test) else None
+                estimators = dict(zip(candidates, self._each(candidates.values()), strict=True))
+                for i, fitted in _fit_fold(estimators, rows, comm):
+                    if isinstance(fitted, Failed):
+                        errors.append(fitted.error)
+                        continue
+                    # the test rows have no names here, so they are not yet the estimator's either
+                    values = response_values(fitted, responses, test_rows)
+                    fitted.__dict__.update(names)
+                    yield i, j, fitted, values
         if errors:
             raise errors[0]
 
@@ -121,12 +131,10 @@ class MixtureGrid:
 
 
 def _fit_fold(
-    estimators: Mapping[int, GaussianMixture], rows: NDArray[Any]
+    estimators: Mapping[int, GaussianMixture], rows: NDArray[Any], comm: Communicator
 ) -> Iterator[tuple[int, GaussianMixture | Failed]]:
     """Fit estimators on the rows of a fold."""
-    if len(rows) < communicators.least_rows(2):
-        raise ValueError(f"Found array with {len(rows)} sample(s) while a minimum of 2 is required.")
-    with blas.one_thread(), communicators.current() as comm, comm.put(X=rows) as table:
+    with comm.put(X=rows) as table:
         center = mean_and_variance(table)[0].astype(rows.dtype)
         asked: dict[int, Asked] = {}
         for i, estimator in estimators.items():

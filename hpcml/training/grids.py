@@ -84,5 +84,5 @@ def weights_alone(fit_params: Mapping[str, Any]) -> Any:
 
 
 def response_values(fitted: Any, responses: Sequence[str], rows: Any) -> dict[str, Any]:
-    """Return what a fitted estimator's methods say of some rows, by their names."""
-    return {name: getattr(fitted, name)(rows) for name in responses}
+    """Return what a fitted estimator's methods say of some rows, by their names; nothing for None."""
+    return {} if rows is None else {name: getattr(fitted, name)(rows) for name in responses}

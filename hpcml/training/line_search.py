@@ -18,6 +18,8 @@ ARMIJO = 1e-4
 #: A step that fails is cut to between these shares of its length.
 CUT = (0.1, 0.5)
 MOST_CUTS = 40
+#: The same for steps that promise no more than rounding.
+MOST_ROUNDING_CUTS = 4
 #: Differences of values, relative to them, that rounding makes: those of 64 last bits, as in SciPy's L-BFGS
 #: where scikit-learn calls it; values of float32 rows change by the rounding of margins.
 ROUNDING = {8: 64 * np.finfo(np.float64).eps, 4: 1e-8}
@@ -138,7 +140,8 @@ class LineSearch:
         factor = np.clip(np.where(np.isfinite(factor), factor, 0.0), *CUT)
         self._t[i] *= factor
         self._cuts[i] += 1
-        stuck = i[self._cuts[i] >= MOST_CUTS]
+        hopeless = self._t[i] * np.abs(self._promised[i]) <= self._rounding * np.abs(self.values[i])
+        stuck = i[(self._cuts[i] >= MOST_CUTS) | (hopeless & (self._cuts[i] >= MOST_ROUNDING_CUTS))]
         if stuck.size:  # no step brings anything: what is left to gain is rounding, or the problem is broken
             promised, values = np.abs(self._promised[stuck]), np.abs(self.values[stuck])
             self.converged[stuck] = (promised <= np.sqrt(self._rounding) * values) & self.finite()[stuck]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hpcml.communicators import Table
 from hpcml.communicators.serial import SerialTable
+from hpcml.kernels import lookup
 
 __all__ = ["Objective", "origin_of"]
 
@@ -277,9 +278,34 @@ class Objective:
 
     def hessian(self, P: Floats) -> Floats:
         """Return the Hessian of every problem, of shape (problems, parameters, parameters)."""
-        if not self.coupled:
-            return self._penalised(self._blocks(P))
-        return np.concatenate([self._coupled_hessian(p, P[p]) for p in range(len(P))])
+        return self.hessian_like(P, np.arange(len(P)))
+
+    def hessian_like(self, P: Floats, source: NDArray[np.intp]) -> Floats:
+        """Return Hessians whose losses' part is that of another problem at its parameters, `source[p]`."""
+        chosen, spread = np.unique(source, return_inverse=True)
+        own = self.of(chosen)
+        if self.coupled:
+            H = np.concatenate([own._coupled_hessian(p, P[at]) for p, at in enumerate(chosen)])
+        else:
+            H = own._blocks(P[chosen])
+        H = H[spread] * (self.scale / own.scale[spread])[:, np.newaxis, np.newaxis]
+        if self.coupled:
+            for p in range(len(P)):
+                self.of(np.array([p]))._make_definite(H[p])
+        return self._penalised(H)
+
+    def same_at_zero(self) -> NDArray[np.intp]:
+        """Return for every problem the first whose losses are the same, but for the scale, where all is 0."""
+        keys: list[NDArray[Any]] = [self.positive[:, np.newaxis]]
+        keys += [] if self.folds is None else [self.folds[:, np.newaxis]]
+        keys += [] if self.factors is None else [self.factors]
+        _, first, inverse = np.unique(np.hstack(keys), axis=0, return_index=True, return_inverse=True)
+        return np.asarray(first[inverse.ravel()])
+
+    def margins(self, rows: Any, P: Floats) -> Floats:
+        """Return the margins of some rows, of shape (n, problems, classes)."""
+        found = lookup("linear_margins")(rows, self.origin, self._columns(P, self.origin))
+        return np.asarray(found.reshape(len(found), self.classes, -1).swapaxes(1, 2), dtype=np.float64)
 
     def blocks(self, P: Floats) -> Floats:
         """Return the Hessian's blocks on the diagonal: (problems * classes, d + 1, d + 1)."""
@@ -379,15 +405,14 @@ class Objective:
         return H.reshape(-1, e, e)
 
     def _coupled_hessian(self, problem: int, p: Floats) -> Floats:
+        """Return the Hessian of the losses of a problem with all its columns."""
         own = self.of(np.array([problem]))
         names = ("folds", "factors", "origin")
         given = {name: getattr(own, name) for name in names}
         W = self._columns(p[np.newaxis], self.origin)
         found = self.table.map_reduce("multinomial_hessian", W=W, **given)["hessian"]
         size = self.shape[1]
-        H = own.scale * found.transpose(0, 2, 1, 3).reshape(1, size, size)
-        own._make_definite(H[0])
-        return own._penalised(H)
+        return np.asarray(own.scale * found.transpose(0, 2, 1, 3).reshape(1, size, size))
 
     def _penalised(self, H: Floats) -> Floats:
         """Add the l2 penalty, and give parameters that stay 0 a row of the unit matrix."""

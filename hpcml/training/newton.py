@@ -35,8 +35,14 @@ BLOCKS_MEMORY = 4_000_000
 SAMPLE_ROWS = 8192
 SAMPLE_ROWS_A_PARAMETER = 16
 #: The same where problems that are alike share one Hessian of all classes: it costs their number squared.
-COUPLED_ROWS = 2048
+COUPLED_ROWS = 4096
 COUPLED_ROWS_A_PARAMETER = 32
+#: Products of rows and squared parameters, of all problems that share a sample, up to which exact steps find
+#: its optima: some 10 ms each.
+SHARED_WORK = 2e9
+#: Rows, and the mean square root of differences of margins, by which optima of a sample are close.
+CLOSE_ROWS = 256
+CLOSE = 0.3
 #: A sample must be this much smaller than the table to be worth its while.
 SAMPLE_SHARE = 4
 
@@ -182,10 +188,10 @@ def _plan(
         return None, LbfgsSteps(objective, *by_diagonal(objective.diagonal(P)))
     n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))
     whole = n_rows <= SAMPLE_SHARE * n_sampled
-    if objective.alike is not None and objective.coupled and not exact and size <= most:
-        n_sampled = max(COUPLED_ROWS, COUPLED_ROWS_A_PARAMETER * e)
-        if n_rows >= n_sampled:
-            return _coupled_sample(objective, P, tol, max_iter, n_sampled)
+    if objective.alike is not None and size <= most and not with_l1:
+        n_shared = max(COUPLED_ROWS, COUPLED_ROWS_A_PARAMETER * e) if objective.coupled else n_sampled
+        if n_rows >= n_shared and not (whole and exact):
+            return _from_shared_sample(objective, P, tol, max_iter, n_shared)
     if whole and exact:
         return None, ExactSteps(objective)
     if whole:
@@ -208,22 +214,44 @@ def _plan(
         return sampled, LbfgsSteps(objective, *by_blocks(H, spread))
 
 
-def _coupled_sample(
+def _from_shared_sample(
     objective: Objective, P: Floats, tol: float | Floats, max_iter: int | NDArray[np.int64], n_sampled: int
 ) -> tuple[_Sampled, Steps]:
-    """Return starts and whole Hessians from the sample's optima, which blocks are enough to find.
+    """Return starts and preconditioners of problems that are alike in groups, one of both for each group.
 
-    For one problem that costs more than it saves; those that are alike share it.
+    Whole Hessians cost much where there are many parameters: then the sample's optima are found with those
+    where all parameters are 0, of which one serves all strengths of the penalty, and optima that are close to
+    each other have one Hessian.
     """
     with objective.table_of_sample(n_sampled) as table:
         shared, chosen, spread = objective.told_apart(table).shared()
         sample, start = shared.of_sample(table), P[chosen]
-        near = np.maximum(np.broadcast_to(tol, len(P))[chosen], 0.1 / np.sqrt(n_sampled))
-        steps = LbfgsSteps(sample, *by_blocks(sample.blocks(start)))
-        search = LineSearch(sample, steps, near, np.broadcast_to(max_iter, len(P))[chosen], most_polish=0)
-        search.begin(start)
-        while search.live.size:
-            search.round()
-        found = sample.symmetric(search.P)
+        near = 0.1 / np.sqrt(n_sampled) * shared.scale * shared.total_weight
+        near = np.maximum(np.broadcast_to(tol, len(P))[chosen], near)
+        most_steps = np.broadcast_to(max_iter, len(P))[chosen]
+        if len(start) * n_sampled * start.shape[1] ** 2 <= SHARED_WORK and not sample.coupled:
+            found = _minimised(sample, start, near, most_steps, most_polish=0).parameters
+        else:
+            steps = LbfgsSteps(sample, *by_blocks(sample.hessian_like(start, sample.same_at_zero())))
+            search = LineSearch(sample, steps, near, most_steps, most_polish=0)
+            search.begin(start)
+            while search.live.size:
+                search.round()
+            found = sample.symmetric(search.P)
+        H = sample.hessian_like(found, _close_optima(sample, found))
         sampled = _Sampled(found[spread], sample.values(start)[spread])
-        return sampled, LbfgsSteps(objective, *by_blocks(sample.hessian(found), spread))
+        return sampled, LbfgsSteps(objective, *by_blocks(H, spread))
+
+
+def _close_optima(sample: Objective, P: Floats) -> NDArray[np.intp]:
+    """Return for every problem one whose margins, and with them the curvature of the losses, are similar."""
+    n = min(CLOSE_ROWS, sample.table.n_rows)
+    rows = sample.table.take(np.arange(n, dtype=np.int64) * sample.table.n_rows // n)
+    Z, group = sample.margins(rows, P), sample.same_at_zero()
+    source = np.arange(len(P))
+    for p in range(len(P)):
+        for q in np.flatnonzero((source[:p] == np.arange(p)) & (group[:p] == group[p])):
+            if ((Z[:, p] - Z[:, q]) ** 2).mean() <= CLOSE**2:
+                source[p] = q
+                break
+    return source

@@ -148,6 +148,7 @@ PEERS: dict[str, Peer] = {
     "intelex": Peer(
         "scikit-learn-intelex", "sklearnex", "scikit-learn-intelex", _as_scikit_learn("sklearnex.ensemble")
     ),
+    "dask": Peer("dask-ml", "dask_ml", "dask-ml", _no_forest, "dask_ml.model_selection"),
     "faiss": Peer("faiss", "faiss", "faiss-cpu", _no_forest),
     "lightgbm": Peer("LightGBM rf", "lightgbm", "lightgbm", _lightgbm),
     "xgboost": Peer("XGBoost rf", "xgboost", "xgboost", _xgboost),

@@ -10,6 +10,7 @@ from hpcml.communicators.serial import Serial, SerialTable
 from hpcml.training.inputs import as_rows
 from hpcml.training.mixture import Mixture, Run
 from hpcml.training.mixture_starts import from_moments
+from hpcml.training.moments import mean_and_variance
 
 
 class KMeans(hpcml.cluster.KMeans):
@@ -31,7 +32,7 @@ class GaussianMixture(hpcml.mixture.GaussianMixture):
         k = resp.shape[1]
         given = self._given(X.shape[1], k)
         with SerialTable({"X": X, "responsibilities": resp}) as table:
-            em = self._em(table, X.dtype)
+            em = self._em(table, mean_and_variance(table)[0].astype(X.dtype))
             self._store(Run(from_moments(em, em.moments(k), given)), X.dtype)
 
 

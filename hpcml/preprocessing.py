@@ -226,6 +226,7 @@ class StandardScaler(
             "dtype": _FLOATS,
             "force_writeable": in_place,
             "ensure_all_finite": "allow-nan",
+            "ensure_min_samples": communicators.least_rows(),
         }
         if way == "there":
             X = validate_data(self, X, reset=False, **reading)

@@ -124,7 +124,9 @@ class GridSharing(Protocol):
         Parameters
         ----------
         X, y : array-like
-            The whole tables.
+            The whole tables. A class with the attribute ``grid_over_shards = True`` is also called on every
+            rank of an MPI job, with its rows and targets; `folds` then hold its own rows, by their numbers
+            there, and the fits compute on those of all ranks.
         candidates : dict of int to dict
             The settings by index of the candidate, in the order of ``Batch.candidates``.
         folds : dict of int to (train, test)

@@ -25,7 +25,7 @@ ALLOWED = {
     "communicators": {"bottom", "kernels"},
     "training": {"bottom", "kernels", "communicators"},
     "estimators": {"bottom", "kernels", "communicators", "training", None},
-    "model_selection": {"bottom", None},
+    "model_selection": {"bottom", "communicators", None},
     "joblib_backends": {"bottom"},
     "scaling": {None, "bottom", "estimators", "model_selection"},
     "farm": {None, "bottom", "communicators", "joblib_backends"},

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from hpcml import blas, config
+from hpcml import blas, communicators, config
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
 from hpcml.training.inputs import FLOATS, as_rows
@@ -79,8 +79,11 @@ class Components(ToSklearnMixin, ClassNamePrefixFeaturesOutMixin, TransformerMix
             Coordinates along the components, of variance 1 each if `whiten`.
         """
         check_is_fitted(self)
+        least = communicators.least_rows()
         return self._coordinates(
-            validate_data(self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), reset=False)
+            validate_data(
+                self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), reset=False, ensure_min_samples=least
+            )
         )
 
     def _coordinates(self, X: Any) -> NDArray[Any]:

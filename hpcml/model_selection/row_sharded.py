@@ -1,15 +1,15 @@
 """Searches over rows that the ranks of an MPI job share: every rank runs the search on its own rows.
 
 Folds are drawn once over the rows of all ranks, in the order of the ranks, and every rank takes its part of
-each. Fits compute on the training rows of all ranks together, one all-reduce a step. What they say of the test
-rows is gathered, so that every rank scores the whole fold and ends with the same results. Where the rows of a
-fold are in ascending order, as those of `KFold` and its kind are, a fit has the bits that it has in one process.
+each. Fits compute on the training rows of all ranks together, one all-reduce a step. What they say of the
+test rows is gathered, so that every rank scores the whole fold and ends with the same results. Where the rows
+of a fold are in ascending order, as those of `KFold` and its kind are, a fit has the bits that it has in one
+process.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 from hpcml import communicators, config
 from hpcml.data.rows import Rows
 from hpcml.errors import WorkerLost
-from hpcml.model_selection.arguments import Routed, route
+from hpcml.model_selection.arguments import Routed, check_refit_metric, route
 from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits
 from hpcml.model_selection.evaluation import plan_candidates
 from hpcml.model_selection.fitting import Record
@@ -34,6 +34,7 @@ from hpcml.model_selection.planning import sharing_of
 from hpcml.model_selection.rows import n_rows, take_params, take_rows
 from hpcml.model_selection.scoring import Scoring, StoredResponses
 from hpcml.protocol import Batch
+from hpcml.validation import check_whole_table, has_callbacks
 
 __all__ = ["Shards", "evaluate_shards", "fit_over_shards", "is_wanted", "unpacked"]
 
@@ -119,6 +120,13 @@ class Shards:
         return found
 
 
+def _cut(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows; those of an array that follow each other as a view, so that a file stays mapped."""
+    if isinstance(X, np.ndarray) and len(rows) and (np.diff(rows) == 1).all():
+        return X[rows[0] : rows[-1] + 1]
+    return take_rows(X, rows)
+
+
 def _joined(parts: Sequence[Any]) -> Any:
     if len(parts) == 1:
         return parts[0]
@@ -143,8 +151,8 @@ def _check_estimators(value: Any, name: str) -> None:
             _check_estimators(inner, f"{name}__{step}")
     elif isinstance(value, BaseEstimator) and type(value).__module__.partition(".")[0] != "hpcml":
         raise ValueError(
-            f"{name} must be an estimator of hpcml, or a Pipeline of such, under communicator='mpi': any other "
-            f"one would be fitted on the rows of each rank alone. Got {type(value).__name__} instead."
+            f"{name} must be an estimator of hpcml, or a Pipeline of such, under communicator='mpi': any "
+            f"other one would be fitted on the rows of each rank alone. Got {type(value).__name__} instead."
         )
 
 
@@ -174,9 +182,9 @@ class _Search:
         def fit() -> tuple[Any, dict[str, Any]]:
             fitted = clone(self.estimator).set_params(**clone(dict(parameters), safe=False))
             train = self.shards.own(split[0])
-            target = () if self.y is None else (take_rows(self.y, train),)
+            target = () if self.y is None else (_cut(self.y, train),)
             params = take_params(self.routed.fit, n_rows(self.shards.X), train)
-            fitted.fit(take_rows(self.shards.X, train), *target, **params)
+            fitted.fit(_cut(self.shards.X, train), *target, **params)
             return fitted, self._responses_of(fitted, split[1])
 
         found, error, text = self._agreed(fit)
@@ -188,7 +196,8 @@ class _Search:
             if self.return_train_score:
                 record["train_scores"] = self.scoring.failed()
             return record
-        return self._scored(record, *found, split)
+        fitted, values = found
+        return self._scored(record, fitted, values, split)
 
     def together(
         self, batch: Batch, candidates: Mapping[int, Mapping[str, Any]], splits: Sequence[tuple[Any, Any]]
@@ -213,11 +222,13 @@ class _Search:
     def _agreed(self, fit: Callable[[], Any]) -> tuple[Any, Exception | None, str | None]:
         """Return what a fit found, its error here, and the error's text where a rank has one."""
         found, error, text = None, None, None
+        communicator = self.shards.communicator
         try:
-            found = fit()
+            with communicator:  # an error on one rank ends the fit of all
+                found = fit()
         except Exception as raised:
             error, text = raised, format_exc()
-        told = self.shards.communicator.gather((text, isinstance(error, WorkerLost)))
+        told = communicator.gather((text, isinstance(error, WorkerLost)))
         texts = [each for each, _ in sorted(told, key=lambda each: each[1]) if each is not None]
         return found, error, texts[0] if texts else None
 
@@ -226,10 +237,12 @@ class _Search:
         own = self.shards.own(rows)
         if self.responses is None or not len(own):
             return {}
-        X = take_rows(self.shards.X, own)
+        X = _cut(self.shards.X, own)
         return {name: getattr(fitted, name)(X) for name in self.responses}
 
-    def _scored(self, record: Record, fitted: Any, values: Mapping[str, Any], split: tuple[Any, Any]) -> Record:
+    def _scored(
+        self, record: Record, fitted: Any, values: Mapping[str, Any], split: tuple[Any, Any]
+    ) -> Record:
         start = time.perf_counter()
         record["test_scores"] = self._score(fitted, values, split[1])
         record["score_time"] = time.perf_counter() - start
@@ -244,7 +257,7 @@ class _Search:
 
         def table() -> Any:
             own = self.shards.own(rows)
-            return self.shards.gathered(take_rows(self.shards.X, own) if len(own) else None, rows)
+            return self.shards.gathered(_cut(self.shards.X, own) if len(own) else None, rows)
 
         params = take_params(self.score_params, self.shards.n_rows, rows)
         y = take_rows(self.whole_y, rows)
@@ -368,8 +381,12 @@ def fit_over_shards(search: Any, X: Any, y: Any, params: Mapping[str, Any]) -> A
     Raises
     ------
     ValueError
-        If the search has a journal, or an estimator is not hpcml's.
+        If the search has a journal, callbacks or rounds, or an estimator is not hpcml's.
     """
+    from hpcml.model_selection.base import Found, SharingSearch  # which calls this
+
+    if type(search)._search is not SharingSearch._search or has_callbacks(search):
+        check_whole_table(f"{type(search).__name__} of this kind")
     with communicators.current() as communicator, _threads(search.n_jobs):
         if search.journal is not None:
             raise ValueError("journal must be None under communicator='mpi', whose ranks fit together.")
@@ -377,6 +394,8 @@ def fit_over_shards(search: Any, X: Any, y: Any, params: Mapping[str, Any]) -> A
         shards = Shards.of(communicator, X)
         _check_estimators(search.estimator, "estimator")
         scoring = Scoring(search.scoring, search.estimator, search.error_score)
+        if scoring.named is not None:
+            check_refit_metric(search.refit, scoring.named)
         routed = route(search, scoring, take_params(params, n_rows(X)))
         whole_y = None if y is None else shards.gathered(np.asarray(y))
         placeholder = np.broadcast_to(0.0, (shards.n_rows, 1))  # splitters ask for the number of rows
@@ -390,18 +409,20 @@ def fit_over_shards(search: Any, X: Any, y: Any, params: Mapping[str, Any]) -> A
                 _check_estimators(value, f"{name} of candidate {i}")
         if not drawn.splits or not drawn.candidates:
             raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
-        with warnings.catch_warnings():
-            if communicator.rank:
-                warnings.simplefilter("ignore", FutureWarning)
-            plan, records = evaluate_shards(
-                clone(search.estimator),
-                shards,
-                y,
-                whole_y,
-                drawn,
-                scoring=scoring,
-                routed=routed,
-                error_score=search.error_score,
-                return_train_score=bool(search.return_train_score),
-            )
-        return plan, records, drawn, scoring, routed, X, y
+        plan, records = evaluate_shards(
+            clone(search.estimator),
+            shards,
+            y,
+            whole_y,
+            drawn,
+            scoring=scoring,
+            routed=routed,
+            error_score=search.error_score,
+            return_train_score=bool(search.return_train_score),
+        )
+        search.plan_, search.n_splits_ = plan, len(drawn.splits)
+        search._summarise(Found(drawn, records, range(len(drawn.candidates))), scoring)
+        if search.refit:
+            search._refit(X, y, routed.fit, drawn.seed)
+        vars(search).pop("_evidence", None)  # verify compares in one process
+        return search

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from separate_fits import assert_equal_to_separate_fits
 from sharing_toys import SignsClassifier, SignsRegressor
+from sklearn import model_selection
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -33,7 +34,9 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC
 
+from hpcml.decomposition import PCA as OurPCA
 from hpcml.ensemble import RandomForestClassifier
+from hpcml.linear_model import LogisticRegression as OurLogistic
 from hpcml.model_selection import GridSearchCV, RandomizedSearchCV, step_fits
 from hpcml.model_selection.tables import TableCache
 from hpcml.preprocessing import StandardScaler as OurScaler
@@ -367,6 +370,40 @@ def test_random_search_and_verify(capsys):
     found = search(pipeline, space, kind=RandomizedSearchCV, n_iter=5, random_state=0)
     assert found.plan_.done["trees"] < found.plan_.asked["trees"]
     assert len(found.verify(n=2).candidates) == 2 and "times faster" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def decomposed():
+    pipeline = make_pipeline(OurScaler(), OurPCA(svd_solver="full"), OurLogistic())
+    grid = {"pca__n_components": [2, 3, 5], "logisticregression__C": [0.01, 0.1, 1.0, 10.0]}
+    wide = np.hstack([X, X @ RNG.normal(size=(6, 6)) + 5])
+    return pipeline, grid, wide, GridSearchCV(pipeline, grid, cv=3, scoring="neg_log_loss").fit(wide, LABELS)
+
+
+def test_one_decomposition_a_fold_and_one_batch_of_models_a_width(decomposed):
+    pipeline, grid, wide, found = decomposed
+    assert not found.plan_.separate and not found.plan_.fallbacks
+    assert found.plan_.asked["fits"] == 36 and found.plan_.asked["PCA"] == 36
+    assert found.plan_.done["StandardScaler"] == 3 and found.plan_.done["PCA"] == 3
+    separate = model_selection.GridSearchCV(pipeline, grid, cv=3, scoring="neg_log_loss", refit=False)
+    expected = separate.fit(wide, LABELS).cv_results_["mean_test_score"]
+    np.testing.assert_allclose(found.cv_results_["mean_test_score"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_jobs, backend", [(2, "threading"), (4, "threading"), (2, "loky")])
+def test_decompositions_have_the_same_bits_on_any_workers(decomposed, n_jobs, backend, tmp_path):
+    _, _, wide, found = decomposed
+    with joblib.parallel_config(backend=backend):
+        again = clone(found).set_params(n_jobs=n_jobs, journal=tmp_path / "j").fit(wide, LABELS)
+    content = (tmp_path / "j").read_bytes().splitlines(keepends=True)
+    (tmp_path / "j").write_bytes(b"".join(content[:17]))
+    resumed = clone(again).set_params(n_jobs=None).fit(wide, LABELS)
+    assert resumed.plan_.resumed == 16
+    for other in (again, resumed):
+        np.testing.assert_array_equal(
+            found.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"]
+        )
+        np.testing.assert_array_equal(found.predict_proba(wide), other.predict_proba(wide))
 
 
 def test_sparse_tables():

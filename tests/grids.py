@@ -41,8 +41,8 @@ def separate(estimator, parameters, X, y, train, **fit_params):
     return fitted.fit(rows(X, train), None if y is None else y[train], **given)
 
 
-def assert_same_attributes(got, expected, tolerance):
-    """Assert that two fitted estimators are equal: arrays relative to their largest entry."""
+def assert_same_attributes(got, expected, tolerance, least=1e-300):
+    """Assert that two fitted estimators are equal: arrays relative to their largest entry, or to `least`."""
     assert type(got) is type(expected)
     assert got.get_params() == expected.get_params() or repr(got) == repr(expected)
     assert vars(got).keys() == vars(expected).keys()
@@ -54,7 +54,7 @@ def assert_same_attributes(got, expected, tolerance):
             assert np.asarray(mine).dtype == np.asarray(value).dtype, name
             assert np.shape(mine) == np.shape(value), name
             size = np.abs(value).max(initial=0.0) if np.size(value) else 0.0
-            np.testing.assert_allclose(mine, value, rtol=0, atol=tolerance * max(size, 1e-300), err_msg=name)
+            np.testing.assert_allclose(mine, value, rtol=0, atol=tolerance * max(size, least), err_msg=name)
         elif isinstance(value, np.ndarray):
             np.testing.assert_array_equal(mine, value, err_msg=name)
         else:

@@ -11,14 +11,15 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
+from hpcml.communicators import Communicator
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
-from hpcml.training.gram_grid import held_out, rows_tested
+from hpcml.training.gram_grid import folds_of_ranks, rows_tested
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.least_squares_grid import NotShared
 from hpcml.training.pca_grid import FoldSpectra, spectra_of_folds
 from hpcml.training.search_batches import batches, merged_parameters, numbers_of, rows_of
-from hpcml.validation import UnsupportedError, check_whole_table
+from hpcml.validation import UnsupportedError
 
 __all__ = ["HeldRows", "HeldScore", "SharedComponents"]
 
@@ -56,6 +57,9 @@ class HeldScore:
 
 class SharedComponents:
     """Principal components from one decomposition a fold."""
+
+    #: `fit_grid` also runs on every rank of an MPI job, with its rows.
+    grid_over_shards = True
 
     def plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
         """Put all candidates into batches of up to 63 folds; see `hpcml.protocol.GridSharing`.
@@ -126,13 +130,12 @@ class SharedComponents:
             raise TypeError(f"fit takes no further arguments. Got {', '.join(sorted(fit_params))} instead.")
         if responses:
             raise AttributeError(f"{type(self).__name__} has no {', '.join(responses)}.")
-        check_whole_table(f"a grid of {type(self).__name__}")
         merged = merged_parameters(self, list(candidates.values()))
         estimators = {i: type(self)(**each) for i, each in zip(candidates, merged, strict=True)}
-        table: Any = validate_data(self, X, dtype=FLOATS, accept_sparse=("csr", "csc"))
-        names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
         numbers = {j: (numbers_of(train), numbers_of(test)) for j, (train, test) in folds.items()}
-        found, reason = _fitted(table, estimators, numbers)
+        with communicators.current() as communicator, blas.one_thread():
+            found, reason = self._fitted_together(communicator, X, estimators, numbers)
+        names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
         for j in folds:
             for i in candidates:
                 if (i, j) in found:
@@ -141,45 +144,68 @@ class SharedComponents:
         if reason is not None:
             raise reason
 
+    def _fitted_together(
+        self,
+        communicator: Communicator,
+        X: Any,
+        estimators: Mapping[int, Any],
+        folds: Mapping[int, tuple[Any, Any]],
+    ) -> tuple[dict[tuple[int, int], Any], Exception | None]:
+        """Return the fitted estimators by candidate and fold, and the first error of those that lack.
 
-def _fitted(
-    table: Any, estimators: Mapping[int, Any], folds: Mapping[int, tuple[Any, Any]]
-) -> tuple[dict[tuple[int, int], Any], Exception | None]:
-    """Return the fitted estimators by candidate and fold, and the first error of those that lack."""
-    n, d = table.shape
-    if d > MOST_FEATURES:
-        raise NotShared(f"X must have {MOST_FEATURES} features at most to share Gram matrices. Got {d}.")
-    held = held_out(n, [train for train, _ in folds.values()])
-    tests = [test for _, test in folds.values()]
-    found: dict[tuple[int, int], Any] = {}
-    reason: Exception | None = None
-    sizes = {at: len(train) for at, (train, _) in enumerate(folds.values())}
-    with communicators.current() as communicator, blas.one_thread():
+        `self` is not fitted, and learns the features' names.
+        """
+        least = communicators.least_rows()
+        table: Any = validate_data(
+            self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), ensure_min_samples=least
+        )
+        n, d = table.shape
+        if d > MOST_FEATURES:
+            raise NotShared(f"X must have {MOST_FEATURES} features at most to share them. Got {d}.")
+        tests = [test for _, test in folds.values()]
+        held, patterns, sizes = folds_of_ranks(communicator, n, [train for train, _ in folds.values()])
+        found: dict[tuple[int, int], Any] = {}
+        reason: Exception | None = None
         with communicator.put(X=as_rows(table), held=held, tested=rows_tested(n, tests)) as rows:
-            several = spectra_of_folds(rows, np.unique(held).tolist(), sizes, d, table.dtype)
-            for (j, (train, _)), spectra in zip(folds.items(), several, strict=True):
-                shape, test = (len(train), d), HeldRows(table, tests[spectra.fold])
-                prepared = {}
-                for i, estimator in estimators.items():
-                    fitted = type(estimator)(**estimator.get_params(deep=False))
-                    try:
-                        prepared[i] = fitted, _number(fitted, shape, sparse.issparse(table))
-                    except Exception as error:
-                        reason = reason or error
-                most = _most([k for _, k in prepared.values()])
-                for i, (fitted, k) in prepared.items():
-                    try:
-                        spectrum = _spectrum(fitted, spectra, k, most)
-                        fitted._keep(spectrum, shape, k, table.dtype)
-                    except Exception as error:
-                        reason = reason or error
-                        continue
-                    found[i, j] = fitted
-                    likelihood = spectra.likelihood(
-                        spectrum, fitted.explained_variance_, float(fitted.noise_variance_)
-                    )
-                    if likelihood is not None:
-                        fitted._held_score = HeldScore(test, likelihood)
+            several = spectra_of_folds(rows, patterns, sizes, d, table.dtype)
+            for j, test, spectra in zip(folds, tests, several, strict=True):
+                # ranks score gathered rows, all in the same way
+                known = HeldRows(table, test) if communicator.size == 1 else None
+                fitted, error = _fitted_fold(estimators, spectra, known, is_sparse=sparse.issparse(table))
+                found |= {(i, j): one for i, one in fitted.items()}
+                reason = reason or error
+        return found, reason
+
+
+def _fitted_fold(
+    estimators: Mapping[int, Any], spectra: FoldSpectra, test: HeldRows | None, *, is_sparse: bool
+) -> tuple[dict[int, Any], Exception | None]:
+    """Return the fitted estimators of a fold, and the first error of those that lack.
+
+    They know the score of the test rows, if these are given.
+    """
+    prepared, reason = {}, None
+    shape = spectra.shape
+    for i, estimator in estimators.items():
+        fitted = type(estimator)(**estimator.get_params(deep=False))
+        try:
+            prepared[i] = fitted, _number(fitted, shape, is_sparse)
+        except Exception as error:
+            reason = reason or error
+    most, found = _most([k for _, k in prepared.values()]), {}
+    for i, (fitted, k) in prepared.items():
+        try:
+            spectrum = _spectrum(fitted, spectra, k, most)
+            fitted._keep(spectrum, shape, k, spectra.dtype)
+        except Exception as error:
+            reason = reason or error
+            continue
+        found[i] = fitted
+        if test is not None:
+            noise = float(fitted.noise_variance_)
+            likelihood = spectra.likelihood(spectrum, fitted.explained_variance_, noise)
+            if likelihood is not None:
+                fitted._held_score = HeldScore(test, likelihood)
     return found, reason
 
 

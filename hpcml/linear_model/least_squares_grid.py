@@ -16,11 +16,10 @@ from hpcml.communicators import Table
 from hpcml.kernels import lookup
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
-from hpcml.training.gram_grid import FoldSums, held_out, sums_of_folds
+from hpcml.training.gram_grid import FoldSums, folds_of_ranks, sums_of_folds
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
 from hpcml.training.search_batches import batches, merged_parameters, numbers_of, rows_of
-from hpcml.validation import check_whole_table
 
 __all__ = ["SharedLeastSquares"]
 
@@ -48,6 +47,9 @@ class _Rows:
 
 class SharedLeastSquares:
     """Least squares from one Gram matrix a fold."""
+
+    #: `fit_grid` also runs on every rank of an MPI job, with its rows.
+    grid_over_shards = True
 
     def plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
         """Put all candidates into batches of up to 63 folds; see `hpcml.protocol.GridSharing`.
@@ -115,15 +117,12 @@ class SharedLeastSquares:
             raise TypeError(f"fit takes sample_weight. Got {', '.join(sorted(fit_params))} instead.")
         if set(responses) - {"predict"}:
             raise AttributeError(f"{type(self).__name__} has no {', '.join(set(responses) - {'predict'})}.")
-        check_whole_table(f"a grid of {type(self).__name__}")
         numbers = list(candidates)
         merged = merged_parameters(self, list(candidates.values()))
         estimators = {i: type(self)(**parameters) for i, parameters in zip(numbers, merged, strict=True)}
         with self._threads():  # type: ignore[attr-defined]
-            rows = self._table(X, y, weights)
-            found, reason = self._fitted(
-                rows, estimators, {j: numbers_of(train) for j, (train, _) in folds.items()}
-            )
+            trains = {j: numbers_of(train) for j, (train, _) in folds.items()}
+            rows, found, reason = self._fitted(X, y, weights, estimators, trains)
             for j, (_, test) in folds.items():
                 fitted = {i: found[i, j] for i in numbers if (i, j) in found}
                 for i, values in _predictions(rows, fitted, numbers_of(test), bool(responses)):
@@ -133,32 +132,34 @@ class SharedLeastSquares:
 
     def _table(self, X: Any, y: Any, weights: Any) -> _Rows:
         """Return the validated table; `self` is not fitted, and learns the features' names."""
-        table, targets = validate_data(
-            self, X, y, y_numeric=True, multi_output=True, accept_sparse=["csr", "csc", "coo"], dtype=FLOATS
-        )
+        reading: dict[str, Any] = {"accept_sparse": ["csr", "csc", "coo"], "dtype": FLOATS}
+        if communicators.least_rows() or np.shape(y)[:1] != (0,):
+            table, targets = validate_data(self, X, y, y_numeric=True, multi_output=True, **reading)
+        else:  # a rank without rows
+            table, targets = validate_data(self, X, ensure_min_samples=0, **reading), np.asarray(y)
         weights = checked_weights(weights, table.shape[0], dtype=table.dtype, negative=False)
         targets = np.ascontiguousarray(targets, dtype=table.dtype)
         names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
         return _Rows(as_rows(table), targets, weights, sparse.issparse(table), names)
 
     def _fitted(
-        self, rows: _Rows, estimators: Mapping[int, Any], trains: Mapping[int, Any]
-    ) -> tuple[dict[tuple[int, int], Any], Exception | None]:
-        """Return the fitted estimators by candidate and fold, and the first error of those that lack."""
-        n, d = rows.X.shape
-        if d > MOST_FEATURES:
-            raise NotShared(f"X must have {MOST_FEATURES} features at most to share Gram matrices. Got {d}.")
-        held = held_out(n, list(trains.values()))
+        self, X: Any, y: Any, weights: Any, estimators: Mapping[int, Any], trains: Mapping[int, Any]
+    ) -> tuple[_Rows, dict[tuple[int, int], Any], Exception | None]:
+        """Return the table, fitted estimators by candidate and fold, and the first error of the others."""
         found: dict[tuple[int, int], Any] = {}
         reason: Exception | None = None
         with communicators.current() as communicator, blas.one_thread():
+            rows = self._table(X, y, weights)
+            n, d = rows.X.shape
+            if d > MOST_FEATURES:
+                raise NotShared(f"X must have {MOST_FEATURES} features at most to share them. Got {d}.")
             check_weight(communicator, rows.weights)
+            held, patterns, sizes = folds_of_ranks(communicator, n, list(trains.values()))
             t = rows.columns.shape[1]
             with communicator.put(X=rows.X, y=rows.columns, weights=rows.weights, held=held) as table:
-                patterns = np.unique(held).tolist()
                 several = sums_of_folds(table, patterns, len(trains), d, t)
-                for at, ((j, train), sums) in enumerate(zip(trains.items(), several, strict=True)):
-                    solvers = _Solvers(sums, len(train), rows)
+                for at, (j, sums) in enumerate(zip(trains, several, strict=True)):
+                    solvers = _Solvers(sums, sizes[at], rows)
                     solved: dict[int, tuple[Any, GramFit]] = {}
                     for i, estimator in estimators.items():
                         try:
@@ -170,7 +171,7 @@ class SharedLeastSquares:
                         vars(fitted).update(rows.names)
                         fitted._keep(from_gram.fit, rows.y.ndim, rows.X.dtype)
                         found[i, j] = fitted
-        return found, reason
+        return rows, found, reason
 
 
 class _Solvers:

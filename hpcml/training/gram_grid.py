@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.communicators import Table
+from hpcml.communicators import Communicator, Table
 from hpcml.training.gram import Gram, check_finite, is_good_center, mean_of, moved_to_mean, symmetric
 
-__all__ = ["MOST_FOLDS", "FoldSums", "Sums", "held_out", "rows_tested", "sums_of_folds"]
+__all__ = ["MOST_FOLDS", "FoldSums", "Sums", "folds_of_ranks", "held_out", "rows_tested", "sums_of_folds"]
 
 Vector = NDArray[np.float64]
 
@@ -123,6 +123,33 @@ def held_out(n_rows: int, trains: Sequence[Any]) -> NDArray[np.int64]:
         if np.count_nonzero((held >> j) & 1) != n_rows - len(train):
             raise ValueError(f"fold {j} of the batch trains on rows more than once")
     return held
+
+
+def folds_of_ranks(
+    communicator: Communicator, n_local: int, trains: Sequence[Any]
+) -> tuple[NDArray[np.int64], list[int], list[int]]:
+    """Return what `held_out` returns for this rank's rows, and of all ranks the patterns and numbers of rows.
+
+    Parameters
+    ----------
+    communicator : Communicator
+    n_local : int
+        This rank's rows.
+    trains : sequence of array-like of int
+        Those that every fold trains on.
+
+    Returns
+    -------
+    held : ndarray of int64 of shape (n_local,)
+    patterns : list of int
+        The different numbers in ``held`` over all ranks.
+    n_rows : list of int
+        Rows that every fold trains on, over all ranks.
+    """
+    held = held_out(n_local, trains)
+    found = communicator.gather((np.unique(held).tolist(), [len(train) for train in trains]))
+    patterns = sorted(set().union(*(some for some, _ in found)))
+    return held, patterns, [sum(each) for each in zip(*(sizes for _, sizes in found), strict=True)]
 
 
 def rows_tested(n_rows: int, tests: Sequence[NDArray[Any]]) -> NDArray[np.int64]:

@@ -29,6 +29,10 @@ Matrix = NDArray[np.float64]
 
 #: Up to so many features, objectives are computed from a Gram matrix, which takes one pass over the rows.
 FEATURES_OF_A_GRAM = 2048
+#: Exchanges between positive coefficients and zeros: a few are enough near the minimum.
+MOST_EXCHANGES = 20
+#: A gradient is zero up to this fraction of its largest entry at zero coefficients.
+ROUNDING_OF_A_GRADIENT = 1e-13
 #: Coefficients of a size beyond 2^-20 to 2^20 are divided by it: first steps of length 1 are no use to them.
 USUAL_EXPONENT = 20
 #: What SciPy's L-BFGS-B says where iterations ran out.
@@ -223,14 +227,24 @@ def _minimum(
 def _polished(
     w: Matrix, gram: Matrix, value: Callable[[Matrix], tuple[float, Matrix]], alpha: float
 ) -> Matrix | None:
-    """Return the minimum over the positive coefficients if it is one over all of them, else None."""
-    free, held = np.flatnonzero(w > 0), np.flatnonzero(w <= 0)
-    A = gram[np.ix_(free, free)]
-    A.flat[:: len(A) + 1] += alpha
-    better = w.copy()
-    try:
-        better[free] -= linalg.solve(A, value(w)[1][free], assume_a="pos")
-    except linalg.LinAlgError:
-        return None
-    good = (better[free] >= 0).all() and (value(better)[1][held] >= 0).all()
-    return better if good else None
+    """Return the minimum, by exchanges between positive coefficients and zeros of `w`; None if they cycle.
+
+    J. J. Judice, F. M. Pires, "A block principal pivoting algorithm for large-scale strictly monotone linear
+    complementarity problems", Computers & Operations Research 21 (1994), 587-596.
+    """
+    free = w > 0
+    slack = ROUNDING_OF_A_GRADIENT * float(np.abs(value(np.zeros_like(w))[1]).max(initial=0.0))
+    for _ in range(MOST_EXCHANGES):
+        better, at = np.where(free, w, 0.0), np.flatnonzero(free)
+        if len(at):
+            A = gram[np.ix_(at, at)]
+            A.flat[:: len(A) + 1] += alpha
+            try:
+                better[at] -= linalg.solve(A, value(better)[1][at], assume_a="pos")
+            except linalg.LinAlgError:
+                return None
+        negative, downhill = free & (better < 0), ~free & (value(better)[1] < -slack)
+        if not negative.any() and not downhill.any():
+            return better
+        free = (free & ~negative) | downhill
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,11 @@ class FoldSpectra:
             self._made["full"] = self._factored()
         return self._made["full"]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows that the fold trains on, and features."""
+        return self.n_rows, len(self.sums.train.x_center)
+
     def likelihood(self, spectrum: Spectrum, variances: NDArray[Any], noise: float) -> float | None:
         """Return the mean log-likelihood of the test rows under a model, or None where it needs the rows.
 
@@ -133,7 +138,7 @@ def _training_weights(held: NDArray[np.int64], bit: int) -> dict[str, Matrix]:
 
 
 def spectra_of_folds(
-    table: Table, patterns: list[int], n_rows: Mapping[int, int], n_features: int, dtype: np.dtype
+    table: Table, patterns: Sequence[int], n_rows: Sequence[int], n_features: int, dtype: np.dtype
 ) -> Iterator[FoldSpectra]:
     """Yield the decompositions of one fold after another.
 
@@ -141,9 +146,9 @@ def spectra_of_folds(
     ----------
     table : Table
         With the row arrays ``X``, ``held`` and ``tested``.
-    patterns : list of int
+    patterns : sequence of int
         The different numbers in ``held``.
-    n_rows : mapping of int to int
+    n_rows : sequence of int
         Rows that every fold trains on.
     n_features : int
         Columns of ``X``.

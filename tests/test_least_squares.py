@@ -232,7 +232,7 @@ def test_tables_are_not_written_to():
     [
         (Ridge(alpha=-1.0), "'alpha' parameter of Ridge"),
         (Ridge(alpha=[1.0, 2.0, 3.0]), "Number of targets and number of penalties do not correspond: 3 != 1"),
-        (Ridge(alpha=[-1.0]), "alpha must be finite and not negative"),
+        (Ridge(alpha=[-1.0]), "'alpha' parameter of Ridge must be finite and not negative"),
         (Ridge(solver="lbfgs"), "'lbfgs' solver can be used only when positive=True"),
         (Ridge(solver="svd", positive=True), "does not support positive fitting"),
         (Ridge(max_iter=0), "'max_iter' parameter of Ridge"),

@@ -41,6 +41,8 @@ def run_upstream(
 ) -> UpstreamResult:
     """Run a test module of scikit-learn with some names replaced, and assert what fails.
 
+    Tests that reach none of the names are left out.
+
     Parameters
     ----------
     module : str

@@ -3,7 +3,8 @@
 The names are replaced in the modules that the test module imports them from, and only while pytest
 imports it, so that lists in its decorators see them too. The module is imported once before, so
 that everything it needs is loaded and keeps scikit-learn's classes. Outcomes are written as JSON to
-the file named in the environment.
+the file named in the environment. Tests that reach none of the names, neither themselves nor through
+what they name at the module's top, are left out.
 """
 
 import ast
@@ -28,6 +29,33 @@ def _sources_of(module, names):
                     yield statement.module, alias.name, alias.asname or alias.name
 
 
+def _named_in(statement):
+    """Return all names in a statement; those of arguments too, because they are fixtures."""
+    nodes = list(ast.walk(statement))
+    return {node.id for node in nodes if isinstance(node, ast.Name)} | {
+        node.arg for node in nodes if isinstance(node, ast.arg)
+    }
+
+
+def _defined_by(statement):
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        return {statement.name}
+    names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return {node.id for node in names if isinstance(node.ctx, ast.Store)}
+
+
+def _reaching(module, names):
+    """Return what a test module defines at its top and reaches one of `names`."""
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    statements = [(_defined_by(statement), _named_in(statement)) for statement in tree.body]
+    reaching, grown = set(names), True
+    while grown:
+        more = {name for defined, named in statements if named & reaching for name in defined} - reaching
+        reaching |= more
+        grown = bool(more)
+    return reaching
+
+
 def _load(dotted):
     module, _, name = dotted.rpartition(".")
     return getattr(importlib.import_module(module), name)
@@ -50,9 +78,15 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what the job deselects: one test, or every parametrisation of one."""
-    names = set(json.loads(os.environ["HPCML_UPSTREAM"])["deselect"])
-    out = [item for item in items if names & {item.name, item.name.split("[", 1)[0]}]
+    """Leave out what the job deselects, one test or every parametrisation, and what reaches no class."""
+    job = json.loads(os.environ["HPCML_UPSTREAM"])
+    names = set(job["deselect"])
+    reaching = _reaching(importlib.import_module(job["module"]), set(job["replace"]))
+    out = [
+        item
+        for item in items
+        if names & {item.name, item.originalname} or (item.cls or item.function).__name__ not in reaching
+    ]
     items[:] = [item for item in items if item not in out]
     config.hook.pytest_deselected(items=out)
 

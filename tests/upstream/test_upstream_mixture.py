@@ -13,7 +13,7 @@ EXPECTED_FAILURES = {
 
 def test_scikit_learns_tests_of_gaussian_mixtures():
     result = run_upstream("sklearn.mixture.tests.test_gaussian_mixture", REPLACED, EXPECTED_FAILURES)
-    assert len(result.tests("passed")) >= 50
+    assert len(result.tests("passed")) >= 45
 
 
 def test_scikit_learns_tests_of_mixtures():

@@ -153,8 +153,7 @@ class StepFits:
         """Fit the last step of a prefix on the training rows, and apply it to both parts."""
         assert node.first is not None
         step, pipeline = node.step, node.first.pipeline
-        protect = several and _may_overwrite(step)
-        if protect:
+        if several and not table.is_untouched and _may_overwrite(step):
             table = FoldTable.transformed(copy.copy(table.train()), copy.copy(table.test()))
         params = self._routed(pipeline, self._split[0]).get(node.name, {})
         if node.siblings_of_columns() and shares_branches(step):

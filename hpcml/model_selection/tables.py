@@ -126,24 +126,24 @@ class FoldTable:
         return self.owner is not None
 
     def train(self) -> Any:
-        """Return the table of the training rows."""
-        return self._parts()[0]
+        """Return the table of the training rows; of an untouched table it is a new one."""
+        train, _ = self.rows
+        if self.parts is not None:
+            return self.parts[0]
+        if self.owner is not None:
+            return take_table(self.owner, self.whole, train)
+        return (
+            self.whole[: len(train)] if isinstance(self.whole, np.ndarray) else take_rows(self.whole, train)
+        )
 
     def test(self) -> Any:
-        """Return the table of the test rows."""
-        return self._parts()[1]
-
-    def _parts(self) -> tuple[Any, Any]:
-        if self.parts is not None:
-            return self.parts
+        """Return the table of the test rows; of an untouched table it is a new one."""
         train, test = self.rows
+        if self.parts is not None:
+            return self.parts[1]
         if self.owner is not None:
-            cut = take_table(self.owner, self.whole, train), take_table(self.owner, self.whole, test, train)
-            self.parts = cut
-            return cut
-        if isinstance(self.whole, np.ndarray):  # views
-            return self.whole[: len(train)], self.whole[len(train) :]
-        return take_rows(self.whole, train), take_rows(self.whole, test)
+            return take_table(self.owner, self.whole, test, train)
+        return self.whole[len(train) :] if isinstance(self.whole, np.ndarray) else take_rows(self.whole, test)
 
     def joined(self) -> Any:
         """Return one table of both parts, which takes their place.

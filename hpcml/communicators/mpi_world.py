@@ -44,6 +44,8 @@ SLEEP_SHARE = 0.05
 LONGEST_SLEEP = 1e-3
 #: Seconds that a rank gives the others to notice its error before it aborts the job.
 GRACE = 5.0
+#: Bytes from which on the ranks meet once more when each has got the memory for an exchange.
+LARGE = 1 << 20
 #: Bytes of memory for exchanges that is kept for the next one.
 LARGEST_SCRATCH = 1 << 24
 
@@ -57,6 +59,11 @@ def _give_way() -> None:
         os.sched_yield()
     else:
         time.sleep(0)
+
+
+def _packed(value: Any) -> NDArray[np.uint8]:
+    """Return a value as bytes that MPI may send: before the ranks meet, for it may fail."""
+    return np.frombuffer(bytearray(pickle.dumps(value)), dtype=np.uint8)
 
 
 class World:
@@ -184,7 +191,7 @@ class World:
 
     def _explained(self, what: str, failure: str | None = None) -> WorkerLost:
         """Tell one another what happened, and return it as an error."""
-        notes = self._gathered((what, failure))
+        notes = self._gathered(_packed((what, failure)))
         for rank, (_, told) in enumerate(notes):
             if told is not None:
                 self._of_another = WorkerLost(f"rank {rank} raised {told}")
@@ -229,29 +236,34 @@ class World:
         """Return a small picklable value of every rank."""
         if self.size == 1:
             return [value]
+        packed = _packed(value)
         self.meet(what)
-        return self._gathered(value)
+        return self._gathered(packed, what)
 
-    def _gathered(self, value: Any) -> list[Any]:
-        own = np.frombuffer(pickle.dumps(value), dtype=np.uint8)
+    def _gathered(self, own: NDArray[np.uint8], what: str | None = None) -> list[Any]:
         lengths = np.empty(self.size, dtype=np.int64)
         self.wait(self.comm.Iallgather(np.array([len(own)], dtype=np.int64), lengths))
         ends = np.cumsum(lengths)
         everything = np.empty(int(ends[-1]), dtype=np.uint8)
+        if what is not None and everything.nbytes > LARGE:
+            self.meet(f"memory for {what}")  # a rank may have none
         self.wait(self.comm.Iallgatherv(own, (everything, lengths.tolist())))
-        return [pickle.loads(part.tobytes()) for part in np.split(everything, ends[:-1])]
+        return [pickle.loads(part.data) for part in np.split(everything, ends[:-1])]
 
     def bcast(self, value: Any) -> Any:
         """Return rank 0's value, small and picklable."""
         if self.size == 1:
             return value
+        buffer = _packed(value) if self.rank == 0 else np.empty(0, dtype=np.uint8)
         self.meet("bcast")
-        own = np.frombuffer(pickle.dumps(value) if self.rank == 0 else b"", dtype=np.uint8)
-        length = np.array([len(own)], dtype=np.int64)
+        length = np.array([len(buffer)], dtype=np.int64)
         self.wait(self.comm.Ibcast(length))
-        buffer: NDArray[np.uint8] = own.copy() if self.rank == 0 else np.empty(int(length[0]), dtype=np.uint8)
+        if self.rank:
+            buffer = np.empty(int(length[0]), dtype=np.uint8)
+        if length[0] > LARGE:
+            self.meet("memory for bcast")  # a rank may have none
         self.wait(self.comm.Ibcast(buffer))
-        return value if self.rank == 0 else pickle.loads(buffer.tobytes())
+        return value if self.rank == 0 else pickle.loads(buffer.data)
 
     # -- fits ----------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from hpcml.errors import WorkerLost
 from hpcml.model_selection.arguments import Routed, check_refit_metric, route
 from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits
 from hpcml.model_selection.evaluation import plan_candidates
+from hpcml.model_selection.fingerprint import fingerprint
 from hpcml.model_selection.fitting import Record
 from hpcml.model_selection.plan import Plan
 from hpcml.model_selection.planning import sharing_of
@@ -358,6 +359,17 @@ def _threads(n_jobs: int | None) -> Iterator[None]:
         yield
 
 
+def _as_on_rank_0(
+    communicator: Any, splits: list[tuple[Any, Any]], candidates: list[dict[str, Any]], estimator: Any
+) -> Drawn:
+    """Return what was drawn on rank 0; splits, which are large, travel only where ranks drew others."""
+    candidates, seed = communicator.bcast((candidates, draw_seed(estimator, candidates)))
+    digests = communicator.gather(fingerprint(splits, "cv"))
+    if len(set(digests)) > 1:
+        splits = communicator.bcast(splits)
+    return Drawn(splits, candidates, seed)
+
+
 def fit_over_shards(search: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
     """Run a search over rows that the ranks of an MPI job share; every rank calls it with its own.
 
@@ -402,8 +414,7 @@ def fit_over_shards(search: Any, X: Any, y: Any, params: Mapping[str, Any]) -> A
         cv = check_cv(search.cv, whole_y, classifier=is_classifier(search.estimator))
         splits = draw_splits(cv, placeholder, whole_y, shards.gathered_params(routed.split))
         candidates = search._candidates()
-        # what was drawn on rank 0 counts
-        drawn = communicator.bcast(Drawn(splits, candidates, draw_seed(search.estimator, candidates)))
+        drawn = _as_on_rank_0(communicator, splits, candidates, search.estimator)
         for i, parameters in enumerate(drawn.candidates):
             for name, value in parameters.items():
                 _check_estimators(value, f"{name} of candidate {i}")

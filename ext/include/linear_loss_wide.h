@@ -129,6 +129,46 @@ HOT void ISA(wide_losses_of_block)(const linear_t *c, const ISA(wide_block) *b, 
     }
 }
 
+#define AHEAD 6 /* entries by which memory is asked for what comes: W and G do not lie in the cache */
+
+INLINE void ISA(ask_for)(const void *from, int64_t bytes, const int write) {
+    for (int64_t at = 0; at < bytes; at += HPCML_ALIGNMENT) {
+        if (write) __builtin_prefetch((const char *)from + at, 1);
+        else __builtin_prefetch((const char *)from + at, 0);
+    }
+}
+
+/* Some whole vectors of a row of margins, from the column of `w` on. */
+INLINE void ISA(wide_sparse_row)(const linear_t *c, const REAL *w, int64_t width, int64_t begin, int64_t end, REAL *out,
+                                 const int vectors) {
+    const REAL *x = c->x;
+    VR sum[8];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) sum[v] = ISA(load_r)(w + c->d * width + v * RL);
+    for (int64_t q = begin; q < end; q++) {
+        const REAL *row = w + c->indices[q] * width;
+        const VR value = ISA(splat_r)(x[q]);
+        if (q + AHEAD < end)
+            ISA(ask_for)(w + c->indices[q + AHEAD] * width, vectors * RL * (int64_t)sizeof(REAL), 0);
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v++) sum[v] = ISA(fma_r)(value, ISA(load_r)(row + v * RL), sum[v]);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) ISA(store_r)(out + v * RL, sum[v]);
+}
+
+HOT void ISA(wide_sparse_margins)(const linear_t *c, const REAL *w, int64_t width, int64_t first, int64_t n,
+                                  REAL *margins) {
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t begin = c->indptr[first + i], end = c->indptr[first + i + 1];
+        REAL *out = margins + i * width;
+        int64_t k = 0;
+        for (; k + 8 * RL <= width; k += 8 * RL) ISA(wide_sparse_row)(c, w + k, width, begin, end, out + k, 8);
+        for (; k + 4 * RL <= width; k += 4 * RL) ISA(wide_sparse_row)(c, w + k, width, begin, end, out + k, 4);
+        for (; k < width; k += RL) ISA(wide_sparse_row)(c, w + k, width, begin, end, out + k, 1);
+    }
+}
+
 /* G (d + 1, K) += [X 1]^T R */
 HOT void ISA(add_wide_sparse)(const linear_t *c, const ISA(wide_block) *b, int64_t first, int64_t n, double *g) {
     const REAL *x = c->x;
@@ -137,6 +177,7 @@ HOT void ISA(add_wide_sparse)(const linear_t *c, const ISA(wide_block) *b, int64
         for (int64_t q = begin; q <= end; q++) { /* the last one is the intercept */
             const REAL value = q < end ? x[q] : 1;
             double *row = g + (q < end ? c->indices[q] : c->d) * c->K;
+            if (q + AHEAD < end) ISA(ask_for)(g + c->indices[q + AHEAD] * c->K, c->K * (int64_t)sizeof(double), 1);
             for (int64_t k = 0; k < c->K / c->P; k++, row += c->P) {
                 const REAL *slopes = b->margins + i * b->columns + k * b->lanes;
                 for (int64_t p = 0; p < c->P; p++) row[p] += (double)(slopes[p] * value);
@@ -155,7 +196,7 @@ static void ISA(wide_shard)(const linear_t *c, int64_t start, int64_t stop, doub
     for (int64_t first = start; first < stop; first += b.rows) {
         const int64_t n = stop - first < b.rows ? stop - first : b.rows;
         if (c->indptr) {
-            ISA(sparse_margins)(c, m.w, b.columns, first, n, b.margins);
+            ISA(wide_sparse_margins)(c, m.w, b.columns, first, n, b.margins);
         } else {
             ISA(copy_rows)(c, m.origin, b.x, b.stride, first, n);
             ISA(rows_times)(b.x, b.stride, n, e, m.w, b.columns, NULL, b.margins, b.columns);
@@ -170,3 +211,4 @@ static void ISA(wide_shard)(const linear_t *c, int64_t start, int64_t stop, doub
     }
 }
 #undef WIDE_BYTES
+#undef AHEAD

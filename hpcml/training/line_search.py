@@ -63,7 +63,7 @@ class LineSearch:
         self._objective, self._steps, self._most_polish = objective, steps, most_polish
         self._tol = np.broadcast_to(tol, len(objective.l1))
         self._max_iter = np.broadcast_to(max_iter, len(objective.l1))
-        self._l1 = objective.l1
+        self._l1, self._with_l1 = objective.l1, bool(objective.l1.any())
         self._rounding = ROUNDING[objective.itemsize]
 
     def begin(self, P: Floats) -> None:
@@ -110,10 +110,15 @@ class LineSearch:
         return np.asarray((l1 * np.abs(P)).sum(axis=1))
 
     def _norms(self, i: NDArray[np.intp]) -> Floats:
-        return np.asarray(np.abs(least_subgradient(self.P[i], self._G[i], self._l1[i])).max(axis=1))
+        V = self._G[i]
+        if self._with_l1:
+            V = least_subgradient(self.P[i], V, self._l1[i])
+        return np.asarray(np.abs(V).max(axis=1))
 
     def _slope(self, i: NDArray[np.intp], P: Floats, trial: Floats, gradient: Floats) -> Floats:
         """Return how the value changes at the end of a step, along it."""
+        if not self._with_l1:
+            return np.asarray(np.einsum("ij,ij->i", gradient, trial - P))
         signs = np.sign(np.where(trial != 0, trial, P))
         return np.asarray(((gradient + self._l1[i] * signs) * (trial - P)).sum(axis=1))
 

@@ -317,13 +317,27 @@ class Objective:
             found = self._reduce("linear_diagonal", P, origin=None)
         else:
             found = self._reduce("linear_diagonal", P)
-        D = self.scale[:, np.newaxis] * self._rows(found["diagonal"]) + self.l2
+        D = self.scale[:, np.newaxis] * self._rows(found["diagonal"]) + self._penalty_diagonal()
         if not self.fit_intercept:
             D[:, self.parameters - 1 :: self.parameters] = 1.0
-        strengths = self._intercept_l2
-        if strengths is not None and self.origin is not None:
-            D[:, :-1] += strengths[:, np.newaxis] * self.origin**2
         return D
+
+    def _penalty_diagonal(self) -> Floats:
+        strengths = self._intercept_l2
+        if strengths is None or self.origin is None:
+            return self.l2
+        D = self.l2.copy()
+        D[:, :-1] += strengths[:, np.newaxis] * self.origin**2
+        return D
+
+    def diagonal_at_zero(self) -> Floats:
+        """Return the diagonal where all parameters are 0; problems that are alike have that of all rows."""
+        shared, _, spread = self.shared()
+        first, own = np.unique(shared.same_at_zero(), return_inverse=True)
+        few = dataclasses.replace(shared.of(first), l2=np.zeros((len(first), self.shape[1])))
+        D = few.diagonal(np.zeros(few.shape)) / few.scale[:, np.newaxis]
+        D = self.scale[:, np.newaxis] * D[own[spread]]
+        return D + self._penalty_diagonal()
 
     def symmetric(self, P: Floats) -> Floats:
         """Return parameters less their mean over the classes, where that is what the optimum has.

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from hpcml.training.line_search import MOST_POLISH, LineSearch
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton_steps import ExactSteps, LbfgsSteps, Steps, by_blocks, by_diagonal
+from hpcml.training.newton_steps import (
+    NEAR_BY_DIAGONAL,
+    ExactSteps,
+    LbfgsSteps,
+    Steps,
+    by_blocks,
+    by_diagonal,
+)
 
 __all__ = ["OVERFLOWED", "Solution", "minimise"]
 
@@ -185,7 +192,8 @@ def _plan(
     few, most = EXACT_PARAMETERS
     exact = size <= few or (size <= most and (with_l1 or n_rows * size**2 <= EXACT_WORK))
     if not exact and (with_l1 or n_columns * e * e > BLOCKS_MEMORY):
-        return None, LbfgsSteps(objective, *by_diagonal(objective.diagonal(P)))
+        D = objective.diagonal(P) if objective.alike is None else objective.diagonal_at_zero()
+        return None, LbfgsSteps(objective, *by_diagonal(D), NEAR_BY_DIAGONAL)
     n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))
     whole = n_rows <= SAMPLE_SHARE * n_sampled
     if objective.alike is not None and size <= most and not with_l1:

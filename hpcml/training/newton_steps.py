@@ -13,7 +13,15 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_lapack_funcs
 from hpcml.training.linear_objective import Objective
 from hpcml.training.proximal import least_subgradient, minimum_of_model
 
-__all__ = ["ExactSteps", "LbfgsSteps", "Steps", "by_blocks", "by_diagonal", "finite_curvature"]
+__all__ = [
+    "NEAR_BY_DIAGONAL",
+    "ExactSteps",
+    "LbfgsSteps",
+    "Steps",
+    "by_blocks",
+    "by_diagonal",
+    "finite_curvature",
+]
 
 Floats = NDArray[np.float64]
 Problems = NDArray[np.intp]
@@ -31,6 +39,9 @@ PROXIMAL_DAMPING = 1e-3
 PROXIMAL_TOLERANCE = 1e-2
 #: Numbers of the Hessians that are added up at a time (16 MB): every thread has its own sum.
 HESSIANS_MEMORY = 2_000_000
+#: How much above the minimum, relative to it, steps from a Hessian and from its diagonal leave a value: with
+#: the first some one test row of 40,000 may be told another class; more of the second would take too long.
+NEAR, NEAR_BY_DIAGONAL = 1e-9, 2e-7
 #: Pairs of steps and gradients that L-BFGS keeps; more bring little (Liu and Nocedal 1989).
 MOST_PAIRS = 10
 #: Memory for them, in numbers.
@@ -220,13 +231,18 @@ class LbfgsSteps:
         Multiplies an array of parameters by something near the inverse of the Hessian.
     finite : bool
         Whether all curvature in it has been finite.
+    near : float
+        As `Steps` has it.
     """
 
-    near = 1e-9  # one test row of 40,000 or so may be told another class
-
     def __init__(
-        self, objective: Objective, precondition: Callable[[Floats], Floats], finite: bool = True
+        self,
+        objective: Objective,
+        precondition: Callable[[Floats], Floats],
+        finite: bool = True,
+        near: float = NEAR,
     ) -> None:
+        self.near = near
         self._objective = objective
         self.finite = np.full(objective.shape[0], finite)
         self._l1 = objective.l1
@@ -252,11 +268,14 @@ class LbfgsSteps:
             whole += (a - rho * _dot(y, whole))[:, np.newaxis] * s
         return whole[i]
 
+    def _subgradient(self, i: Problems, P: Floats, G: Floats) -> Floats:
+        return least_subgradient(P, G, self._l1[i]) if self._with_l1 else G
+
     def _solve(self, R: Floats) -> Floats:
         return self._objective.symmetric(self._precondition(self._objective.symmetric(R)))
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
-        V = least_subgradient(P, G, self._l1[i])
+        V = self._subgradient(i, P, G)
         if self._known is not None and np.array_equal(self._known[0], V):
             D = -self._known[1]
         else:
@@ -291,6 +310,6 @@ class LbfgsSteps:
         self._pairs.append((s, y, rho))
 
     def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
-        V = least_subgradient(P, G, self._l1[i])
+        V = self._subgradient(i, P, G)
         self._known = V, self._times_inverse(i, V)
         return 0.5 * _dot(V, self._known[1])

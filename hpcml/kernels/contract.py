@@ -5,6 +5,7 @@ The page of the documentation, ``hpcml info`` and the checks of the tests are ma
 ``K`` values a node; the same letter means the same number in one call.
 """
 
+import functools
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -159,30 +160,50 @@ def statistic_shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple
     >>> contract.statistic_shapes("moments", {"X": np.zeros((9, 3)), "centers": np.zeros(3)})["sums"]
     (3,)
     """
+    parts, sources = _statistic(name)
+    sizes = {letter: _size(where, arguments) for letter, where in sources}
+    return {
+        part: tuple(math.prod([sizes[factor] for factor in factors]) + more for factors, more in shape)
+        for part, shape in parts
+    }
+
+
+@functools.cache
+def _statistic(name: str) -> tuple[list[Any], list[Any]]:
+    """Return how the shapes of a statistic follow from the arguments: it is asked for at every step of a fit.
+
+    Parts come with the factors and the summand of every dimension, such as 3, "d", "d+1", "n_classes" or
+    "k*d"; letters with the arguments that tell their size: name, axis (None for a number), and what it has beyond.
+    """
     kernel = KERNELS[name]
-    sizes: dict[str, int] = {}
+    parts = [(part.name, [_factors(symbol) for symbol in part.shape]) for part in kernel.results]
+    letters = dict.fromkeys(factor for _, shape in parts for factors, _ in shape for factor in factors)
+    sources: dict[str, list[tuple[str, int | None, int]]] = {letter: [] for letter in letters}
     for argument in kernel.arguments:
-        value = arguments.get(argument.name)
-        if isinstance(argument, Array) and value is not None:
-            for symbol, length in zip(argument.shape, value.shape, strict=False):
-                if isinstance(symbol, str):
-                    letter, _, more = symbol.partition("+")
-                    sizes.setdefault(letter, length - int(more or 0))
-        elif isinstance(argument, Scalar) and argument.type == "int" and value is not None:
-            sizes.setdefault(argument.name, int(value))
-    for argument in kernel.arguments:  # an array that is absent has no entries
-        if isinstance(argument, Array) and arguments.get(argument.name) is None:
-            for symbol in argument.shape:
-                sizes.setdefault(str(symbol).partition("+")[0], 0)
-    return {part.name: tuple(_length(symbol, sizes) for symbol in part.shape) for part in kernel.results}
+        if isinstance(argument, Array):
+            for axis, symbol in enumerate(argument.shape):
+                letter, _, more = str(symbol).partition("+")
+                if letter in sources and isinstance(symbol, str):
+                    sources[letter].append((argument.name, axis, int(more or 0)))
+        elif argument.type == "int" and argument.name in sources:
+            sources[argument.name].append((argument.name, None, 0))
+    return parts, list(sources.items())
 
 
-def _length(symbol: Dimension, sizes: Mapping[str, int]) -> int:
-    """Return a dimension such as 3, "d", "d+1", "n_classes" or "k*d"."""
+def _factors(symbol: Dimension) -> tuple[tuple[str, ...], int]:
     if isinstance(symbol, int):
-        return symbol
+        return (), symbol - 1  # beside the empty product
     name, _, more = symbol.partition("+")
-    return math.prod(sizes[factor] for factor in name.split("*")) + int(more or 0)
+    return tuple(name.split("*")), int(more or 0)
+
+
+def _size(where: list[tuple[str, int | None, int]], arguments: Mapping[str, Any]) -> int:
+    """Return the size that the first argument which is there tells; an absent array has no entries."""
+    for name, axis, beyond in where:
+        value = arguments.get(name)
+        if value is not None:
+            return int(value) if axis is None else int(value.shape[axis]) - beyond
+    return 0
 
 
 def _bind(kernel: Kernel, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

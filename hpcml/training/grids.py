@@ -11,6 +11,10 @@ from hpcml.protocol import Batch
 __all__ = ["candidate_estimators", "one_batch_a_fold", "response_values", "weights_alone"]
 
 
+#: Values that nobody can change.
+_PLAIN = (str, int, float, type(None))
+
+
 def candidate_estimators(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> list[Any]:
     """Return an estimator for every candidate, each with copies of its own, as scikit-learn's clones have.
 
@@ -35,7 +39,9 @@ def candidate_estimators(estimator: Any, candidates: Iterable[Mapping[str, Any]]
                 f"Parameters of {type(estimator).__name__} must be among {', '.join(base)}. "
                 f"Got {', '.join(unknown)} instead."
             )
-        made.append(type(estimator)(**copy.deepcopy({**base, **settings})))
+        values = {**base, **settings}.items()
+        own = {name: value if isinstance(value, _PLAIN) else copy.deepcopy(value) for name, value in values}
+        made.append(type(estimator)(**own))
     return made
 
 

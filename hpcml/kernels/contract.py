@@ -173,7 +173,8 @@ def _statistic(name: str) -> tuple[list[Any], list[Any]]:
     """Return how the shapes of a statistic follow from the arguments: it is asked for at every step of a fit.
 
     Parts come with the factors and the summand of every dimension, such as 3, "d", "d+1", "n_classes" or
-    "k*d"; letters with the arguments that tell their size: name, axis (None for a number), and what it has beyond.
+    "k*d"; letters with the arguments that tell their size: name, axis (None for a number), and what it has
+    beyond.
     """
     kernel = KERNELS[name]
     parts = [(part.name, [_factors(symbol) for symbol in part.shape]) for part in kernel.results]

@@ -87,6 +87,6 @@ if __name__ == "__main__":
         print(f"{step_name:34} {told}")
     if found:
         large, small = (found[name] for name in PAIR)
-        own, alone = ((f(large[who]) - f(small[who]) for f in (np.min, np.median)) for who in large)
+        own, alone = ([f(large[who]) - f(small[who]) for f in (np.min, np.median)] for who in large)
         added = ", ".join(f"{a - b:.0f}" for a, b in zip(own, alone, strict=True))
         print(f"64 kB make an exchange longer by {added} (less what they cost the function itself)")

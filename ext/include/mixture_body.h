@@ -374,9 +374,13 @@ static void ISA(moments)(const mixture_t *m, const ISA(space) *s, int64_t rows, 
 static void ISA(read_given)(const mixture_t *m, int64_t start, int64_t count, REAL *out) {
     const REAL *given = m->responsibilities;
     const int64_t k = m->k;
-    for (int64_t c = 0; c < k; c++)
-        for (int64_t r = 0; r < count; r++)
-            out[c * STRIDE + r] = given ? given[(start + r) * k + c] : m->labels ? m->labels[start + r] == c : 0;
+    for (int64_t c = 0; c < k; c++, out += STRIDE) {
+        if (given)
+            for (int64_t r = 0; r < count; r++) out[r] = given[(start + r) * k + c];
+        else if (m->labels)
+            for (int64_t r = 0; r < count; r++) out[r] = m->labels[start + r] == (int32_t)c;
+        else memset(out, 0, (size_t)count * sizeof(REAL));
+    }
 }
 
 /* -- a shard, and rows --------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@ from pydoc import locate
 import numpy as np
 import pytest
 
+import hpcml
 from hpcml.counterparts import COUNTERPARTS
 from hpcml.validation import UnsupportedError
 
@@ -36,6 +37,13 @@ X = RNG.randn(12, 3)
 Y = (X[:, 0] > 0).astype(int)
 #: Refused there by accident, deep in a fit.
 ACCIDENTS = {("max_samples", "True"), ("n_clusters", "True")}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small fits take longer on several."""
+    with hpcml.config_context(n_threads=1):
+        yield
 
 
 def outcome(kind, params):

@@ -1,6 +1,5 @@
 """``import hpcml`` is cheap and loads nothing optional; every public name resolves."""
 
-import statistics
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ OPTIONAL = (
 ).split()
 
 SECONDS_ALLOWED = 0.15  # beyond importing scikit-learn
+#: Of so many processes more than half must stay below; others may have met a busy machine.
 PROCESSES = 5
 
 
@@ -36,8 +36,12 @@ def test_import_changes_no_environment_variable():
 
 def test_import_costs_little_more_than_scikit_learn():
     code = "import time, sklearn; t = time.perf_counter(); import hpcml; print(time.perf_counter() - t)"
-    seconds = [float(run(code)) for _ in range(PROCESSES)]
-    assert statistics.median(seconds) <= SECONDS_ALLOWED, seconds
+    seconds: list[float] = []
+    while len(seconds) < PROCESSES:
+        seconds.append(float(run(code)))
+        if 2 * sum(each <= SECONDS_ALLOWED for each in seconds) > PROCESSES:
+            return
+    raise AssertionError(seconds)
 
 
 @pytest.mark.parametrize("name", hpcml.__all__)

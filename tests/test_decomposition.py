@@ -120,7 +120,7 @@ def test_sparse_rows_are_as_dense_ones(solver):
 
 
 def test_many_features_take_part_of_the_spectrum():
-    X = table(6000, 520)
+    X = table(1500, 520)
     ours = PCA(4, svd_solver="covariance_eigh").fit(X)
     assert_model(ours, theirs.PCA(4, svd_solver="covariance_eigh").fit(X), 1e-8)
 

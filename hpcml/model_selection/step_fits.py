@@ -183,6 +183,10 @@ class StepFits:
 
     @staticmethod
     def _transformed(fitted: Any, table: FoldTable) -> FoldTable:
+        """Apply a transformer to both parts; hpcml's in one go, as they give a row the same bits anywhere."""
+        own = type(fitted).__module__.partition(".")[0] == "hpcml"
+        if own and table.whole is not None and not table.is_untouched:
+            return FoldTable(None, fitted.transform(table.whole), table.rows)
         return FoldTable.transformed(fitted.transform(table.train()), fitted.transform(table.test()))
 
     def _lasts(self, together: Together, node: Prefix, table: FoldTable, several: bool) -> Iterator[Result]:

@@ -168,7 +168,12 @@ class LineSearch:
             above = self._steps.decrement(unsure, self.P[unsure], self._G[unsure])
             far = (above > self._steps.near * np.abs(self.values[unsure])) & np.isfinite(above)
             nothing = (NO_LOSS * self._objective.scale * self._objective.total_weight)[unsure]
-            on = unsure[far & (self.values[unsure] > nothing)]
+            more = far & (self.values[unsure] > nothing)
+            last = self._steps.last_step()
+            if last is not None:  # so small that nothing needs to look at where it leads
+                ends = ~far & np.isfinite(above)
+                self.P[unsure[ends]] += last[ends]
+            on = unsure[more]
             self._polished[on] += 1
             solved &= ~np.isin(i, on)
         value, norm = self._best

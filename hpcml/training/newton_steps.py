@@ -39,9 +39,10 @@ PROXIMAL_DAMPING = 1e-3
 PROXIMAL_TOLERANCE = 1e-2
 #: Numbers of the Hessians that are added up at a time (16 MB): every thread has its own sum.
 HESSIANS_MEMORY = 2_000_000
-#: How much above the minimum, relative to it, steps from a Hessian and from its diagonal leave a value: with
-#: the first some one test row of 40,000 may be told another class; more of the second would take too long.
-NEAR, NEAR_BY_DIAGONAL = 1e-9, 2e-7
+#: How much above the minimum, relative to it, steps from a Hessian and from its diagonal may leave a value.
+#: The first leaves scores of test rows within some 1e-6 of the optimum's, because one more step follows that
+#: needs no pass over the rows; with the second it would take too long.
+NEAR, NEAR_BY_DIAGONAL = 2e-8, 2e-7
 #: Pairs of steps and gradients that L-BFGS keeps; more bring little (Liu and Nocedal 1989).
 MOST_PAIRS = 10
 #: Memory for them, in numbers.
@@ -81,6 +82,10 @@ class Steps(Protocol):
 
     def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
         """Return about how far the values are above the minimum."""
+        ...
+
+    def last_step(self) -> Floats | None:
+        """Return steps to where those minima are, of the problems of the last decrement, or None."""
         ...
 
 
@@ -184,6 +189,9 @@ class ExactSteps:
             if problem in self._factors:
                 found[at] = 0.5 * V[at] @ cho_solve(self._factors[problem], V[at], check_finite=False)
         return found
+
+    def last_step(self) -> Floats | None:
+        return None  # steps were taken until all digits are there
 
 
 def by_blocks(H: Floats, spread: NDArray[np.intp] | None = None) -> tuple[Callable[[Floats], Floats], bool]:
@@ -313,3 +321,6 @@ class LbfgsSteps:
         V = self._subgradient(i, P, G)
         self._known = V, self._times_inverse(i, V)
         return 0.5 * _dot(V, self._known[1])
+
+    def last_step(self) -> Floats | None:
+        return None if self._with_l1 or self._known is None else -self._known[1]

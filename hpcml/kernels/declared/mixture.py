@@ -56,8 +56,8 @@ def _kernels(suffix: str, text: str, *shape: Dimension) -> tuple[Kernel, ...]:
             f"gaussian_steps{suffix}",
             "reduce",
             "mixture",
-            f"As gaussian_step{suffix}, to the bit, for several mixtures in one pass over the rows; moments are "
-            "about the means.",
+            f"As gaussian_step{suffix}, to the bit, for several mixtures in one pass over the rows; moments "
+            "are about the means.",
             (
                 _X,
                 Array("first", "int64", ("S+1",), "first component of every mixture, then their number"),

@@ -1,5 +1,7 @@
 """Mixtures of normal densities: a step of EM, moments under given responsibilities, and what rows get."""
 
+from itertools import pairwise
+
 import numpy as np
 
 #: No log-density is lower, so that a row that no component explains has responsibilities all the same.
@@ -61,7 +63,7 @@ def gaussian_step_diagonal(X, center, means, factors, log_weights, shifts):
 def gaussian_steps(X, first, center, means, factors, log_weights):
     """Return log-likelihoods and moments of several mixtures, whose components lie one after the other."""
     found = []
-    for start, stop in zip(first[:-1], first[1:], strict=True):
+    for start, stop in pairwise(first):
         own = slice(start, stop)
         found.append(_step(X, center, means[own], factors[own], log_weights[own], means[own]))
     likelihoods, *moments = zip(*found, strict=True)

@@ -16,7 +16,7 @@ from hpcml.cluster import KMeans
 from hpcml.linear_model import LogisticRegression, Ridge
 from hpcml.mixture import GaussianMixture
 from hpcml.model_selection import GridSearchCV, RandomizedSearchCV
-from hpcml.model_selection.row_sharded import Shards, fit_over_shards, unpacked
+from hpcml.model_selection.row_sharded import Shards, unpacked
 from hpcml.preprocessing import StandardScaler
 from hpcml.tree import DecisionTreeClassifier
 from mpi_runs import run_ranks
@@ -87,13 +87,13 @@ def sharded():
     for name, (search, supervised, _) in searches().items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fit_over_shards(search, mine, target if supervised else None, {})
+            search.fit(mine, target if supervised else None)
         times = search.cv_results_["mean_fit_time"]
         model = search.best_estimator_
         shown = getattr(model, "cluster_centers_", getattr(model, "means_", None))
         found[name] = scores_of(search), times, shown, search.plan_
     search = GridSearchCV(Ridge(), {"alpha": [0.1, 10.0]}, cv=3)
-    fit_over_shards(search, mine, mine[:, 0] * 2, {"sample_weight": weights})
+    search.fit(mine, mine[:, 0] * 2, sample_weight=weights)
     found["weights"] = scores_of(search), search.cv_results_["mean_fit_time"], None, search.plan_
     return found
 
@@ -142,7 +142,7 @@ def refused():
         GridSearchCV(LogisticRegression(), {"C": [1.0]}, refit="none", scoring=["accuracy"]),
     ):
         try:
-            fit_over_shards(search, X[start:stop], y[start:stop], {})
+            search.fit(X[start:stop], y[start:stop])
         except Exception as error:
             told.append(f"{type(error).__name__}: {error}")
     return told
@@ -164,7 +164,7 @@ def test_what_cannot_be_searched_over_shards_is_one_error_on_every_rank():
 def opened(folder):
     rows = hpcml.open_rows(folder, target=-1)
     search = GridSearchCV(Ridge(), {"alpha": [0.1, 1000.0]}, cv=3)
-    return scores_of(fit_over_shards(search, rows, None, {}))
+    return scores_of(search.fit(rows))
 
 
 @mpi
@@ -187,7 +187,7 @@ def within_two_gigabytes(folder):
     resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
     rows = hpcml.open_rows(f"{folder}/X.npy", target=f"{folder}/y.npy")
     search = GridSearchCV(Ridge(), {"alpha": [1.0, 1e9]}, cv=KFold(2), refit=False)
-    fit_over_shards(search, rows, None, {})
+    search.fit(rows)
     return len(rows.X), search.best_params_, search.cv_results_["split0_test_score"].tolist()
 
 

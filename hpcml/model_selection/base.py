@@ -13,6 +13,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import get_tags, indexable
 
 import hpcml
+from hpcml.model_selection import row_sharded
 from hpcml.model_selection.arguments import Routed, check_arguments, check_refit_metric, route
 from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits, with_seed
 from hpcml.model_selection.evaluation import Options, evaluate
@@ -24,7 +25,7 @@ from hpcml.model_selection.results import cv_results, insert_error_scores, repor
 from hpcml.model_selection.rows import n_rows, take_params
 from hpcml.model_selection.scoring import Scoring
 from hpcml.model_selection.verify import Evidence, Verification, verify
-from hpcml.validation import check_whole_table, has_callbacks
+from hpcml.validation import has_callbacks
 
 __all__ = ["Found", "SharingSearch"]
 
@@ -74,10 +75,11 @@ class SharingSearch:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows; a square matrix for estimators of precomputed kernels or distances.
+        X : array-like of shape (n_samples, n_features), or what `hpcml.open_rows` returns
+            Training rows; a square matrix for estimators of precomputed kernels or distances. Under
+            ``communicator="mpi"`` every rank gives its own rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
-            Target.
+            Target; None where `X` holds it.
         **params : dict of str to object
             Parameters of the estimator's ``fit``, the scorers (``sample_weight``) and the splitter
             (``groups``), sent as scikit-learn sends them. Those with one entry a row are cut to each fold.
@@ -95,7 +97,10 @@ class SharingSearch:
         """
         start = time.perf_counter()
         self.check()
-        check_whole_table(type(self).__name__)
+        if row_sharded.is_wanted():
+            row_sharded.fit_over_shards(self, X, y, params)
+            return self
+        X, y = row_sharded.unpacked(X, y)
         if has_callbacks(self):
             return self._fit_with_callbacks(X, y, params)
         scoring = Scoring(self.scoring, self.estimator, self.error_score)

@@ -77,6 +77,8 @@ def run(
     shared = any(isinstance(task, BatchTask) for task in tasks)
     # joblib groups short tasks; batches are grouped as they should be
     options = {"n_jobs": n_jobs, "pre_dispatch": pre_dispatch, "batch_size": 1 if shared else "auto"}
+    if workers == 1:  # to send the table to a lone worker would take longer than many a batch
+        options["n_jobs"] = 1
     with contextlib.closing(_results(tasks, options, in_rounds)) as results:
         for records in results:
             take(records)

@@ -120,9 +120,10 @@ class _Fold:
         """Return the scorers' parameters for the rows."""
         return self._keep("params", part, lambda rows: take_params(self._score_params, n_rows(self._X), rows))
 
-    def drop(self, part: str) -> None:
-        """Let go of the rows' table, which is the large thing."""
-        self._kept.pop(("X", part), None)
+    def drop(self) -> None:
+        """Let go of the tables of rows, which are the large things."""
+        for part in self._rows:
+            self._kept.pop(("X", part), None)
 
     def _keep(self, what: str, part: str, cut: Callable[[Any], Any]) -> Any:
         if (what, part) not in self._kept:
@@ -257,8 +258,8 @@ class BatchTask:
                 finally:
                     spent += time.perf_counter() - start
                 fitted_candidates.append(i)
-                for other in folds.keys() - {j}:  # one copy of training rows at a time
-                    folds[other].drop("train")
+                for other in folds.keys() - {j}:  # the tables of one fold at a time
+                    folds[other].drop()
                 if (i, j) in self.pairs:
                     records.append(self._scored(i, j, fitted, values, folds[j]))
         except _ScoringError as error:

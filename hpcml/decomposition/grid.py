@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +14,17 @@ from hpcml import blas, communicators
 from hpcml.communicators import Communicator
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
-from hpcml.training.gram_grid import folds_of_ranks, rows_tested
+from hpcml.training.gram_grid import MOST_FOLDS, folds_of_ranks, rows_tested
+from hpcml.training.grids import Failed, Fits, GridMixin, candidate_estimators, cut, rows_of
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.least_squares_grid import NotShared
 from hpcml.training.pca_grid import FoldSpectra, spectra_of_folds
-from hpcml.training.search_batches import batches, merged_parameters, numbers_of, rows_of
 from hpcml.validation import UnsupportedError
 
 __all__ = ["HeldRows", "HeldScore", "SharedComponents"]
 
 #: Solvers that a Gram matrix serves; 'auto' may choose another one for a fold.
 _SHARED = ("auto", "full", "covariance_eigh")
-#: What the whole table tells every fit of it.
-_NAMES = ("n_features_in_", "feature_names_in_")
 
 
 class HeldRows:
@@ -55,94 +53,40 @@ class HeldScore:
     value: float
 
 
-class SharedComponents:
+class SharedComponents(GridMixin):
     """Principal components from one decomposition a fold."""
 
     #: `fit_grid` also runs on every rank of an MPI job, with its rows.
     grid_over_shards = True
+    _grid_weights = False
 
-    def plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
-        """Put all candidates into batches of up to 63 folds; see `hpcml.protocol.GridSharing`.
-
-        Parameters
-        ----------
-        candidates : list of dict
-            Settings of parameters.
-        n_folds : int
-            Number of folds.
-
-        Returns
-        -------
-        list of Batch
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a candidate has a parameter that is not allowed, or a solver that finds some components only.
-        """
-        for parameters in merged_parameters(self, candidates):
-            type(self)(**parameters)._check_parameters()  # type: ignore[attr-defined]
-            if parameters["svd_solver"] not in _SHARED:
+    def _plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
+        for estimator in candidate_estimators(self, candidates):
+            estimator._check_parameters()
+            if estimator.svd_solver not in _SHARED:
                 raise UnsupportedError(
                     "svd_solver must be 'auto', 'full' or 'covariance_eigh' for candidates that share a "
-                    f"decomposition. Got {parameters['svd_solver']!r}, which finds some components only."
+                    f"decomposition. Got {estimator.svd_solver!r}, which finds some components only."
                 )
-        return batches(len(candidates), n_folds, "one decomposition a fold, from one Gram matrix of all rows")
+        costs = dict.fromkeys(range(len(candidates)), 1.0)
+        shared = "one decomposition a fold, from one Gram matrix of all rows"
+        return cut(costs, n_folds, shared, folds_at_once=MOST_FOLDS)
 
-    def fit_grid(
+    def _fit_grid(
         self,
         X: Any,
         y: Any,
+        weights: Any,
         candidates: dict[int, dict[str, Any]],
         folds: dict[int, tuple[Any, Any]],
-        *,
         responses: Sequence[str],
-        fit_params: Mapping[str, Any],
-    ) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
-        """Fit candidates on folds from shared decompositions; see `hpcml.protocol.GridSharing`.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix
-            The whole table.
-        y : None
-            Ignored.
-        candidates : dict of int to dict
-            Settings by index of the candidate.
-        folds : dict of int to (train, test)
-            Row indices by index of the fold.
-        responses : sequence of str
-            None: components predict nothing.
-        fit_params : mapping
-            Empty.
-
-        Yields
-        ------
-        (i_candidate, i_fold, fitted, {}) : tuple
-            `fitted` equals the separate fit.
-
-        Raises
-        ------
-        ValueError
-            At the end, if there are fits that need the rows themselves, with the reason.
-        """
-        if fit_params:
-            raise TypeError(f"fit takes no further arguments. Got {', '.join(sorted(fit_params))} instead.")
-        if responses:
-            raise AttributeError(f"{type(self).__name__} has no {', '.join(responses)}.")
-        merged = merged_parameters(self, list(candidates.values()))
-        estimators = {i: type(self)(**each) for i, each in zip(candidates, merged, strict=True)}
-        numbers = {j: (numbers_of(train), numbers_of(test)) for j, (train, test) in folds.items()}
+    ) -> Fits:
+        estimators = dict(zip(candidates, candidate_estimators(self, candidates.values()), strict=True))
         with communicators.current() as communicator, blas.one_thread():
-            found, reason = self._fitted_together(communicator, X, estimators, numbers)
-        names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
+            found = self._fitted_together(communicator, X, estimators, folds)
         for j in folds:
             for i in candidates:
-                if (i, j) in found:
-                    vars(found[i, j]).update(names)
-                    yield i, j, found[i, j], {}
-        if reason is not None:
-            raise reason
+                yield i, j, found[i, j], {}
 
     def _fitted_together(
         self,
@@ -150,11 +94,8 @@ class SharedComponents:
         X: Any,
         estimators: Mapping[int, Any],
         folds: Mapping[int, tuple[Any, Any]],
-    ) -> tuple[dict[tuple[int, int], Any], Exception | None]:
-        """Return the fitted estimators by candidate and fold, and the first error of those that lack.
-
-        `self` is not fitted, and learns the features' names.
-        """
+    ) -> dict[tuple[int, int], Any]:
+        """Return the fitted estimators, or `Failed`, by candidate and fold."""
         least = communicators.least_rows()
         table: Any = validate_data(
             self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), ensure_min_samples=least
@@ -165,40 +106,38 @@ class SharedComponents:
         tests = [test for _, test in folds.values()]
         held, patterns, sizes = folds_of_ranks(communicator, n, [train for train, _ in folds.values()])
         found: dict[tuple[int, int], Any] = {}
-        reason: Exception | None = None
         with communicator.put(X=as_rows(table), held=held, tested=rows_tested(n, tests)) as rows:
             several = spectra_of_folds(rows, patterns, sizes, d, table.dtype)
             for j, test, spectra in zip(folds, tests, several, strict=True):
                 # ranks score gathered rows, all in the same way
                 known = HeldRows(table, test) if communicator.size == 1 else None
-                fitted, error = _fitted_fold(estimators, spectra, known, is_sparse=sparse.issparse(table))
+                fitted = _fitted_fold(estimators, spectra, known, is_sparse=sparse.issparse(table))
                 found |= {(i, j): one for i, one in fitted.items()}
-                reason = reason or error
-        return found, reason
+        return found
 
 
 def _fitted_fold(
     estimators: Mapping[int, Any], spectra: FoldSpectra, test: HeldRows | None, *, is_sparse: bool
-) -> tuple[dict[int, Any], Exception | None]:
-    """Return the fitted estimators of a fold, and the first error of those that lack.
+) -> dict[int, Any]:
+    """Return the fitted estimators of a fold, or `Failed`.
 
     They know the score of the test rows, if these are given.
     """
-    prepared, reason = {}, None
+    prepared, found = {}, dict[int, Any]()
     shape = spectra.shape
     for i, estimator in estimators.items():
         fitted = type(estimator)(**estimator.get_params(deep=False))
         try:
             prepared[i] = fitted, _number(fitted, shape, is_sparse)
         except Exception as error:
-            reason = reason or error
-    most, found = _most([k for _, k in prepared.values()]), {}
+            found[i] = Failed(error)
+    most = _most([k for _, k in prepared.values()])
     for i, (fitted, k) in prepared.items():
         try:
             spectrum = _spectrum(fitted, spectra, k, most)
             fitted._keep(spectrum, shape, k, spectra.dtype)
         except Exception as error:
-            reason = reason or error
+            found[i] = Failed(error)
             continue
         found[i] = fitted
         if test is not None:
@@ -206,7 +145,7 @@ def _fitted_fold(
             likelihood = spectra.likelihood(spectrum, fitted.explained_variance_, noise)
             if likelihood is not None:
                 fitted._held_score = HeldScore(test, likelihood)
-    return found, reason
+    return found
 
 
 def _number(fitted: Any, shape: tuple[int, int], is_sparse: bool) -> Any:

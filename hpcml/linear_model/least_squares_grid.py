@@ -16,17 +16,15 @@ from hpcml.communicators import Table
 from hpcml.kernels import lookup
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
-from hpcml.training.gram_grid import FoldSums, folds_of_ranks, sums_of_folds
+from hpcml.training.gram_grid import MOST_FOLDS, FoldSums, folds_of_ranks, sums_of_folds
+from hpcml.training.grids import Failed, Fits, GridMixin, candidate_estimators, cut, rows_of
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
-from hpcml.training.search_batches import batches, merged_parameters, numbers_of, rows_of
 
 __all__ = ["SharedLeastSquares"]
 
 #: Predictions of so many bytes are held at once.
 HELD_BYTES = 64 << 20
-#: What the whole table tells every fit of it.
-_NAMES = ("n_features_in_", "feature_names_in_")
 
 
 @dataclass
@@ -37,7 +35,6 @@ class _Rows:
     y: NDArray[Any]
     weights: NDArray[np.float64] | None
     is_sparse: bool
-    names: dict[str, Any]
 
     @property
     def columns(self) -> NDArray[Any]:
@@ -45,93 +42,41 @@ class _Rows:
         return self.y if self.y.ndim == 2 else self.y[:, None]
 
 
-class SharedLeastSquares:
+class SharedLeastSquares(GridMixin):
     """Least squares from one Gram matrix a fold."""
 
     #: `fit_grid` also runs on every rank of an MPI job, with its rows.
     grid_over_shards = True
 
-    def plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
-        """Put all candidates into batches of up to 63 folds; see `hpcml.protocol.GridSharing`.
+    def _plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
+        for estimator in candidate_estimators(self, candidates):
+            estimator._check_parameters()
+            estimator._check_shared()
+        costs = dict.fromkeys(range(len(candidates)), 1.0)
+        shared = "one Gram matrix a fold, from one pass over the rows"
+        return cut(costs, n_folds, shared, folds_at_once=MOST_FOLDS)
 
-        Parameters
-        ----------
-        candidates : list of dict
-            Settings of parameters.
-        n_folds : int
-            Number of folds.
-
-        Returns
-        -------
-        list of Batch
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a candidate has a parameter that is not allowed, or a solver that takes no Gram matrix.
-        """
-        for parameters in merged_parameters(self, candidates):
-            estimator = type(self)(**parameters)
-            estimator._check_parameters()  # type: ignore[attr-defined]
-            estimator._check_shared()  # type: ignore[attr-defined]
-        return batches(len(candidates), n_folds, "one Gram matrix a fold, from one pass over the rows")
-
-    def fit_grid(
+    def _fit_grid(
         self,
         X: Any,
         y: Any,
+        weights: Any,
         candidates: dict[int, dict[str, Any]],
         folds: dict[int, tuple[Any, Any]],
-        *,
         responses: Sequence[str],
-        fit_params: Mapping[str, Any],
-    ) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
-        """Fit candidates on folds from shared Gram matrices; see `hpcml.protocol.GridSharing`.
-
-        Parameters
-        ----------
-        X, y : array-like
-            The whole table and targets.
-        candidates : dict of int to dict
-            Settings by index of the candidate.
-        folds : dict of int to (train, test)
-            Row indices by index of the fold.
-        responses : sequence of str
-            ``"predict"``, or nothing.
-        fit_params : mapping
-            ``sample_weight`` of all rows, or nothing.
-
-        Yields
-        ------
-        (i_candidate, i_fold, fitted, values) : tuple
-            `fitted` equals the separate fit; `values` maps each response to its values on the test rows.
-
-        Raises
-        ------
-        ValueError
-            At the end, if there are fits that need the rows themselves, with the reason.
-        """
-        fit_params = dict(fit_params)
-        weights = fit_params.pop("sample_weight", None)
-        if fit_params:
-            raise TypeError(f"fit takes sample_weight. Got {', '.join(sorted(fit_params))} instead.")
-        if set(responses) - {"predict"}:
-            raise AttributeError(f"{type(self).__name__} has no {', '.join(set(responses) - {'predict'})}.")
-        numbers = list(candidates)
-        merged = merged_parameters(self, list(candidates.values()))
-        estimators = {i: type(self)(**parameters) for i, parameters in zip(numbers, merged, strict=True)}
+    ) -> Fits:
+        estimators = dict(zip(candidates, candidate_estimators(self, candidates.values()), strict=True))
         with self._threads():  # type: ignore[attr-defined]
-            trains = {j: numbers_of(train) for j, (train, _) in folds.items()}
-            rows, found, reason = self._fitted(X, y, weights, estimators, trains)
+            trains = {j: train for j, (train, _) in folds.items()}
+            rows, found = self._fitted(X, y, weights, estimators, trains)
             for j, (_, test) in folds.items():
-                fitted = {i: found[i, j] for i in numbers if (i, j) in found}
-                for i, values in _predictions(rows, fitted, numbers_of(test), bool(responses)):
+                fitted = {i: found[i, j] for i in candidates if not isinstance(found[i, j], Failed)}
+                yield from ((i, j, found[i, j], {}) for i in candidates if i not in fitted)
+                for i, values in _predictions(rows, fitted, test, bool(responses)):
                     yield i, j, fitted[i], values
-        if reason is not None:
-            raise reason
 
     def _table(self, X: Any, y: Any, weights: Any) -> _Rows:
-        """Return the validated table; `self` is not fitted, and learns the features' names."""
+        """Return the validated table."""
         reading: dict[str, Any] = {"accept_sparse": ["csr", "csc", "coo"], "dtype": FLOATS}
         if communicators.least_rows() or np.shape(y)[:1] != (0,):
             table, targets = validate_data(self, X, y, y_numeric=True, multi_output=True, **reading)
@@ -139,15 +84,13 @@ class SharedLeastSquares:
             table, targets = validate_data(self, X, ensure_min_samples=0, **reading), np.asarray(y)
         weights = checked_weights(weights, table.shape[0], dtype=table.dtype, negative=False)
         targets = np.ascontiguousarray(targets, dtype=table.dtype)
-        names = {name: vars(self)[name] for name in _NAMES if name in vars(self)}
-        return _Rows(as_rows(table), targets, weights, sparse.issparse(table), names)
+        return _Rows(as_rows(table), targets, weights, sparse.issparse(table))
 
     def _fitted(
         self, X: Any, y: Any, weights: Any, estimators: Mapping[int, Any], trains: Mapping[int, Any]
-    ) -> tuple[_Rows, dict[tuple[int, int], Any], Exception | None]:
-        """Return the table, fitted estimators by candidate and fold, and the first error of the others."""
+    ) -> tuple[_Rows, dict[tuple[int, int], Any]]:
+        """Return the table, and fitted estimators, or `Failed`, by candidate and fold."""
         found: dict[tuple[int, int], Any] = {}
-        reason: Exception | None = None
         with communicators.current() as communicator, blas.one_thread():
             rows = self._table(X, y, weights)
             n, d = rows.X.shape
@@ -165,13 +108,12 @@ class SharedLeastSquares:
                         try:
                             solved[i] = _solved(estimator, solvers, rows)
                         except Exception as error:
-                            reason = reason or error
+                            found[i, j] = Failed(error)
                     _correct(table, at, solvers, solved)
                     for i, (fitted, from_gram) in solved.items():
-                        vars(fitted).update(rows.names)
                         fitted._keep(from_gram.fit, rows.y.ndim, rows.X.dtype)
                         found[i, j] = fitted
-        return rows, found, reason
+        return rows, found
 
 
 class _Solvers:

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Communicator, Table
+from hpcml.training.grids import Failed
 from hpcml.training.kmeans import Best, least_inertia
 from hpcml.training.lloyd import Run, mean_of_rows, squared_moves
 from hpcml.training.relocation import relocate
 from hpcml.training.seeding import dense_rows, seeds, usual_trials
 
-__all__ = ["Asked", "Failed", "Starts", "fit_together"]
+__all__ = ["Asked", "Starts", "fit_together"]
 
 #: Labels of paths that are under way take at most this share of the bytes of the rows, but for a few paths.
 SHARE_OF_LABELS = 0.5
@@ -54,19 +55,6 @@ class Asked:
     n_runs: int
     max_iter: int
     tol: float
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A candidate that has no result.
-
-    Parameters
-    ----------
-    error : Exception
-        What its start raised.
-    """
-
-    error: Exception
 
 
 @dataclass

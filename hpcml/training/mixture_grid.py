@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Communicator, Table
+from hpcml.training.grids import Failed
 from hpcml.training.kmeans_grid import Asked as AskedClusters
-from hpcml.training.kmeans_grid import Failed, Starts, fit_together
+from hpcml.training.kmeans_grid import Starts, fit_together
 from hpcml.training.mixture import EM, Mixture, Run, in_kernel
 from hpcml.training.mixture_starts import (
     KMEANS_STEPS,

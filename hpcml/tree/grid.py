@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hpcml.protocol import Batch
 from hpcml.training.forest import Growth
 from hpcml.training.forest_grid import Asked, means, plan
+from hpcml.training.grids import Fits, GridMixin, merged_parameters
 from hpcml.training.trees import NO_LIMIT, StopRule
 from hpcml.tree.base import Cut, stop_rule
 
@@ -23,9 +24,6 @@ __all__ = ["Prepared", "SharedGrid"]
 _ALWAYS = ("n_estimators", "ccp_alpha")
 _DEPTH_FIRST = ("max_depth", "min_samples_split", "min_impurity_decrease")  # ... these of depth-first growth,
 _BEST_FIRST = ("max_leaf_nodes",)  # ... this one of best-first growth
-
-#: What the whole table tells every fit of it.
-_NAMES = ("n_features_in_", "feature_names_in_")
 
 
 @dataclass
@@ -37,81 +35,31 @@ class Prepared:
     draw: Callable[[int], NDArray[np.uint64]]
 
 
-class SharedGrid:
+class SharedGrid(GridMixin):
     """Trees and forests grown once for many candidates."""
 
-    def plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
-        """Cut a grid into batches whose candidates share their trees; see `hpcml.protocol.GridSharing`.
-
-        Parameters
-        ----------
-        candidates : list of dict
-            Settings of parameters.
-        n_folds : int
-            Number of folds.
-
-        Returns
-        -------
-        list of Batch
-            One for each fold and each group of candidates that differ in nothing but the number of trees,
-            pruning, and how early nodes stop.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a candidate has a parameter that is not allowed, or one under which trees cannot be shared.
-        """
+    def _plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
         return plan(_asked(self._merged(candidates), _varied(candidates)), n_folds)
 
-    def fit_grid(
+    def _fit_grid(
         self,
         X: Any,
         y: Any,
+        weights: Any,
         candidates: dict[int, dict[str, Any]],
         folds: dict[int, tuple[Any, Any]],
-        *,
         responses: Sequence[str],
-        fit_params: Mapping[str, Any],
-    ) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
-        """Fit candidates on folds, growing shared trees once; see `hpcml.protocol.GridSharing`.
-
-        Parameters
-        ----------
-        X, y : array-like
-            The whole table and target.
-        candidates : dict of int to dict
-            Settings by index of the candidate.
-        folds : dict of int to (train, test)
-            Row indices by index of the fold.
-        responses : sequence of str
-            Which of ``"predict"`` and ``"predict_proba"`` to compute on the test rows.
-        fit_params : mapping
-            ``sample_weight`` of all rows, or nothing.
-
-        Yields
-        ------
-        (i_candidate, i_fold, fitted, values) : tuple
-            `fitted` equals the separate fit; `values` maps each response to its values on the test rows.
-        """
-        fit_params = dict(fit_params)
-        weights = fit_params.pop("sample_weight", None)
-        if fit_params:
-            raise TypeError(f"fit takes sample_weight. Got {', '.join(sorted(fit_params))} instead.")
-        missing = [name for name in responses if not hasattr(self, name)]
-        if missing:
-            raise AttributeError(f"{type(self).__name__} has no {', '.join(missing)}.")
+    ) -> Fits:
         merged = self._merged(list(candidates.values()))
         groups: dict[Any, dict[int, dict[str, Any]]] = {}
         for i, params, asked in zip(
             candidates, merged, _asked(merged, _varied(candidates.values())), strict=True
         ):
             groups.setdefault(asked.key, {})[i] = params
-        table = type(self)(**next(iter(merged), {}))
-        X, y, weights = table._validated(X, y, weights)  # type: ignore[attr-defined]
-        names = {name: vars(table)[name] for name in _NAMES if name in vars(table)}
+        X, y, weights = self._validated(X, y, weights)  # type: ignore[attr-defined]
         for group in groups.values():
             for j, (train, test) in folds.items():
-                fold = _Fold(X, y, weights, np.asarray(train), np.asarray(test), names)
+                fold = _Fold(X, y, weights, train, test)
                 for i, fitted, values in _fit_group(type(self), group, fold, responses):
                     yield i, j, fitted, values
 
@@ -121,32 +69,22 @@ class SharedGrid:
         overridden = set(candidates[0]).intersection(*candidates) if candidates else set()
         kept = {name: value for name, value in base.items() if name not in overridden}
         self._check_parameters(kept)  # type: ignore[attr-defined]
-        merged = []
-        for settings in candidates:
-            unknown = sorted(set(settings) - set(base))
-            if unknown:
-                raise ValueError(
-                    f"Parameters of {type(self).__name__} must be among {', '.join(base)}. "
-                    f"Got {', '.join(unknown)} instead."
-                )
-            estimator = type(self)(**{**base, **settings})
-            changed = {name: getattr(estimator, name) for name in settings}
-            self._check_parameters(changed)  # type: ignore[attr-defined]
-            merged.append({**base, **changed})
-            self._check_together(merged[-1])  # type: ignore[attr-defined]
+        merged = merged_parameters(self, candidates)
+        for settings, parameters in zip(candidates, merged, strict=True):
+            self._check_parameters(settings)  # type: ignore[attr-defined]
+            self._check_together(parameters)  # type: ignore[attr-defined]
         return merged
 
 
 @dataclass
 class _Fold:
-    """The whole table, the rows of one fold, and the names of the features."""
+    """The whole table, and the rows of one fold."""
 
     X: Any
     y: Any
     weights: NDArray[np.float64] | None
     train: NDArray[Any]
     test: NDArray[Any]
-    names: dict[str, Any]
 
 
 def _varied(candidates: Iterable[dict[str, Any]]) -> list[str]:
@@ -202,7 +140,6 @@ def _fit_group(
     for at, mean in read:
         i = numbers[at]
         fitted = kind(**group[i])
-        vars(fitted).update(fold.names)
         vars(fitted).update(prepared.attributes)
         fitted._set_grown(Cut(trees, counts[i], rules[i]), seeds[: counts[i]])
         yield i, fitted, {name: fitted._response(name, mean) for name in responses}

@@ -15,7 +15,7 @@ from hpcml.communicators import Communicator
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
 from hpcml.training.gram_grid import MOST_FOLDS, folds_of_ranks, rows_tested
-from hpcml.training.grids import Failed, Fits, GridMixin, candidate_estimators, cut, rows_of
+from hpcml.training.grids import Failed, Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.least_squares_grid import NotShared
 from hpcml.training.pca_grid import FoldSpectra, spectra_of_folds
@@ -72,20 +72,11 @@ class SharedComponents(GridMixin):
         shared = "one decomposition a fold, from one Gram matrix of all rows"
         return cut(costs, n_folds, shared, folds_at_once=MOST_FOLDS)
 
-    def _fit_grid(
-        self,
-        X: Any,
-        y: Any,
-        weights: Any,
-        candidates: dict[int, dict[str, Any]],
-        folds: dict[int, tuple[Any, Any]],
-        responses: Sequence[str],
-    ) -> Fits:
-        estimators = dict(zip(candidates, candidate_estimators(self, candidates.values()), strict=True))
+    def _fit_grid(self, batch: GridFit) -> Fits:
         with communicators.current() as communicator, blas.one_thread():
-            found = self._fitted_together(communicator, X, estimators, folds)
-        for j in folds:
-            for i in candidates:
+            found = self._fitted_together(communicator, batch.X, batch.estimators(self), batch.folds)
+        for j in batch.folds:
+            for i in batch.candidates:
                 yield i, j, found[i, j], {}
 
     def _fitted_together(

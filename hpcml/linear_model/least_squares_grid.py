@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from hpcml.kernels import lookup
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
 from hpcml.training.gram_grid import MOST_FOLDS, FoldSums, folds_of_ranks, sums_of_folds
-from hpcml.training.grids import Failed, Fits, GridMixin, candidate_estimators, cut, rows_of
+from hpcml.training.grids import Failed, Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
 
@@ -56,23 +56,13 @@ class SharedLeastSquares(GridMixin):
         shared = "one Gram matrix a fold, from one pass over the rows"
         return cut(costs, n_folds, shared, folds_at_once=MOST_FOLDS)
 
-    def _fit_grid(
-        self,
-        X: Any,
-        y: Any,
-        weights: Any,
-        candidates: dict[int, dict[str, Any]],
-        folds: dict[int, tuple[Any, Any]],
-        responses: Sequence[str],
-    ) -> Fits:
-        estimators = dict(zip(candidates, candidate_estimators(self, candidates.values()), strict=True))
+    def _fit_grid(self, batch: GridFit) -> Fits:
         with self._threads():  # type: ignore[attr-defined]
-            trains = {j: train for j, (train, _) in folds.items()}
-            rows, found = self._fitted(X, y, weights, estimators, trains)
-            for j, (_, test) in folds.items():
-                fitted = {i: found[i, j] for i in candidates if not isinstance(found[i, j], Failed)}
-                yield from ((i, j, found[i, j], {}) for i in candidates if i not in fitted)
-                for i, values in _predictions(rows, fitted, test, bool(responses)):
+            rows, found = self._fitted(batch)
+            for j, (_, test) in batch.folds.items():
+                fitted = {i: found[i, j] for i in batch.candidates if not isinstance(found[i, j], Failed)}
+                yield from ((i, j, found[i, j], {}) for i in batch.candidates if i not in fitted)
+                for i, values in _predictions(rows, fitted, test, bool(batch.responses)):
                     yield i, j, fitted[i], values
 
     def _table(self, X: Any, y: Any, weights: Any) -> _Rows:
@@ -86,13 +76,12 @@ class SharedLeastSquares(GridMixin):
         targets = np.ascontiguousarray(targets, dtype=table.dtype)
         return _Rows(as_rows(table), targets, weights, sparse.issparse(table))
 
-    def _fitted(
-        self, X: Any, y: Any, weights: Any, estimators: Mapping[int, Any], trains: Mapping[int, Any]
-    ) -> tuple[_Rows, dict[tuple[int, int], Any]]:
+    def _fitted(self, batch: GridFit) -> tuple[_Rows, dict[tuple[int, int], Any]]:
         """Return the table, and fitted estimators, or `Failed`, by candidate and fold."""
         found: dict[tuple[int, int], Any] = {}
+        estimators, trains = batch.estimators(self), {j: train for j, (train, _) in batch.folds.items()}
         with communicators.current() as communicator, blas.one_thread():
-            rows = self._table(X, y, weights)
+            rows = self._table(batch.X, batch.y, batch.weights)
             n, d = rows.X.shape
             if d > MOST_FEATURES:
                 raise NotShared(f"X must have {MOST_FEATURES} features at most to share them. Got {d}.")

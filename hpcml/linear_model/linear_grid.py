@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
@@ -17,12 +16,12 @@ from hpcml.communicators import Communicator
 from hpcml.linear_model.classifier import margins_of
 from hpcml.protocol import Batch
 from hpcml.training.classes import encoded
-from hpcml.training.grids import Fits, GridMixin, candidate_estimators, cut, rows_of
+from hpcml.training.grids import Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
 from hpcml.training.inputs import FLOATS, checked_weights
 from hpcml.training.linear_grid import MOST_FOLDS, Folds, folds_of
 from hpcml.validation import check_whole_table, has_callbacks
 
-__all__ = ["GridRows", "SharedPasses", "hashable"]
+__all__ = ["GridRows", "SharedPasses"]
 
 #: Margins of so many bytes are held at once.
 HELD_BYTES = 64 << 20
@@ -38,13 +37,6 @@ class GridRows:
     y: NDArray[np.float64]
     classes: NDArray[Any] | None
     weights: NDArray[np.float64] | None
-
-
-def hashable(value: Any) -> Any:
-    """Return something that is equal for equal parameters of the same type."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return type(value).__name__, value
-    return joblib.hash(value)
 
 
 class SharedPasses(GridMixin):
@@ -88,40 +80,31 @@ class SharedPasses(GridMixin):
             raise ValueError("callbacks are told about the iterations of a fit of its own only.")
         return key
 
-    def _fit_grid(
-        self,
-        X: Any,
-        y: Any,
-        weights: Any,
-        candidates: dict[int, dict[str, Any]],
-        folds: dict[int, tuple[Any, Any]],
-        responses: Sequence[str],
-    ) -> Fits:
+    def _fit_grid(self, batch: GridFit) -> Fits:
         check_whole_table(f"a grid of {type(self).__name__}")
-        numbers = list(candidates)
-        models = candidate_estimators(self, candidates.values())
+        numbers, models = list(batch.candidates), list(batch.estimators(self).values())
         with communicators.current() as communicator, blas.one_thread():
-            rows = self._grid_rows(communicator, models[0], X, y, weights)
-            train = {j: split[0] for j, split in folds.items()}
+            rows = self._grid_rows(communicator, models[0], batch)
+            train = {j: split[0] for j, split in batch.folds.items()}
             codes = None if rows.classes is None else rows.y
             every = folds_of(train, codes, rows.classes, rows.weights, len(rows.y))
             shared = every.that_have_all()
             found = models[0]._fit_together(communicator, rows, models, shared) if shared.numbers else {}
         for j, number in enumerate(shared.numbers):
             fitted = [found[i, j] for i in range(len(numbers))]
-            for i, values in _responses(fitted, rows.X, folds[number][1], responses):
+            for i, values in _responses(fitted, rows.X, batch.folds[number][1], batch.responses):
                 yield numbers[i], number, fitted[i], values
-        if len(shared.numbers) < len(folds):
+        if len(shared.numbers) < len(batch.folds):
             raise ValueError(
                 "the training rows of a fold lack a class or all weight: nothing is shared there"
             )
 
-    def _grid_rows(self, communicator: Communicator, model: Any, X: Any, y: Any, weights: Any) -> GridRows:
+    def _grid_rows(self, communicator: Communicator, model: Any, batch: GridFit) -> GridRows:
         """Return the validated table, as `model` reads it."""
         X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=FLOATS, order="C", **model._grid_validation
+            self, batch.X, batch.y, accept_sparse="csr", dtype=FLOATS, order="C", **model._grid_validation
         )
-        checked = checked_weights(weights, X.shape[0], negative=False)
+        checked = checked_weights(batch.weights, X.shape[0], negative=False)
         if not model._grid_classes:
             return GridRows(X, np.ascontiguousarray(y, dtype=np.float64), None, checked)
         classes, codes = encoded(communicator, y)

@@ -20,9 +20,10 @@ from hpcml.communicators import Communicator
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.linear_model.callbacks import Iterations
 from hpcml.linear_model.classifier import LinearClassifier
-from hpcml.linear_model.linear_grid import GridRows, SharedPasses, hashable
+from hpcml.linear_model.linear_grid import GridRows, SharedPasses
 from hpcml.linear_model.penalty import resolved_penalty
 from hpcml.training.classes import encoded, factors_of, total_weight, weigh_classes
+from hpcml.training.grids import hashable
 from hpcml.training.inputs import FLOATS, NO_WEIGHT, as_rows, checked_weights
 from hpcml.training.linear_grid import Folds, minimise_together, problems_of
 from hpcml.training.linear_objective import Objective, origin_of

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
 from hpcml.linear_model.classifier import LinearClassifier
-from hpcml.linear_model.linear_grid import GridRows, hashable
+from hpcml.linear_model.linear_grid import GridRows
 from hpcml.svm.base import ALLOWED, LinearModel
 from hpcml.training.classes import class_factors, encoded, factors_of, total_weight
 from hpcml.training.crammer_singer import CrammerSingerPasses
+from hpcml.training.grids import hashable
 from hpcml.training.interior_point import Hinges
 from hpcml.training.linear_grid import Folds
 from hpcml.validation import NONE, UnsupportedError, check_parameters, instance, one_of

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,9 +22,11 @@ __all__ = [
     "Failed",
     "Fits",
     "FoldByFold",
+    "GridFit",
     "GridMixin",
     "candidate_estimators",
     "cut",
+    "hashable",
     "merged_parameters",
     "numbers_of",
     "response_values",
@@ -54,6 +57,24 @@ class Failed:
     error: Exception
 
 
+@dataclass(frozen=True)
+class GridFit:
+    """What is fitted together: the arguments of `GridMixin.fit_grid`, with the numbers of the folds' rows."""
+
+    X: Any
+    y: Any
+    weights: Any
+    candidates: dict[int, dict[str, Any]]
+    folds: dict[int, tuple[NDArray[Any], NDArray[Any]]]
+    responses: Sequence[str]
+
+    def estimators(self, estimator: Any) -> dict[int, Any]:
+        """Return an estimator for every candidate; see `candidate_estimators`."""
+        return dict(
+            zip(self.candidates, candidate_estimators(estimator, self.candidates.values()), strict=True)
+        )
+
+
 class GridMixin:
     """The search protocol: a family says in `_plan_grid` and `_fit_grid` what its candidates share."""
 
@@ -64,15 +85,7 @@ class GridMixin:
         """Return the batches; raise if a candidate is not allowed, or shares nothing."""
         raise NotImplementedError
 
-    def _fit_grid(
-        self,
-        X: Any,
-        y: Any,
-        weights: Any,
-        candidates: dict[int, dict[str, Any]],
-        folds: dict[int, tuple[NDArray[Any], NDArray[Any]]],
-        responses: Sequence[str],
-    ) -> Fits:
+    def _fit_grid(self, batch: GridFit) -> Fits:
         """Yield as `fit_grid` does, and `Failed` for what is to be fitted on its own.
 
         The table is validated by `self`, which thereby learns the names of the features.
@@ -143,10 +156,10 @@ class GridMixin:
         missing = [name for name in responses if not hasattr(self, name)]
         if missing:
             raise AttributeError(f"{type(self).__name__} has no {', '.join(missing)}.")
-        weights = fit_params.get("sample_weight")
         numbers = {j: (numbers_of(train), numbers_of(test)) for j, (train, test) in folds.items()}
+        batch = GridFit(X, y, fit_params.get("sample_weight"), candidates, numbers, responses)
         error: Exception | None = None
-        with contextlib.closing(self._fit_grid(X, y, weights, candidates, numbers, responses)) as fits:
+        with contextlib.closing(self._fit_grid(batch)) as fits:
             for i, j, fitted, values in fits:
                 if isinstance(fitted, Failed):
                     error = error or fitted.error
@@ -181,26 +194,18 @@ class FoldByFold(GridMixin):
         """Fit estimators on the rows of a fold; yield them, or `Failed`."""
         raise NotImplementedError
 
-    def _fit_grid(
-        self,
-        X: Any,
-        y: Any,
-        weights: Any,
-        candidates: dict[int, dict[str, Any]],
-        folds: dict[int, tuple[NDArray[Any], NDArray[Any]]],
-        responses: Sequence[str],
-    ) -> Fits:
+    def _fit_grid(self, batch: GridFit) -> Fits:
         # an error on one rank, of the checks too, ends the fit on all
         with blas.one_thread(), communicators.current() as communicator:
-            table, weights = self._grid_table(X, weights)
-            for j, (train, test) in folds.items():
+            table, weights = self._grid_table(batch.X, batch.weights)
+            for j, (train, test) in batch.folds.items():
                 rows = as_rows(table[train])
                 some = None if weights is None else weights[train]
-                test_rows = table[test] if responses and len(test) else None
-                estimators = dict(zip(candidates, self._each(candidates.values()), strict=True))
+                test_rows = table[test] if batch.responses and len(test) else None
+                estimators = dict(zip(batch.candidates, self._each(batch.candidates.values()), strict=True))
                 for i, fitted in self._fit_fold(estimators, rows, some, communicator):
                     failed = isinstance(fitted, Failed)
-                    yield i, j, fitted, {} if failed else response_values(fitted, responses, test_rows)
+                    yield i, j, fitted, {} if failed else response_values(fitted, batch.responses, test_rows)
 
     def _each(self, candidates: Iterable[Mapping[str, Any]]) -> list[Any]:
         """Return an estimator for every candidate; raise if one can not be fitted beside others."""
@@ -297,6 +302,13 @@ def cut(
         units = (asked, done) if counted else ()
         made.append(Batch(tuple(costs), folds, total * len(folds), text, weights, *units))
     return made
+
+
+def hashable(value: Any) -> Any:
+    """Return something that is equal for equal parameters of the same type."""
+    if value is None or isinstance(value, (str, int, float, np.generic)):
+        return type(value).__name__, value
+    return joblib.hash(value)
 
 
 def response_values(fitted: Any, responses: Sequence[str], rows: Any) -> dict[str, Any]:

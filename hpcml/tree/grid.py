@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.protocol import Batch
 from hpcml.training.forest import Growth
 from hpcml.training.forest_grid import Asked, means, plan
-from hpcml.training.grids import Fits, GridMixin, merged_parameters
+from hpcml.training.grids import Fits, GridFit, GridMixin, hashable, merged_parameters
 from hpcml.training.trees import NO_LIMIT, StopRule
 from hpcml.tree.base import Cut, stop_rule
 
@@ -41,26 +40,18 @@ class SharedGrid(GridMixin):
     def _plan_grid(self, candidates: list[dict[str, Any]], n_folds: int) -> list[Batch]:
         return plan(_asked(self._merged(candidates), _varied(candidates)), n_folds)
 
-    def _fit_grid(
-        self,
-        X: Any,
-        y: Any,
-        weights: Any,
-        candidates: dict[int, dict[str, Any]],
-        folds: dict[int, tuple[Any, Any]],
-        responses: Sequence[str],
-    ) -> Fits:
-        merged = self._merged(list(candidates.values()))
+    def _fit_grid(self, batch: GridFit) -> Fits:
+        settings = list(batch.candidates.values())
+        merged = self._merged(settings)
         groups: dict[Any, dict[int, dict[str, Any]]] = {}
-        for i, params, asked in zip(
-            candidates, merged, _asked(merged, _varied(candidates.values())), strict=True
-        ):
-            groups.setdefault(asked.key, {})[i] = params
-        X, y, weights = self._validated(X, y, weights)  # type: ignore[attr-defined]
+        asked = _asked(merged, _varied(settings))
+        for i, params, one in zip(batch.candidates, merged, asked, strict=True):
+            groups.setdefault(one.key, {})[i] = params
+        X, y, weights = self._validated(batch.X, batch.y, batch.weights)  # type: ignore[attr-defined]
         for group in groups.values():
-            for j, (train, test) in folds.items():
+            for j, (train, test) in batch.folds.items():
                 fold = _Fold(X, y, weights, train, test)
-                for i, fitted, values in _fit_group(type(self), group, fold, responses):
+                for i, fitted, values in _fit_group(type(self), group, fold, batch.responses):
                     yield i, j, fitted, values
 
     def _merged(self, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -104,17 +95,10 @@ def _asked(candidates: list[dict[str, Any]], varied: list[str]) -> list[Asked]:
                 raise ValueError(f"{name} must be False for candidates that share trees, because {reason}.")
         best_first = params["max_leaf_nodes"] is not None
         free = _ALWAYS + (_BEST_FIRST if best_first else _DEPTH_FIRST)
-        key = tuple(_hashable(params[name]) if name not in free else None for name in varied)
+        key = tuple(hashable(params[name]) if name not in free else None for name in varied)
         max_depth = NO_LIMIT if best_first else params["max_depth"] or NO_LIMIT
         asked.append(Asked((best_first, key), int(params.get("n_estimators", 1)), max_depth))
     return asked
-
-
-def _hashable(value: Any) -> Any:
-    """Return something that is equal for equal values of the same type."""
-    if value is None or isinstance(value, (str, int, float, np.generic)):
-        return type(value).__name__, value
-    return joblib.hash(value)
 
 
 def _fit_group(

@@ -161,12 +161,20 @@ HOT void ISA(sparse_margins)(const linear_t *c, const REAL *w, int64_t width, in
 
 /* Lane l of the result: x[l] and x[l + w] added where l is without bit w, y[l - w] and y[l] where it has it. */
 INLINE VR ISA(add_halves)(VR x, VR y, const int64_t w) {
+#ifdef __clang__
     VR low, high;
     for (int64_t l = 0; l < RL; l++) {
         low[l] = l & w ? y[l - w] : x[l];
         high[l] = l & w ? y[l] : x[l + w];
     }
     return low + high;
+#else /* GCC would move the lanes one by one */
+    static const REAL_INT lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    VRI lane;
+    memcpy(&lane, lanes, sizeof lane);
+    const VRI low = lane + (((lane & (REAL_INT)w) != 0) & (REAL_INT)(RL - w)), high = low + (REAL_INT)w;
+    return __builtin_shuffle(x, y, low) + __builtin_shuffle(x, y, high);
+#endif
 }
 
 /* Lane r of the result: the sum of the lanes of sums[r]; the same order of additions for every r. */
@@ -178,40 +186,47 @@ INLINE VR ISA(sum_of_each)(VR *sums) {
     return sums[0];
 }
 
-/* One column: the block's rows are copied, less the origin and with a 1 at their end, while they are multiplied;
- * margins go to z. A row is read to the end of its last vector where another row follows there. */
-INLINE void ISA(copy_and_multiply)(const linear_t *c, const ISA(block) *b, const REAL *w, const REAL *origin,
-                                   int64_t first, int64_t n, const int shifted) {
+/* The margins of RL rows from row i on, of which `n` are there; the rows are copied, less the origin and with a 1 at
+ * their end, while they are multiplied. With `all` all are there, and can be read to the end of their last vector;
+ * otherwise the first `readable` can, where another row follows. */
+INLINE VR ISA(margins_of_some)(const linear_t *c, const ISA(block) *b, const REAL *w, const REAL *origin,
+                               int64_t first, int64_t i, int64_t n, int64_t readable, const int all,
+                               const int shifted) {
     const int64_t whole = c->d / RL * RL, rest = c->d - whole;
-    const REAL *x = (const REAL *)c->x + first * c->d;
-    VR end = {0}, lane = {0};
+    const REAL *from = (const REAL *)c->x + (first + i) * c->d;
+    REAL *to = b->x + i * b->stride;
+    VR sums[RL], end = {0}, lane = {0};
     for (int64_t l = 0; l < RL; l++) lane[l] = (REAL)l, end[l] = l == rest;
     const VRM inside = ISA(less_r)(lane, ISA(splat_r)((REAL)rest));
-    for (int64_t i0 = 0; i0 < n; i0 += RL) {
-        VR sums[RL];
 #pragma GCC unroll 16
-        for (int64_t r = 0; r < RL; r++) {
-            const int64_t i = i0 + r;
-            VR sum = {0};
-            if (i < n) {
-                const REAL *from = x + i * c->d;
-                REAL *to = b->x + i * b->stride;
-                for (int64_t j = 0; j < whole; j += RL) {
-                    VR v = ISA(load_r)(from + j);
-                    if (shifted) v -= ISA(load_r)(origin + j);
-                    ISA(store_r)(to + j, v);
-                    sum = ISA(fma_r)(v, ISA(load_r)(w + j), sum);
-                }
-                const int readable = (first + i) * c->d + whole + RL <= c->n * c->d;
-                VR last = readable ? ISA(load_r)(from + whole) : ISA(load_some)(from + whole, rest);
-                if (shifted) last -= ISA(load_r)(origin + whole);
-                const VR v = ISA(select_r)(inside, last, end);
-                ISA(store_r)(to + whole, v);
-                sum = ISA(fma_r)(v, ISA(load_r)(w + whole), sum);
-            }
-            sums[r] = sum;
+    for (int64_t r = 0; r < RL; r++, from += c->d, to += b->stride) {
+        sums[r] = (VR){0};
+        if (!all && r >= n) continue;
+        for (int64_t j = 0; j < whole; j += RL) {
+            VR v = ISA(load_r)(from + j);
+            if (shifted) v -= ISA(load_r)(origin + j);
+            ISA(store_r)(to + j, v);
+            sums[r] = ISA(fma_r)(v, ISA(load_r)(w + j), sums[r]);
         }
-        ISA(store_r)(b->z + i0, ISA(sum_of_each)(sums));
+        VR last = all || r < readable ? ISA(load_r)(from + whole) : ISA(load_some)(from + whole, rest);
+        if (shifted) last -= ISA(load_r)(origin + whole);
+        last = ISA(select_r)(inside, last, end);
+        ISA(store_r)(to + whole, last);
+        sums[r] = ISA(fma_r)(last, ISA(load_r)(w + whole), sums[r]);
+    }
+    return ISA(sum_of_each)(sums);
+}
+
+/* One column: margins of a block go to z, and its rows are copied. */
+INLINE void ISA(copy_and_multiply)(const linear_t *c, const ISA(block) *b, const REAL *w, const REAL *origin,
+                                   int64_t first, int64_t n, const int shifted) {
+    const int64_t room = c->n * c->d - c->d / RL * RL - RL; /* where the last vector that can be read begins */
+    const int64_t readable = room < 0 ? 0 : room / c->d + 1 - first;
+    for (int64_t i = 0; i < n; i += RL) {
+        const int all = i + RL <= n && i + RL <= readable;
+        const VR z = all ? ISA(margins_of_some)(c, b, w, origin, first, i, n - i, readable - i, 1, shifted)
+                         : ISA(margins_of_some)(c, b, w, origin, first, i, n - i, readable - i, 0, shifted);
+        ISA(store_r)(b->z + i, z);
     }
 }
 

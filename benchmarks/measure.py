@@ -56,6 +56,10 @@ class Options:
     say: Callable[[str], None] = print
 
 
+#: Seconds before a sample, in which threads of the contestant before, that still look for work, fall asleep.
+REST = 0.1
+
+
 @dataclass
 class _Entry:
     """One contestant with one number of jobs."""
@@ -69,6 +73,7 @@ class _Entry:
 
     def sample(self) -> None:
         gc.collect()
+        time.sleep(REST)
         started = time.perf_counter()
         self.result = self.run()
         self.samples.append(time.perf_counter() - started)

@@ -70,6 +70,35 @@ def test_ranks_with_few_rows_or_none_take_part():
         assert [label for found in results for label in found["labels"]] == expected["labels"]
 
 
+WIDE = {
+    "pca": (PCA(5), "components_"),
+    "ridge": (Ridge(), "coef_"),
+    "mixture": (GaussianMixture(4, random_state=0, max_iter=3, tol=0.0), "means_"),
+    "logistic": (LogisticRegression(), "coef_"),
+    "k-means": (KMeans(90, random_state=0, max_iter=3), "cluster_centers_"),
+}
+
+
+def fitted_wide(cuts):
+    """Fit where the sums of a shard are long, and rows are so few that only one rank has a shard."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((1800, 120)), rng.integers(0, 10, 1800)
+    rows = slice(*cuts[current().rank : current().rank + 2])
+    return {
+        name: getattr(estimator.fit(X[rows], y[rows]), attribute)
+        for name, (estimator, attribute) in WIDE.items()
+    }
+
+
+@pytest.mark.require("mpi")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_long_sums_of_ranks_without_a_shard():
+    expected = fitted_wide([0, 1800])
+    for found in run_ranks(3, fitted_wide, [0, 600, 1200, 1800], HPCML_NUM_THREADS="1").results:
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
 def fitted_with_mixed_instruction_sets(cuts):
     os.environ["HPCML_ISA"] = ("avx512", "avx2")[int(os.environ["PMI_RANK"])]
     return fitted(cuts)

@@ -158,7 +158,8 @@ def tree_sum(world: World, layout: Layout, own: NDArray[np.float64]) -> NDArray[
     requests = [world.comm.Irecv(sums[ends[rank] : ends[rank + 1]], rank) for rank in others]
     for rank in others:
         there = slices[rank]
-        sent = packed[len(own) * there.start : len(own) * there.stop].reshape(len(own), -1)
+        shape = len(own), there.stop - there.start  # a rank may have no pieces
+        sent = packed[len(own) * there.start : len(own) * there.stop].reshape(shape)
         sent[:] = own[:, there]
         requests.append(world.comm.Isend(sent, rank))
     world.wait(*requests)

@@ -9,6 +9,7 @@ from scipy.stats import ortho_group
 
 import hpcml
 from hpcml.decomposition import PCA, IncrementalPCA
+from hpcml.model_selection import GridSearchCV
 
 SOLVERS = ("full", "covariance_eigh", "randomized", "arpack")
 
@@ -216,3 +217,24 @@ def test_precision_of_a_singular_covariance_is_its_pseudo_inverse():
     model = PCA().fit(np.hstack([X, np.zeros((50, 1))]))  # a feature of no variance at all
     covariance, precision = model.get_covariance(), model.get_precision()
     np.testing.assert_allclose(covariance @ precision @ covariance, covariance, atol=1e-12)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+@pytest.mark.parametrize("k", [1, 2, 0.9, None])
+def test_likelihoods_are_those_of_scikit_learn_whitened_or_not(k, whiten):
+    X = np.random.default_rng(0).normal(size=(90, 5)) * [1, 2, 3, 4, 5]
+    ours = PCA(k, whiten=whiten, svd_solver="covariance_eigh").fit(X[:60])
+    stock = theirs.PCA(k, whiten=whiten, svd_solver="covariance_eigh").fit(X[:60])
+    np.testing.assert_allclose(ours.score_samples(X[60:]), stock.score_samples(X[60:]), rtol=1e-10)
+    search = GridSearchCV(PCA(k), {"whiten": [whiten]}, cv=[(range(60), range(60, 90))]).fit(X)
+    assert not search.plan_.fallbacks
+    np.testing.assert_allclose(search.best_score_, stock.score(X[60:]), rtol=1e-10)
+
+
+def test_a_grid_over_lacking_rank_is_fitted_separately():
+    X = np.random.default_rng(0).normal(size=(90, 5))
+    X = np.c_[X, X[:, 0]]
+    search = GridSearchCV(PCA(), {"n_components": [3, 6]}, cv=[(range(60), range(60, 90))]).fit(X)
+    assert "nothing but rounding varies" in search.plan_.fallbacks[0]
+    separate = [PCA(k).fit(X[:60]).score(X[60:]) for k in (3, 6)]
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], separate, rtol=1e-8)

@@ -414,3 +414,11 @@ def test_single_fits_take_no_longer_than_scikit_learns():
         if ours <= 1.02 * theirs:
             return
     raise AssertionError(f"{ours:.4f} s, scikit-learn {theirs:.4f} s")
+
+
+@pytest.mark.parametrize("n", [100, 200])
+def test_a_mask_of_another_length_is_refused(n):
+    X = np.random.default_rng(0).normal(size=(150, 3))
+    mask = np.arange(n) < 50
+    with pytest.raises(IndexError, match=f"mask of cv has {n} entries, X 150 rows"):
+        GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=[(mask, ~mask)]).fit(X, X[:, 0])

@@ -18,11 +18,13 @@ from hpcml.training.gram_grid import MOST_FOLDS, folds_of_ranks, rows_tested
 from hpcml.training.grids import Failed, Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.least_squares_grid import NotShared
-from hpcml.training.pca_grid import FoldSpectra, spectra_of_folds
+from hpcml.training.pca_grid import FoldSpectra, least_share, spectra_of_folds
 from hpcml.validation import UnsupportedError
 
 __all__ = ["HeldRows", "HeldScore", "SharedComponents"]
 
+#: Variances below this fraction of the largest one are rounding, and others in every way to compute.
+ROUNDING = 1e-13
 #: Solvers that a Gram matrix serves; 'auto' may choose another one for a fold.
 _SHARED = ("auto", "full", "covariance_eigh")
 
@@ -127,13 +129,15 @@ def _fitted_fold(
         try:
             spectrum = _spectrum(fitted, spectra, k, most)
             fitted._keep(spectrum, shape, k, spectra.dtype)
+            noise, values = float(fitted.noise_variance_), fitted._covariance_eigenvalues()
+            if not least_share(values, noise, shape[1]) > ROUNDING:
+                raise NotShared("a fold has directions in which nothing but rounding varies")
         except Exception as error:
             found[i] = Failed(error)
             continue
         found[i] = fitted
         if test is not None:
-            noise = float(fitted.noise_variance_)
-            likelihood = spectra.likelihood(spectrum, fitted.explained_variance_, noise)
+            likelihood = spectra.likelihood(spectrum, values, noise)
             if likelihood is not None:
                 fitted._held_score = HeldScore(test, likelihood)
     return found

@@ -334,11 +334,18 @@ class PCA(SharedComponents, Components):
             likelihood[start : start + step] = -0.5 * (squares + constant)
         return likelihood
 
+    def _covariance_eigenvalues(self) -> NDArray[np.float64]:
+        """Return the eigenvalues of the model's covariance along its components; all others are the noise."""
+        variances, noise = self.explained_variance_.astype(np.float64), float(self.noise_variance_)
+        if not self.whiten:
+            return np.maximum(variances, noise)
+        return np.maximum(variances - noise, 0.0) * variances + noise
+
     def _log_determinant(self) -> float:
-        """Return that of the precision: eigenvalues of the covariance are the variances, and the noise."""
+        """Return that of the precision, by the eigenvalues of the covariance."""
         rest = np.full(self.n_features_in_ - self.n_components_, self.noise_variance_, dtype=np.float64)
         with np.errstate(divide="ignore"):
-            logarithms = np.log(np.append(self.explained_variance_.astype(np.float64), rest))
+            logarithms = np.log(np.append(self._covariance_eigenvalues(), rest))
         return -float(logarithms.sum()) if np.isfinite(logarithms).all() else -math.inf
 
     def score(self, X: ArrayLike, y: Any = None) -> float:

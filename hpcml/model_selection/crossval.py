@@ -86,7 +86,8 @@ class Work:
     def split(self) -> list[tuple[Any, Any]]:
         """Return the splits."""
         pairs = self.cv.split(self.X, self.y, **self.routed.split)
-        return [(as_rows(train), as_rows(test)) for train, test in pairs]
+        n = n_rows(self.X)
+        return [(as_rows(train, n), as_rows(test, n)) for train, test in pairs]
 
     def records(
         self,

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from hpcml.model_selection.journal import decode_splits, encode_splits
 from hpcml.model_selection.planning import reason_not_to_share
-from hpcml.model_selection.rows import as_rows
+from hpcml.model_selection.rows import as_rows, n_rows
 
 __all__ = ["Drawn", "draw_seed", "draw_splits", "unseeded_names", "with_seed"]
 
@@ -63,9 +63,12 @@ def draw_splits(cv: Any, X: Any, y: Any, params: Mapping[str, Any]) -> list[tupl
     ------
     ValueError
         If `cv` promises another number of them.
+    IndexError
+        If a mask has another length than the table.
     """
     n_splits = cv.get_n_splits(X, y, **params)
-    splits = [(as_rows(train), as_rows(test)) for train, test in cv.split(X, y, **params)]
+    n = n_rows(X)
+    splits = [(as_rows(train, n), as_rows(test, n)) for train, test in cv.split(X, y, **params)]
     if len(splits) != n_splits:
         raise ValueError(
             "cv.split and cv.get_n_splits return inconsistent results. "

@@ -10,6 +10,7 @@ from hpcml.model_selection.arguments import route
 from hpcml.model_selection.base import SharingSearch
 from hpcml.model_selection.evaluation import plan_candidates
 from hpcml.model_selection.plan import Plan
+from hpcml.model_selection.row_sharded import unpacked
 from hpcml.model_selection.rows import n_rows, take_params
 from hpcml.model_selection.scoring import Scoring
 
@@ -61,7 +62,7 @@ def explain_plan(search: Any, X: Any, y: Any = None, **params: Any) -> Plan:
             f"search must be one of hpcml.model_selection's searches. Got {type(search).__name__} instead."
         )
     search.check()
-    X, y = indexable(X, y)
+    X, y = indexable(*unpacked(X, y))
     params = take_params(params, n_rows(X))
     routed = route(search, Scoring(search.scoring, search.estimator, search.error_score), params)
     cv = check_cv(search.cv, y, classifier=is_classifier(search.estimator))

@@ -86,6 +86,8 @@ class Plan:
             text = f"{asked['fits']} fits asked for, {first}; {second}"
             if self.separate:
                 text += f"; {len(self.separate) * self.n_folds} fits done separately"
+        if self.fallbacks:
+            text += f"; {len(self.fallbacks)} fits of batches done separately after all (see fallbacks)"
         if self.resumed:
             text += f", earlier runs included ({self.resumed} fits read from the journal)"
         return text

@@ -398,7 +398,7 @@ def fit_over_shards(search: Any, X: Any, y: Any, params: Mapping[str, Any]) -> A
     from hpcml.model_selection.base import Found, SharingSearch  # which calls this
 
     if type(search)._search is not SharingSearch._search or has_callbacks(search):
-        check_whole_table(f"{type(search).__name__} of this kind")
+        check_whole_table(type(search).__name__)
     with communicators.current() as communicator, _threads(search.n_jobs):
         if search.journal is not None:
             raise ValueError("journal must be None under communicator='mpi', whose ranks fit together.")

@@ -23,11 +23,13 @@ def n_rows(X: Any) -> int:
     return int(shape[0]) if shape else len(X)
 
 
-def as_rows(indices: Any) -> Any:
-    """Return the rows that a splitter names, by index or by mask, as an array of indices."""
+def as_rows(indices: Any, n: int) -> Any:
+    """Return those of `n` rows that a splitter names, by index or by mask, as an array of indices."""
     indices = np.asarray(indices)
     if indices.size and indices.dtype.kind not in "biu":
         raise ValueError(f"cv must give rows as integers or as a mask of bools. Got {indices.dtype} instead.")
+    if indices.dtype == bool and len(indices) != n:
+        raise IndexError(f"boolean index did not match: a mask of cv has {len(indices)} entries, X {n} rows")
     return np.flatnonzero(indices) if indices.dtype == bool else indices
 
 

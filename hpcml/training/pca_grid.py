@@ -22,7 +22,7 @@ from hpcml.training.pca import (
     spectrum_of_rows,
 )
 
-__all__ = ["FoldSpectra", "Likelihoods", "spectra_of_folds"]
+__all__ = ["FoldSpectra", "Likelihoods", "least_share", "spectra_of_folds"]
 
 Matrix = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ class FoldSpectra:
         spectrum : Spectrum
             The decomposition that the model was cut from.
         variances : ndarray of shape (k,)
-            Along its components.
+            Eigenvalues of the model's covariance along its components.
         noise : float
             Variance along all others.
         """
@@ -160,6 +160,28 @@ def spectra_of_folds(
         yield FoldSpectra(table, fold, sums, n_rows[fold], dtype)
 
 
+def least_share(variances: NDArray[np.float64], noise: float, n_features: int) -> float:
+    """Return the smallest eigenvalue of a model's covariance, relative to the largest.
+
+    Parameters
+    ----------
+    variances : ndarray of shape (k,)
+        Along the components.
+    noise : float
+        Along all other directions.
+    n_features : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hpcml.training.pca_grid import least_share
+    >>> least_share(np.array([4.0, 2.0]), 1.0, 3)
+    0.25
+    """
+    values = np.append(variances, np.full(min(1, n_features - len(variances)), noise))
+    return float(values.min() / values.max()) if values.max() > 0 else 0.0
+
+
 class Likelihoods:
     """Mean log-likelihoods of rows under models that differ in their number of components.
 
@@ -184,16 +206,15 @@ class Likelihoods:
         Parameters
         ----------
         variances : ndarray of shape (k,)
-            Along the components.
+            Eigenvalues of the model's covariance along its components.
         noise : float
             Variance along all others.
         """
         d, k = len(self.squares), len(variances)
-        # eigenvalues of the covariance: what a component explains, or the noise where that is more
-        values = np.full(d, noise)
-        values[:k] = np.maximum(variances, noise)
-        if not values.min() > LEAST_VARIANCE * values.max():
+        if not least_share(variances, noise, d) > LEAST_VARIANCE:
             return None
+        values = np.full(d, noise)  # eigenvalues of the covariance
+        values[:k] = variances
         # -1/2 (d log 2 pi + log |C| + tr C^-1 S)
         return -0.5 * float(
             d * math.log(2.0 * math.pi) + np.log(values).sum() + (self.squares / values).sum()

@@ -14,8 +14,17 @@ from hpcml import blas, communicators
 from hpcml.communicators import Communicator
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
-from hpcml.training.gram_grid import MOST_FOLDS, folds_of_ranks, rows_tested
-from hpcml.training.grids import Failed, Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
+from hpcml.training.gram_grid import folds_of_ranks, rows_tested
+from hpcml.training.grids import (
+    MOST_FOLDS,
+    Failed,
+    Fits,
+    GridFit,
+    GridMixin,
+    candidate_estimators,
+    cut,
+    rows_of,
+)
 from hpcml.training.inputs import FLOATS, as_rows
 from hpcml.training.least_squares_grid import NotShared
 from hpcml.training.pca_grid import FoldSpectra, least_share, spectra_of_folds

@@ -16,8 +16,17 @@ from hpcml.communicators import Table
 from hpcml.kernels import lookup
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
-from hpcml.training.gram_grid import MOST_FOLDS, FoldSums, folds_of_ranks, sums_of_folds
-from hpcml.training.grids import Failed, Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
+from hpcml.training.gram_grid import FoldSums, folds_of_ranks, sums_of_folds
+from hpcml.training.grids import (
+    MOST_FOLDS,
+    Failed,
+    Fits,
+    GridFit,
+    GridMixin,
+    candidate_estimators,
+    cut,
+    rows_of,
+)
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
 

@@ -16,9 +16,9 @@ from hpcml.communicators import Communicator
 from hpcml.linear_model.classifier import margins_of
 from hpcml.protocol import Batch
 from hpcml.training.classes import encoded
-from hpcml.training.grids import Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
+from hpcml.training.grids import MOST_FOLDS, Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
 from hpcml.training.inputs import FLOATS, checked_weights
-from hpcml.training.linear_grid import MOST_FOLDS, Folds, folds_of
+from hpcml.training.linear_grid import Folds, folds_of
 from hpcml.validation import check_whole_table, has_callbacks
 
 __all__ = ["GridRows", "SharedPasses"]

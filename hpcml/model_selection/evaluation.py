@@ -14,7 +14,6 @@ from hpcml.model_selection.plan import Plan
 from hpcml.model_selection.planning import make_plan
 from hpcml.model_selection.scoring import Scoring
 from hpcml.progress import Progress
-from hpcml.validation import check_whole_table
 
 __all__ = ["Options", "evaluate", "plan_candidates"]
 
@@ -97,7 +96,6 @@ def evaluate(
     (Plan, list of dict)
         The records candidate by candidate, and by fold within.
     """
-    check_whole_table("cross-validation without a search")  # a search of shards does not come here
     n_folds, n_candidates = len(splits), len(candidates)
     if refuse is None:
         plan, seeded = plan_candidates(estimator, candidates, n_folds, seed)

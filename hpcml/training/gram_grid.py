@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from hpcml.communicators import Communicator, Table
 from hpcml.training.gram import Gram, check_finite, is_good_center, mean_of, moved_to_mean, symmetric
+from hpcml.training.grids import held_out
 
-__all__ = ["MOST_FOLDS", "FoldSums", "Sums", "folds_of_ranks", "held_out", "rows_tested", "sums_of_folds"]
+__all__ = ["FoldSums", "Sums", "folds_of_ranks", "rows_tested", "sums_of_folds"]
 
 Vector = NDArray[np.float64]
 
-#: Folds whose rows one int64 tells.
-MOST_FOLDS = 63
 #: Every part takes a pass that looks at all rows; more of them than this take longer than the folds.
 MOST_PARTS = 64
 #: Matrices of parts take so many bytes at most.
@@ -92,37 +91,6 @@ class FoldSums:
 
     train: Sums
     held: Sums | None
-
-
-def held_out(n_rows: int, trains: Sequence[Any]) -> NDArray[np.int64]:
-    """Return for every row the folds that do not train on it, as bits.
-
-    Parameters
-    ----------
-    n_rows : int
-        Rows of the table.
-    trains : sequence of array-like of int
-        Training rows of every fold.
-
-    Raises
-    ------
-    ValueError
-        If there are more than 63 folds, or if a fold trains on a row more than once.
-
-    Examples
-    --------
-    >>> from hpcml.training.gram_grid import held_out
-    >>> held_out(4, [[0, 1], [1, 2, 3]]).tolist()
-    [2, 0, 1, 1]
-    """
-    if len(trains) > MOST_FOLDS:
-        raise ValueError(f"folds of a batch must be {MOST_FOLDS} at most. Got {len(trains)} instead.")
-    held = np.full(n_rows, (1 << len(trains)) - 1, dtype=np.int64)
-    for j, train in enumerate(trains):
-        held[train] &= ~np.int64(1 << j)
-        if np.count_nonzero((held >> j) & 1) != n_rows - len(train):
-            raise ValueError(f"fold {j} of the batch trains on rows more than once")
-    return held
 
 
 def folds_of_ranks(

@@ -19,6 +19,7 @@ from hpcml.protocol import Batch
 from hpcml.training.inputs import as_rows
 
 __all__ = [
+    "MOST_FOLDS",
     "Failed",
     "Fits",
     "FoldByFold",
@@ -27,12 +28,15 @@ __all__ = [
     "candidate_estimators",
     "cut",
     "hashable",
+    "held_out",
     "merged_parameters",
     "numbers_of",
     "response_values",
     "rows_of",
 ]
 
+#: Folds whose rows one int64 tells.
+MOST_FOLDS = 63
 #: Rows are gathered so many bytes at a time.
 BLOCK_BYTES = 8 << 20
 #: What the whole table tells every fit of it.
@@ -329,6 +333,37 @@ def numbers_of(rows: Any) -> NDArray[Any]:
     if rows.dtype == bool:
         return np.flatnonzero(rows)
     return rows if len(rows) else rows.astype(np.intp)
+
+
+def held_out(n_rows: int, trains: Sequence[Any]) -> NDArray[np.int64]:
+    """Return for every row the folds that do not train on it, as bits.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the table.
+    trains : sequence of ndarray of int
+        Numbers of the training rows of every fold.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 63 folds, or if a fold trains on a row more than once.
+
+    Examples
+    --------
+    >>> from hpcml.training.grids import held_out
+    >>> held_out(4, [[0, 1], [1, 2, 3]]).tolist()
+    [2, 0, 1, 1]
+    """
+    if len(trains) > MOST_FOLDS:
+        raise ValueError(f"folds of a batch must be {MOST_FOLDS} at most. Got {len(trains)} instead.")
+    held = np.full(n_rows, (1 << len(trains)) - 1, dtype=np.int64)
+    for j, train in enumerate(trains):
+        held[train] &= ~np.int64(1 << j)
+        if np.count_nonzero((held >> j) & 1) != n_rows - len(train):
+            raise ValueError(f"fold {j} of the batch trains on rows more than once")
+    return held
 
 
 def rows_of(X: Any, numbers: NDArray[Any], bytes_of_a_row: int | None = None) -> Iterator[tuple[slice, Any]]:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.kernels.declared.linear_loss import MOST_FOLDS
+from hpcml.training.grids import held_out
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton import Solution, minimise
 
-__all__ = ["MOST_FOLDS", "Folds", "folds_of", "minimise_together", "problems_of"]
+__all__ = ["Folds", "folds_of", "minimise_together", "problems_of"]
 
 Floats = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def folds_of(
     Parameters
     ----------
     train : mapping of int to ndarray of int
-        Training rows by number of the fold.
+        Numbers of the training rows by number of the fold.
     codes : ndarray of shape (n_rows,) or None
         Numbers of the classes of the rows; None if there are none.
     classes : ndarray or None
@@ -81,7 +81,7 @@ def folds_of(
     Raises
     ------
     ValueError
-        If a fold trains on a row more than once.
+        If there are more than 63 folds, or if a fold trains on a row more than once.
 
     Examples
     --------
@@ -91,18 +91,14 @@ def folds_of(
     >>> folds.held.tolist(), folds.counts.tolist()
     ([2, 0, 1], [[2], [2]])
     """
-    held = np.full(n_rows, (1 << len(train)) - 1, dtype=np.int64)
+    held = held_out(n_rows, list(train.values()))
     number = np.zeros(n_rows, dtype=np.intp) if codes is None else codes.astype(np.intp)
     n_classes = 1 if classes is None else len(classes)
     counts = np.empty((len(train), n_classes), dtype=np.int64)
     sums = np.empty((len(train), n_classes))
-    for j, (fold, rows) in enumerate(train.items()):
-        inside = np.zeros(n_rows, dtype=bool)
-        inside[rows] = True
+    for j in range(len(train)):
+        inside = (held >> j & 1) == 0
         own = number[inside]
-        if rows.dtype != bool and len(own) != len(rows):
-            raise ValueError(f"fold {fold} trains on a row more than once, which no mask of rows can say.")
-        np.bitwise_and(held, ~np.int64(1 << j), out=held, where=inside)
         counts[j] = np.bincount(own, minlength=n_classes)
         own_weights = None if weights is None else weights[inside]
         sums[j] = np.bincount(own, weights=own_weights, minlength=n_classes)

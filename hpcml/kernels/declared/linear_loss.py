@@ -4,8 +4,6 @@ from hpcml.kernels.terms import THREADS, Array, Kernel, Result, Scalar
 
 #: "multinomial" couples the columns of a problem; under the others every column is one.
 LOSSES = ("logistic", "multinomial", "squared_hinge", "squared_epsilon_insensitive")
-#: Folds that a batch of problems may have: bits of a set.
-MOST_FOLDS = 63
 
 _X = Array("X", "floating", ("n", "d"), "the rows; margins are computed in their precision", sparse=True)
 _ORIGIN = Array("origin", "float64", ("d",), "subtracted from dense rows, in their precision", optional=True)

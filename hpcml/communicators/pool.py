@@ -36,8 +36,8 @@ from hpcml.communicators.channel import (
     wait_for_any,
 )
 from hpcml.communicators.own_part import Aside, at_once
-from hpcml.communicators.remote_errors import RemoteError, Warned
 from hpcml.errors import WorkerLost
+from hpcml.remote_errors import RemoteError, Warned
 
 __all__ = ["Pool", "current_pool", "end_pool"]
 

@@ -26,8 +26,8 @@ from hpcml.communicators.carried import Function, PackedPieces, Settings
 from hpcml.communicators.channel import Closed, Inbox, Outbox, patience_of, receive, send
 from hpcml.communicators.checks import check_names
 from hpcml.communicators.local import Chunk, Local
-from hpcml.communicators.remote_errors import RemoteError, Warned
 from hpcml.communicators.shared_memory import Shared, mapped
+from hpcml.remote_errors import RemoteError, Warned
 
 __all__ = ["Worker", "main"]
 

@@ -1,4 +1,4 @@
-"""Errors and warnings of a worker, as they reach the process that asked."""
+"""Errors and warnings of a worker, rank or executor, as they reach the process that asked."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ _seen: dict[Any, Any] = {}
 
 
 def _pickled(value: Any) -> bytes | None:
-    try:
-        return pickle.dumps(value)
-    except Exception:  # what a user's class raises when it is pickled
-        return None
+    # cloudpickle, where tasks came by it, also knows classes that are in no module
+    for way in (pickle, sys.modules.get("cloudpickle")):
+        try:
+            return None if way is None else way.dumps(value)
+        except Exception:  # what a user's class raises when it is pickled
+            continue
+    return None
 
 
 def _unpickled(pickled: bytes | None) -> Any:
@@ -44,6 +47,8 @@ class RemoteError:
         The formatted traceback.
     process : int
         Id of the process that raised.
+    place : str
+        Where that was, in words; "" is a worker process.
     pickled, arguments, state : bytes or None
         The exception, its ``args`` and its attributes, where they can be pickled.
     """
@@ -53,12 +58,13 @@ class RemoteError:
     message: str
     trace: str
     process: int
+    place: str
     pickled: bytes | None
     arguments: bytes | None
     state: bytes | None
 
     @classmethod
-    def of(cls, error: BaseException) -> RemoteError:
+    def of(cls, error: BaseException, place: str = "") -> RemoteError:
         """Take an exception apart."""
         try:
             message = str(error)
@@ -70,6 +76,7 @@ class RemoteError:
             message,
             "".join(traceback.format_exception(error)),
             os.getpid(),
+            place,
             _pickled(error),
             _pickled(error.args),
             _pickled(error.__dict__),
@@ -80,8 +87,9 @@ class RemoteError:
         error = _unpickled(self.pickled)
         if not isinstance(error, BaseException):
             error = self._made()
-        if self.process != os.getpid():
-            error.add_note(f"Raised in the worker process {self.process}:\n{self.trace}")
+        if self.place or self.process != os.getpid():
+            place = self.place or f"in the worker process {self.process}"
+            error.add_note(f"Raised {place}:\n{self.trace}")
         return error
 
     def _made(self) -> BaseException:

@@ -12,8 +12,8 @@ PACKAGE = Path(hpcml.__file__).parent
 REPOSITORY = PACKAGE.parent
 
 BOTTOM = (
-    "config errors machine parts protocol progress counterparts data validation blas remote_errors".split()
-)
+    "config errors machine parts protocol progress counterparts data validation blas launcher remote_errors"
+).split()
 ESTIMATORS = (
     "cluster mixture linear_model svm preprocessing tree ensemble decomposition feature_selection "
     "neural_network recommendation"

@@ -12,7 +12,7 @@ import pytest
 
 import hpcml
 from hpcml import communicators
-from hpcml.communicators.launcher import announced, check_library, check_size, short_name
+from hpcml.launcher import announced, check_library, check_size, short_name
 from mpi_runs import run_ranks
 
 MPICH = "MPICH Version:      5.0.2\nMPICH Release date: 2026"

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 
 from hpcml import config
 from hpcml.communicators.contract import Communicator, Table
-from hpcml.communicators.launcher import announced
+from hpcml.launcher import announced
 
 __all__ = ["COMMUNICATORS", "Communicator", "Table", "current", "least_rows"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from hpcml.communicators.launcher import announced
+from hpcml.launcher import announced
 
 __all__ = ["install", "say", "show", "take_over"]
 

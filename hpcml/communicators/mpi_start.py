@@ -14,9 +14,9 @@ from fractions import Fraction
 from typing import Any
 
 from hpcml import config, machine, parts
-from hpcml.communicators.launcher import announced, check_library, check_size
 from hpcml.communicators.mates import Mate, myself, siblings_watched, visible
 from hpcml.communicators.mpi_world import World
+from hpcml.launcher import announced, check_library, check_size
 
 __all__ = ["share_of_cores", "started"]
 

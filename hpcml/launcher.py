@@ -58,7 +58,7 @@ def announced(environ: Mapping[str, str] | None = None) -> Announced | None:
 
     Examples
     --------
-    >>> from hpcml.communicators.launcher import announced
+    >>> from hpcml.launcher import announced
     >>> announced({"PMI_SIZE": "4", "PMI_RANK": "2"}).size
     4
     >>> announced({"SLURM_NTASKS": "4"})
@@ -118,7 +118,7 @@ def check_size(size: int, library: str, found: Announced | None) -> None:
 
     Examples
     --------
-    >>> from hpcml.communicators.launcher import Announced, check_size
+    >>> from hpcml.launcher import Announced, check_size
     >>> check_size(4, "MPICH Version: 4.3", Announced("Open MPI's mpirun", 4, 0))
     """
     if found is not None and found.size > size:
@@ -139,7 +139,7 @@ def short_name(library: str) -> str:
 
     Examples
     --------
-    >>> from hpcml.communicators.launcher import short_name
+    >>> from hpcml.launcher import short_name
     >>> short_name("MPICH Version:      5.0.2\\nMPICH Release date: ...")
     'MPICH 5.0.2'
     """

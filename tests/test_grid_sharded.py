@@ -18,6 +18,7 @@ from hpcml.mixture import GaussianMixture
 from hpcml.model_selection import GridSearchCV, RandomizedSearchCV
 from hpcml.model_selection.row_sharded import Shards, unpacked
 from hpcml.preprocessing import StandardScaler
+from hpcml.svm import LinearSVC
 from hpcml.tree import DecisionTreeClassifier
 from mpi_runs import run_ranks
 
@@ -45,12 +46,11 @@ def searches():
             0,
         ),
         "logistic": (
-            GridSearchCV(
-                LogisticRegression(tol=1e-8), {"C": [0.01, 1.0]}, cv=4, n_jobs=1, return_train_score=True
-            ),
+            GridSearchCV(LogisticRegression(), {"C": [0.01, 1.0]}, cv=4, n_jobs=1, return_train_score=True),
             True,
-            1e-6,
+            0,
         ),
+        "machine": (GridSearchCV(LinearSVC(), {"C": [0.01, 1.0]}, cv=3, scoring="roc_auc"), True, 0),
         "pipeline": (
             RandomizedSearchCV(
                 scaled,
@@ -64,11 +64,11 @@ def searches():
             True,
             1e-6,
         ),
-        "an error": (GridSearchCV(LogisticRegression(), {"C": [1.0, -1.0]}, cv=3), True, 1e-6),
+        "an error": (GridSearchCV(LogisticRegression(), {"C": [1.0, -1.0]}, cv=3), True, 0),
         "shuffled": (
-            GridSearchCV(LogisticRegression(tol=1e-8), {"C": [1.0]}, cv=ShuffleSplit(2, random_state=0)),
+            GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=ShuffleSplit(2, random_state=0)),
             True,
-            1e-6,
+            0,
         ),
     }
 
@@ -76,6 +76,12 @@ def searches():
 def scores_of(search):
     found = {name: each for name, each in search.cv_results_.items() if "_test_" in name or "_train_" in name}
     return found | {"index": search.best_index_}
+
+
+def learnt(model):
+    """Return what a fitted model is made of, None for a pipeline."""
+    names = ("cluster_centers_", "means_", "coef_")
+    return next((getattr(model, name) for name in names if hasattr(model, name)), None)
 
 
 def sharded():
@@ -89,9 +95,7 @@ def sharded():
             warnings.simplefilter("ignore")
             search.fit(mine, target if supervised else None)
         times = search.cv_results_["mean_fit_time"]
-        model = search.best_estimator_
-        shown = getattr(model, "cluster_centers_", getattr(model, "means_", None))
-        found[name] = scores_of(search), times, shown, search.plan_
+        found[name] = scores_of(search), times, learnt(search.best_estimator_), search.plan_
     search = GridSearchCV(Ridge(), {"alpha": [0.1, 10.0]}, cv=3)
     search.fit(mine, mine[:, 0] * 2, sample_weight=weights)
     found["weights"] = scores_of(search), search.cv_results_["mean_fit_time"], None, search.plan_
@@ -115,8 +119,7 @@ def test_ranks_find_what_one_process_finds():
                 assert_allclose(scores[key], wanted[key], rtol=0, atol=tolerance, err_msg=f"{name} {key}")
             assert_array_equal(times, run.results[0][name][1])
             if shown is not None:
-                attribute = "cluster_centers_" if name == "k-means" else "means_"
-                assert_array_equal(shown, getattr(search.best_estimator_, attribute))
+                assert_array_equal(shown, learnt(search.best_estimator_))
     for name, found in run.results[0].items():  # every rank has the same results
         for other in run.results[1:]:
             for key, value in found[0].items():
@@ -124,8 +127,47 @@ def test_ranks_find_what_one_process_finds():
     alone = GridSearchCV(Ridge(), {"alpha": [0.1, 10.0]}, cv=3).fit(X, X[:, 0] * 2, sample_weight=w)
     for key, value in scores_of(alone).items():
         assert_allclose(run.results[0]["weights"][0][key], value, rtol=1e-6)
-    assert run.results[0]["mixture"][3].batches == plans["mixture"].batches
-    assert run.results[0]["k-means"][3].batches == plans["k-means"].batches
+    for name in ("mixture", "k-means", "logistic", "machine", "an error", "shuffled"):
+        assert run.results[0][name][3].batches == plans[name].batches
+        assert not run.results[0][name][3].fallbacks
+
+
+def told_of_one_rank():
+    """Search where the rows of one rank alone do not allow the fit, or the batch, and afterwards."""
+    X, y, _ = table()
+    rank, size = (getattr(communicators.current(), name) for name in ("rank", "size"))
+    start, stop = (N * (rank + i) // size for i in (0, 1))
+    X, y, found = X[start:stop].copy(), y[start:stop], []
+    twice = [(np.r_[0:3000, 0:10], np.arange(3000, N))]  # the first rank has rows that train twice
+    for estimator, grid in (
+        (LogisticRegression(), {"C": [0.1, 1.0]}),
+        (KMeans(n_init=1), {"n_clusters": [2]}),
+    ):
+        search = GridSearchCV(estimator, grid, cv=twice, error_score="raise").fit(X, y)
+        found.append((search.plan_.fallbacks, search.cv_results_["mean_test_score"].tolist()))
+    if rank == 1:
+        X[5, 1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=3, error_score="raise").fit(X, y)
+        except Exception as error:
+            found.append(str(error))
+    X[np.isnan(X)] = 0.0
+    found.append(GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=3).fit(X, y).best_score_)
+    return found
+
+
+@mpi
+def test_what_one_rank_refuses_is_known_to_all():
+    run = run_ranks(2, told_of_one_rank)
+    (logistic, kmeans, first, score), (_, _, second, _) = run.results
+    assert run.results[1][:2] == [logistic, kmeans]
+    assert run.results[1][3] == score
+    assert len(logistic[0]) == 2
+    assert "trains on rows more than once" in logistic[0][0]
+    assert "contains NaN" in first
+    assert "contains NaN" in second
 
 
 def refused():
@@ -186,9 +228,12 @@ def within_two_gigabytes(folder):
 
     resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
     rows = hpcml.open_rows(f"{folder}/X.npy", target=f"{folder}/y.npy")
-    search = GridSearchCV(Ridge(), {"alpha": [1.0, 1e9]}, cv=KFold(2), refit=False)
-    search.fit(rows)
-    return len(rows.X), search.best_params_, search.cv_results_["split0_test_score"].tolist()
+    found = []
+    for estimator, grid in ((Ridge(), {"alpha": [1.0, 1e9]}), (LinearSVC(), {"C": [1.0, 1e-9]})):
+        search = GridSearchCV(estimator, grid, cv=KFold(2), refit=False).fit(rows)
+        assert not search.plan_.separate and not search.plan_.fallbacks
+        found.append((search.best_index_, search.cv_results_["split0_test_score"].tolist()))
+    return len(rows.X), found
 
 
 @pytest.mark.slow
@@ -200,8 +245,8 @@ def test_a_table_larger_than_the_memory_of_a_rank(tmp_path):
         array = np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.float64, shape)
         array[:1000], array[half : half + 1000] = 1.0, 1.0  # y = x of every feature, in both folds
     run = run_ranks(4, within_two_gigabytes, str(tmp_path), timeout=300)
-    for n_local, best, scores in run.results:
-        assert (n_local, best) == (HUGE_ROWS // 4, {"alpha": 1.0})
+    for n_local, ((ridge, scores), (svc, _)) in run.results:
+        assert (n_local, ridge, svc) == (HUGE_ROWS // 4, 0, 0)
         assert scores[0] > 0.999 and scores[1] < 0.1
     assert run.results == [run.results[0]] * 4
 

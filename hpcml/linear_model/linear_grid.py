@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,23 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
-from hpcml.communicators import Communicator
+from hpcml.communicators import Communicator, Table
 from hpcml.linear_model.classifier import margins_of
 from hpcml.protocol import Batch
 from hpcml.training.classes import encoded
-from hpcml.training.grids import MOST_FOLDS, Fits, GridFit, GridMixin, candidate_estimators, cut, rows_of
-from hpcml.training.inputs import FLOATS, checked_weights
+from hpcml.training.grids import (
+    MOST_FOLDS,
+    Fits,
+    GridFit,
+    GridMixin,
+    candidate_estimators,
+    cut,
+    held_out,
+    rows_of,
+)
+from hpcml.training.inputs import FLOATS, as_rows, checked_weights
 from hpcml.training.linear_grid import Folds, folds_of
-from hpcml.validation import check_whole_table, has_callbacks
+from hpcml.validation import has_callbacks
 
 __all__ = ["GridRows", "SharedPasses"]
 
@@ -31,12 +41,23 @@ _SHARED = "all models step together: one pass over the rows a step, and one prec
 
 @dataclass(frozen=True)
 class GridRows:
-    """The validated table: rows, numbers of the classes or targets, classes or None, weights or None."""
+    """The validated table.
 
+    Attributes
+    ----------
+    table : Table
+        With the row arrays ``X``, ``y`` (numbers of the classes, or targets), ``held`` and perhaps
+        ``weights``.
+    X : ndarray or sparse matrix
+        This rank's rows.
+    classes : ndarray or None
+    weighted : bool
+    """
+
+    table: Table
     X: Any
-    y: NDArray[np.float64]
     classes: NDArray[Any] | None
-    weights: NDArray[np.float64] | None
+    weighted: bool
 
 
 class SharedPasses(GridMixin):
@@ -45,12 +66,15 @@ class SharedPasses(GridMixin):
     A class says with `_grid_key` which candidates go together, and fits them in `_fit_together`.
     """
 
+    #: `fit_grid` also runs on every rank of an MPI job, with its rows.
+    grid_over_shards = True
+
     def _grid_key(self) -> tuple[Any, ...]:
         """Return what the candidates of a batch have in common; raise if this one cannot share."""
         raise NotImplementedError
 
     def _fit_together(
-        self, communicator: Communicator, rows: GridRows, models: Sequence[Any], folds: Folds
+        self, rows: GridRows, models: Sequence[Any], folds: Folds
     ) -> dict[tuple[int, int], Any]:
         """Return fitted estimators by place among the models and among the folds."""
         raise NotImplementedError
@@ -81,15 +105,16 @@ class SharedPasses(GridMixin):
         return key
 
     def _fit_grid(self, batch: GridFit) -> Fits:
-        check_whole_table(f"a grid of {type(self).__name__}")
         numbers, models = list(batch.candidates), list(batch.estimators(self).values())
-        with communicators.current() as communicator, blas.one_thread():
-            rows = self._grid_rows(communicator, models[0], batch)
-            train = {j: split[0] for j, split in batch.folds.items()}
-            codes = None if rows.classes is None else rows.y
-            every = folds_of(train, codes, rows.classes, rows.weights, len(rows.y))
+        with (
+            communicators.current() as communicator,
+            blas.one_thread(),
+            self._grid_rows(communicator, models[0], batch) as rows,
+        ):
+            n_classes = None if rows.classes is None else len(rows.classes)
+            every = folds_of(rows.table, list(batch.folds), n_classes=n_classes, weighted=rows.weighted)
             shared = every.that_have_all()
-            found = models[0]._fit_together(communicator, rows, models, shared) if shared.numbers else {}
+            found = models[0]._fit_together(rows, models, shared) if shared.numbers else {}
         for j, number in enumerate(shared.numbers):
             fitted = [found[i, j] for i in range(len(numbers))]
             for i, values in _responses(fitted, rows.X, batch.folds[number][1], batch.responses):
@@ -99,16 +124,27 @@ class SharedPasses(GridMixin):
                 "the training rows of a fold lack a class or all weight: nothing is shared there"
             )
 
-    def _grid_rows(self, communicator: Communicator, model: Any, batch: GridFit) -> GridRows:
-        """Return the validated table, as `model` reads it."""
+    @contextmanager
+    def _grid_rows(self, communicator: Communicator, model: Any, batch: GridFit) -> Iterator[GridRows]:
+        """Hold the validated table, as `model` reads it."""
         X, y = validate_data(
-            self, batch.X, batch.y, accept_sparse="csr", dtype=FLOATS, order="C", **model._grid_validation
+            self,
+            batch.X,
+            batch.y,
+            accept_sparse="csr",
+            dtype=FLOATS,
+            order="C",
+            ensure_min_samples=communicators.least_rows(),
+            **model._grid_validation,
         )
-        checked = checked_weights(batch.weights, X.shape[0], negative=False)
-        if not model._grid_classes:
-            return GridRows(X, np.ascontiguousarray(y, dtype=np.float64), None, checked)
-        classes, codes = encoded(communicator, y)
-        return GridRows(X, codes, classes, checked)
+        weights = checked_weights(batch.weights, X.shape[0], negative=False)
+        held = held_out(X.shape[0], [train for train, _ in batch.folds.values()])
+        classes = None
+        if model._grid_classes:
+            classes, y = encoded(communicator, y)
+        y = np.ascontiguousarray(y, dtype=np.float64)
+        with communicator.put(X=as_rows(X), y=y, weights=weights, held=held) as table:
+            yield GridRows(table, X, classes, weights is not None)
 
 
 def _responses(

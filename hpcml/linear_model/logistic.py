@@ -389,7 +389,7 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
                     "applying a one-versus-rest scheme. Only binary classification is supported. The type of "
                     "the target is multiclass."
                 )
-            if X.max() > _LIBLINEAR_MOST:
+            if X.shape[0] and X.max() > _LIBLINEAR_MOST:
                 raise ValueError(
                     "Using the 'liblinear' solver while X contains a maximum value > 1e30 results in a "
                     "frozen fit. Please choose another solver or rescale the input X."
@@ -415,7 +415,7 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
         return *kind, bool(self.fit_intercept), hashable(self.class_weight)
 
     def _fit_together(
-        self, communicator: Communicator, rows: GridRows, models: Sequence[Any], folds: Folds
+        self, rows: GridRows, models: Sequence[Any], folds: Folds
     ) -> dict[tuple[int, int], Any]:
         assert rows.classes is not None
         self._check_classes(rows.classes, rows.X)
@@ -433,25 +433,24 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
         l2, l1 = (np.array([part[which] for part in strengths]).reshape(len(pairs), -1) for which in (0, 1))
         tol = np.array([float(model.tol) for model in models])[candidate]
         max_iter = np.array([int(model.max_iter) for model in models])[candidate]
-        with communicator.put(X=as_rows(rows.X), y=rows.y, weights=rows.weights, held=folds.held) as table:
-            objective = Objective(
-                table,
-                loss="logistic" if K == 1 else "multinomial",
-                scale=1.0 / totals[fold],
-                l2=l2,
-                l1=l1,
-                positive=np.ones(len(pairs)),
-                total_weight=totals[fold],
-                itemsize=rows.X.dtype.itemsize,
-                weighted=rows.weights is not None,
-                fit_intercept=self.fit_intercept,
-                classes=K,
-                folds=folds.bits[fold],
-                factors=None if factors is None else factors[fold],
-                origin=None if l1[:, d].any() else origin_of(table, d),
-                alike=candidate,
-            )
-            found = minimise_together(objective, tol, max_iter, candidate)
+        objective = Objective(
+            rows.table,
+            loss="logistic" if K == 1 else "multinomial",
+            scale=1.0 / totals[fold],
+            l2=l2,
+            l1=l1,
+            positive=np.ones(len(pairs)),
+            total_weight=totals[fold],
+            itemsize=rows.X.dtype.itemsize,
+            weighted=rows.weighted,
+            fit_intercept=self.fit_intercept,
+            classes=K,
+            folds=folds.bits[fold],
+            factors=None if factors is None else factors[fold],
+            origin=None if l1[:, d].any() else origin_of(rows.table, d),
+            alike=candidate,
+        )
+        found = minimise_together(objective, tol, max_iter, candidate)
         fitted = {}
         parameters = [model.get_params(deep=False) for model in models]
         for p, (i, j) in enumerate(pairs):

@@ -10,8 +10,8 @@ process.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from traceback import format_exc
 from typing import Any
@@ -188,7 +188,7 @@ class _Search:
             fitted.fit(_cut(self.shards.X, train), *target, **params)
             return fitted, self._responses_of(fitted, split[1])
 
-        found, error, text = self._agreed(fit)
+        found, error, text = self.agreed(fit)
         record["fit_time"] = time.perf_counter() - start
         if text is not None:
             if self.error_score == "raise":
@@ -202,8 +202,22 @@ class _Search:
 
     def together(
         self, batch: Batch, candidates: Mapping[int, Mapping[str, Any]], splits: Sequence[tuple[Any, Any]]
-    ) -> Iterator[Record]:
-        """Fit a batch by the estimator's `fit_grid`, which takes this rank's rows of every fold."""
+    ) -> tuple[list[Record], str | None]:
+        """Fit a batch, and return what was scored on all ranks, and why there is no more."""
+        records: list[Record] = []
+
+        def fit() -> None:
+            with closing(self._fits(batch, candidates, splits)) as found:
+                records.extend(found)
+
+        text = self.agreed(fit)[2]
+        n_common = min(self.shards.communicator.gather(len(records)))
+        return records[:n_common], None if text is None else text.rstrip().rpartition("\n")[2]
+
+    def _fits(
+        self, batch: Batch, candidates: Mapping[int, Mapping[str, Any]], splits: Sequence[tuple[Any, Any]]
+    ) -> Generator[Record, None, None]:
+        """Yield the fits of the estimator's `fit_grid`, which takes this rank's rows of every fold."""
         folds = {j: tuple(self.shards.own(rows) for rows in splits[j]) for j in batch.folds}
         fits = sharing_of(clone(self.estimator)).fit_grid(
             self.shards.X,
@@ -220,7 +234,7 @@ class _Search:
             record: Record = {"candidate": i, "fold": j, "fit_error": None, "fit_time": spent}
             yield self._scored(record, fitted, values if len(folds[j][1]) else {}, splits[j])
 
-    def _agreed(self, fit: Callable[[], Any]) -> tuple[Any, Exception | None, str | None]:
+    def agreed(self, fit: Callable[[], Any]) -> tuple[Any, Exception | None, str | None]:
         """Return what a fit found, its error here, and the error's text where a rank has one."""
         found, error, text = None, None, None
         communicator = self.shards.communicator
@@ -327,14 +341,10 @@ def evaluate_shards(
     )
     records: dict[tuple[int, int], Record] = {}
     for batch in plan.batches:
-        pairs = [(i, j) for i in batch.candidates for j in batch.folds]
-        try:
-            for record in search.together(batch, dict(enumerate(seeded)), drawn.splits):
-                records[record["candidate"], record["fold"]] = record
-        except WorkerLost:
-            raise
-        except ValueError as error:
-            plan.fallbacks += [f"{type(error).__name__}: {error}"] * len(set(pairs) - set(records))
+        shared, reason = search.together(batch, dict(enumerate(seeded)), drawn.splits)
+        records |= {(record["candidate"], record["fold"]): record for record in shared}
+        if reason is not None:
+            plan.fallbacks += [reason] * (len(batch.candidates) * len(batch.folds) - len(shared))
     for i in range(len(seeded)):
         for j, split in enumerate(drawn.splits):
             if (i, j) not in records:

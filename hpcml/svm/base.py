@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
 from hpcml import communicators
-from hpcml.communicators import Communicator, Table
+from hpcml.communicators import Table
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.linear_model.linear_grid import GridRows, SharedPasses
 from hpcml.training.classes import total_weight
@@ -201,7 +201,6 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
 
     def _minimised_together(
         self,
-        communicator: Communicator,
         rows: GridRows,
         models: Sequence[Any],
         folds: Folds,
@@ -224,34 +223,33 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
         totals = folds.sums.sum(axis=1)[fold]
         if factors is not None:
             totals = np.einsum("fkc,fc->fk", factors, folds.sums)[fold, column]
-        with communicator.put(X=as_rows(rows.X), y=rows.y, weights=rows.weights, held=folds.held) as table:
-            objective = Objective(
-                table,
-                self.loss,
-                scale=C,
-                l2=strengths if penalty == "l2" else nothing,
-                l1=np.sqrt(strengths) if penalty == "l1" else nothing,
-                positive=positive[column],
-                total_weight=totals,
-                itemsize=rows.X.dtype.itemsize,
-                weighted=rows.weights is not None,
-                epsilon=epsilon,
-                fit_intercept=bool(self.fit_intercept),
-                folds=folds.bits[fold],
-                factors=None if factors is None else factors[fold, column],
-                origin=origin_of(table, d) if penalty == "l2" or not self.fit_intercept else None,
-                alike=candidate * n_columns + column,
-            )
-            # the gradient where all coefficients are 0 is that of the first candidate, times C
-            first = np.flatnonzero(candidate == 0)
-            _, gradient = objective.of(first).evaluate(nothing[first])
-            sizes = np.abs(gradient).max(axis=1).reshape(shape[1:]) / C[0]
-            if factors is None or n_columns == 1:  # columns that are minimised together end together
-                sizes[:] = sizes.min(axis=1, keepdims=True)
-            tol = np.array([float(model.tol) for model in models])[candidate] * GRADIENT_OF_TOL
-            tol = np.maximum(tol * C * sizes[fold, column], np.finfo(np.float64).tiny)
-            max_iter = np.array([int(model.max_iter) for model in models])[candidate]
-            found = minimise_together(objective, tol, max_iter, candidate)
+        objective = Objective(
+            rows.table,
+            self.loss,
+            scale=C,
+            l2=strengths if penalty == "l2" else nothing,
+            l1=np.sqrt(strengths) if penalty == "l1" else nothing,
+            positive=positive[column],
+            total_weight=totals,
+            itemsize=rows.X.dtype.itemsize,
+            weighted=rows.weighted,
+            epsilon=epsilon,
+            fit_intercept=bool(self.fit_intercept),
+            folds=folds.bits[fold],
+            factors=None if factors is None else factors[fold, column],
+            origin=origin_of(rows.table, d) if penalty == "l2" or not self.fit_intercept else None,
+            alike=candidate * n_columns + column,
+        )
+        # the gradient where all coefficients are 0 is that of the first candidate, times C
+        first = np.flatnonzero(candidate == 0)
+        _, gradient = objective.of(first).evaluate(nothing[first])
+        sizes = np.abs(gradient).max(axis=1).reshape(shape[1:]) / C[0]
+        if factors is None or n_columns == 1:  # columns that are minimised together end together
+            sizes[:] = sizes.min(axis=1, keepdims=True)
+        tol = np.array([float(model.tol) for model in models])[candidate] * GRADIENT_OF_TOL
+        tol = np.maximum(tol * C * sizes[fold, column], np.finfo(np.float64).tiny)
+        max_iter = np.array([int(model.max_iter) for model in models])[candidate]
+        found = minimise_together(objective, tol, max_iter, candidate)
         parameters = found.parameters.reshape(*shape, -1)
         n_iter, converged = found.n_iter.reshape(shape), found.converged.reshape(shape)
         if found.overflowed.any():

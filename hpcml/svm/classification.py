@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hpcml import blas, communicators
-from hpcml.communicators import Communicator, Table
+from hpcml.communicators import Table
 from hpcml.linear_model.classifier import LinearClassifier
 from hpcml.linear_model.linear_grid import GridRows
 from hpcml.svm.base import ALLOWED, LinearModel
@@ -220,7 +220,7 @@ class LinearSVC(LinearClassifier, LinearModel):
         return self.penalty, bool(self.fit_intercept), hashable(self.class_weight)
 
     def _fit_together(
-        self, communicator: Communicator, rows: GridRows, models: Sequence[Any], folds: Folds
+        self, rows: GridRows, models: Sequence[Any], folds: Folds
     ) -> dict[tuple[int, int], Any]:
         assert rows.classes is not None
         K = len(rows.classes)
@@ -230,7 +230,7 @@ class LinearSVC(LinearClassifier, LinearModel):
         if of_folds[0] is not None:  # more than two classes: the rest has weights of 1
             own = np.array(of_folds)[:, np.newaxis]
             factors = own if K == 2 else np.where(np.eye(K, dtype=bool), own, 1.0)
-        fitted = self._minimised_together(communicator, rows, models, folds, self.penalty, positive, factors)
+        fitted = self._minimised_together(rows, models, folds, self.penalty, positive, factors)
         for model in fitted.values():
             model.classes_ = rows.classes
         return fitted

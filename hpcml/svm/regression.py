@@ -12,7 +12,6 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import blas, communicators
-from hpcml.communicators import Communicator
 from hpcml.linear_model.classifier import margins_of
 from hpcml.linear_model.linear_grid import GridRows
 from hpcml.svm.base import ALLOWED, LinearModel
@@ -188,12 +187,10 @@ class LinearSVR(RegressorMixin, LinearModel):
         return bool(self.fit_intercept), float(self.epsilon)
 
     def _fit_together(
-        self, communicator: Communicator, rows: GridRows, models: Sequence[Any], folds: Folds
+        self, rows: GridRows, models: Sequence[Any], folds: Folds
     ) -> dict[tuple[int, int], Any]:
         epsilon = float(self.epsilon)
-        fitted = self._minimised_together(
-            communicator, rows, models, folds, "l2", np.zeros(1), epsilon=epsilon
-        )
+        fitted = self._minimised_together(rows, models, folds, "l2", np.zeros(1), epsilon=epsilon)
         for model in fitted.values():
             model.coef_ = model.coef_.ravel()
         return fitted

@@ -7,14 +7,14 @@ start and one preconditioner, from a sample of all rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.training.grids import held_out
+from hpcml.communicators import Table
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton import Solution, minimise
 
@@ -35,9 +35,7 @@ class Folds:
     numbers : tuple of int
         The folds.
     bits : ndarray of int64 of shape (folds,)
-        Bit of every fold in `held`.
-    held : ndarray of int64 of shape (n,)
-        Set of the folds that leave a row out.
+        Bit of every fold in the row array ``held`` of the table.
     counts : ndarray of int64 of shape (folds, classes)
         Training rows of every class.
     sums : ndarray of shape (folds, classes)
@@ -46,7 +44,6 @@ class Folds:
 
     numbers: tuple[int, ...]
     bits: NDArray[np.int64]
-    held: NDArray[np.int64]
     counts: NDArray[np.int64]
     sums: Floats
 
@@ -56,53 +53,58 @@ class Folds:
         if good.all():
             return self
         numbers = tuple(number for number, is_good in zip(self.numbers, good, strict=True) if is_good)
-        return Folds(numbers, self.bits[good], self.held, self.counts[good], self.sums[good])
+        return Folds(numbers, self.bits[good], self.counts[good], self.sums[good])
 
 
 def folds_of(
-    train: Mapping[int, NDArray[Any]],
-    codes: Floats | None,
-    classes: NDArray[Any] | None,
-    weights: Floats | None,
-    n_rows: int,
+    table: Table, numbers: Sequence[int], *, n_classes: int | None = None, weighted: bool = False
 ) -> Folds:
-    """Return folds as sets.
+    """Return folds, with what they train on over all ranks.
 
     Parameters
     ----------
-    train : mapping of int to ndarray of int
-        Numbers of the training rows by number of the fold.
-    codes : ndarray of shape (n_rows,) or None
-        Numbers of the classes of the rows; None if there are none.
-    classes : ndarray or None
-    weights : ndarray of shape (n_rows,) or None
-    n_rows : int
-
-    Raises
-    ------
-    ValueError
-        If there are more than 63 folds, or if a fold trains on a row more than once.
+    table : Table
+        With the row array ``held`` of `hpcml.training.grids.held_out`, numbers of classes as ``y`` if there
+        are any, and ``weights`` if `weighted`.
+    numbers : sequence of int
+        Of the folds, in the order of their bits.
+    n_classes : int, optional
+    weighted : bool
 
     Examples
     --------
     >>> import numpy as np
-    >>> from hpcml.training.linear_grid import folds_of
-    >>> folds = folds_of({0: np.array([0, 1]), 1: np.array([1, 2])}, None, None, None, 3)
-    >>> folds.held.tolist(), folds.counts.tolist()
-    ([2, 0, 1], [[2], [2]])
+    >>> from hpcml import communicators
+    >>>     >>> from hpcml.training.linear_grid import folds_of
+    >>> with communicators.current() as communicator:
+    ...     with communicator.put(held=held_out(3, [[0, 1], [1, 2]])) as table:
+    ...         folds_of(table, [0, 1]).counts.tolist()
+    [[2], [2]]
     """
-    held = held_out(n_rows, list(train.values()))
-    number = np.zeros(n_rows, dtype=np.intp) if codes is None else codes.astype(np.intp)
-    n_classes = 1 if classes is None else len(classes)
-    counts = np.empty((len(train), n_classes), dtype=np.int64)
-    sums = np.empty((len(train), n_classes))
-    for j in range(len(train)):
-        inside = (held >> j & 1) == 0
-        own = number[inside]
-        counts[j] = np.bincount(own, minlength=n_classes)
-        own_weights = None if weights is None else weights[inside]
-        sums[j] = np.bincount(own, weights=own_weights, minlength=n_classes)
-    return Folds(tuple(train), np.arange(len(train), dtype=np.int64), held, counts, sums)
+    y = None if n_classes is None else "y"  # targets of a regression are no classes
+    found = table.map_reduce(
+        _sums_of_folds,
+        n_folds=len(numbers),
+        n_classes=n_classes or 1,
+        y=y,
+        weights="weights" if weighted else None,
+    )
+    counts = found["counts"].astype(np.int64)
+    return Folds(tuple(numbers), np.arange(len(numbers), dtype=np.int64), counts, found["sums"])
+
+
+def _sums_of_folds(
+    n_folds: int, n_classes: int, held: Any, y: Any = None, weights: Any = None
+) -> dict[str, Any]:
+    """Return the training rows of every class and fold, and their weights, in a shard."""
+    inside = (held >> np.arange(n_folds, dtype=np.int64)[:, np.newaxis] & 1 == 0).astype(np.float64)
+    codes = np.zeros(len(held), dtype=np.intp) if y is None else y.astype(np.intp)
+
+    def by_class(values: Floats) -> Floats:
+        return np.array([np.bincount(codes, weights=own, minlength=n_classes) for own in values])
+
+    counts = by_class(inside)
+    return {"counts": counts, "sums": counts if weights is None else by_class(inside * weights)}
 
 
 def problems_of(n_candidates: int, n_folds: int, n_columns: int = 1) -> tuple[NDArray[np.intp], ...]:

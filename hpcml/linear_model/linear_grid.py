@@ -112,7 +112,9 @@ class SharedPasses(GridMixin):
             self._grid_rows(communicator, models[0], batch) as rows,
         ):
             n_classes = None if rows.classes is None else len(rows.classes)
-            every = folds_of(rows.table, list(batch.folds), n_classes=n_classes, weighted=rows.weighted)
+            every = folds_of(
+                communicator, rows.table, list(batch.folds), n_classes=n_classes, weighted=rows.weighted
+            )
             shared = every.that_have_all()
             found = models[0]._fit_together(rows, models, shared) if shared.numbers else {}
         for j, number in enumerate(shared.numbers):

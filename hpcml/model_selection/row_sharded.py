@@ -341,10 +341,10 @@ def evaluate_shards(
     )
     records: dict[tuple[int, int], Record] = {}
     for batch in plan.batches:
-        shared, reason = search.together(batch, dict(enumerate(seeded)), drawn.splits)
+        shared, missing = search.together(batch, dict(enumerate(seeded)), drawn.splits)
         records |= {(record["candidate"], record["fold"]): record for record in shared}
-        if reason is not None:
-            plan.fallbacks += [reason] * (len(batch.candidates) * len(batch.folds) - len(shared))
+        if missing is not None:
+            plan.fallbacks += [missing] * (len(batch.candidates) * len(batch.folds) - len(shared))
     for i in range(len(seeded)):
         for j, split in enumerate(drawn.splits):
             if (i, j) not in records:

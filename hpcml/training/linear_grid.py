@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.communicators import Table
+from hpcml.communicators import Communicator, Table
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton import Solution, minimise
 
@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 
 #: Parameters of the problems that step together, about; what L-BFGS keeps of each is some 30 times that.
 PARAMETERS_AT_ONCE = 1_500_000
+#: Folds whose sets are counted together: one pass over the rows for so many.
+FOLDS_OF_A_SET = 5
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,18 @@ class Folds:
 
 
 def folds_of(
-    table: Table, numbers: Sequence[int], *, n_classes: int | None = None, weighted: bool = False
+    communicator: Communicator,
+    table: Table,
+    numbers: Sequence[int],
+    *,
+    n_classes: int | None = None,
+    weighted: bool = False,
 ) -> Folds:
     """Return folds, with what they train on over all ranks.
 
     Parameters
     ----------
+    communicator : Communicator
     table : Table
         With the row array ``held`` of `hpcml.training.grids.held_out`, numbers of classes as ``y`` if there
         are any, and ``weights`` if `weighted`.
@@ -75,36 +83,37 @@ def folds_of(
     --------
     >>> import numpy as np
     >>> from hpcml import communicators
-    >>>     >>> from hpcml.training.linear_grid import folds_of
+    >>> from hpcml.training.grids import held_out
+    >>> from hpcml.training.linear_grid import folds_of
     >>> with communicators.current() as communicator:
     ...     with communicator.put(held=held_out(3, [[0, 1], [1, 2]])) as table:
-    ...         folds_of(table, [0, 1]).counts.tolist()
+    ...         folds_of(communicator, table, [0, 1]).counts.tolist()
     [[2], [2]]
     """
-    y = None if n_classes is None else "y"  # targets of a regression are no classes
-    found = table.map_reduce(
-        _sums_of_folds,
-        n_folds=len(numbers),
-        n_classes=n_classes or 1,
-        y=y,
-        weights="weights" if weighted else None,
-    )
-    counts = found["counts"].astype(np.int64)
-    return Folds(tuple(numbers), np.arange(len(numbers), dtype=np.int64), counts, found["sums"])
+    sizes = {"n_folds": len(numbers), "n_classes": n_classes or 1}
+    classes = None if n_classes is None else "y"  # targets of a regression are no classes
+    y = None if classes is None else table.rows(classes)
+    # whole numbers add up to the same in any order; weights are added shard by shard
+    counts = sum(communicator.gather(_sums_of_sets(**sizes, held=table.rows("held"), y=y)["sums"]))
+    sums = table.map_reduce(_sums_of_sets, **sizes, y=classes)["sums"] if weighted else counts
+    sets = np.arange(1 << FOLDS_OF_A_SET)
+    inside = [(j // FOLDS_OF_A_SET, sets >> j % FOLDS_OF_A_SET & 1 == 0) for j in range(len(numbers))]
+    counts, sums = (np.array([of[at, those].sum(axis=0) for at, those in inside]) for of in (counts, sums))
+    bits = np.arange(len(numbers), dtype=np.int64)
+    return Folds(tuple(numbers), bits, counts, sums.astype(np.float64))
 
 
-def _sums_of_folds(
+def _sums_of_sets(
     n_folds: int, n_classes: int, held: Any, y: Any = None, weights: Any = None
-) -> dict[str, Any]:
-    """Return the training rows of every class and fold, and their weights, in a shard."""
-    inside = (held >> np.arange(n_folds, dtype=np.int64)[:, np.newaxis] & 1 == 0).astype(np.float64)
-    codes = np.zeros(len(held), dtype=np.intp) if y is None else y.astype(np.intp)
-
-    def by_class(values: Floats) -> Floats:
-        return np.array([np.bincount(codes, weights=own, minlength=n_classes) for own in values])
-
-    counts = by_class(inside)
-    return {"counts": counts, "sums": counts if weights is None else by_class(inside * weights)}
+) -> dict[str, NDArray[Any]]:
+    """Return weights of rows, or their number, by group of folds, which of it leave them out, and class."""
+    codes = 0 if y is None else y.astype(np.int64)
+    n_sets = 1 << FOLDS_OF_A_SET
+    parts = [
+        np.bincount((held >> first & n_sets - 1) * n_classes + codes, weights, n_sets * n_classes)
+        for first in range(0, n_folds, FOLDS_OF_A_SET)
+    ]
+    return {"sums": np.reshape(parts, (-1, n_sets, n_classes))}
 
 
 def problems_of(n_candidates: int, n_folds: int, n_columns: int = 1) -> tuple[NDArray[np.intp], ...]:

@@ -1,0 +1,12 @@
+"""Scaling, measured and predicted: what more workers, or more rows, do to the time of a computation.
+
+Examples
+--------
+>>> from hpcml.scaling import laws
+>>> round(float(laws.amdahl(64, 0.05)), 1)
+15.4
+"""
+
+from hpcml.scaling import fit, laws, statistics
+
+__all__ = ["fit", "laws", "statistics"]

@@ -121,10 +121,10 @@ def _fitted(
     upper: float,
 ) -> Fit:
     """Fit a law that is linear after `transform`, whose derivative by log S is `slope`."""
-    logs, draws, half = ratios.logs[inside], ratios.draws[:, inside], ratios.half[inside]
-    # deviation of the transformed value: that of log S times the slope; exact samples get a small one
-    deviation = np.maximum(half, 1e-9) * np.abs(slope(np.exp(logs)))
-    weights = 1 / np.maximum(deviation, 1e-12) ** 2
+    logs, draws = ratios.logs[inside], ratios.draws[:, inside]
+    # The deviation of the transformed value is that of log S times the slope. All log S count alike: widths
+    # that three launches tell differ by chance, and weights after them would prefer p that happened to agree.
+    weights = 1 / np.maximum(np.abs(slope(np.exp(logs))), 1e-12) ** 2
     value = _solve(design, transform(np.exp(logs)), weights)
     drawn = _solve(design, transform(np.exp(draws)), np.broadcast_to(weights, draws.shape))
     measured_to = float(ratios.p[inside].max())

@@ -7,6 +7,7 @@ the degrees of freedom that so few launches have.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -108,7 +109,7 @@ def _spread(blocks: Sequence[_Array], draws: _Array) -> tuple[float, float]:
     if n_launches < 2:
         return float(np.sqrt(within)), max(1, n - 1)
     between = float(np.var([np.median(each) for each in blocks], ddof=1)) / n_launches
-    extra = max(0.0, between - within)
+    extra = max(0.0, between - within / 2)  # half: three launches that agree by chance prove little
     total = within + extra
     if total == 0:
         return 0.0, n - 1
@@ -172,6 +173,7 @@ def estimate_ratios(
     # one resample serves every p: the blocks of a launch, drawn with replacement
     picked = [rng.integers(len(each), size=(n_draws, len(each))) for each in tables]
     resampled = np.concatenate([each[some] for each, some in zip(tables, picked, strict=True)], axis=1)
+    apart = _between(tables, n_draws, rng)
     for j in range(m):
         blocks = [column[~np.isnan(column)] for column in (each[:, j] for each in tables)]
         blocks = [each for each in blocks if len(each)]
@@ -186,18 +188,28 @@ def estimate_ratios(
         half[j] = stats.t.ppf((1 + LEVEL) / 2, freedom) * error
         # as wide as the interval: a normal spread would reach half at 1.96 deviations
         wide = half[j] / stats.norm.ppf((1 + LEVEL) / 2)
-        deviation = middle - middle.mean()
+        deviation = middle - middle.mean() + apart[:, j]
         scale = deviation.std()
         draws[:, j] = logs[j] + (deviation * (wide / scale) if scale > 0 else 0.0)
     return Ratios(np.asarray(p, dtype=np.float64), logs, draws, half, counts)
 
 
+def _between(tables: Sequence[_Array], n_draws: int, rng: np.random.Generator) -> _Array:
+    """Return draws of what launches differ by, for all p together: (n_draws, m)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a launch without a sample at some p
+        middles = np.stack([np.nanmedian(each, axis=0) for each in tables])
+        apart = np.nan_to_num(middles - np.nanmean(middles, axis=0))
+    n = len(tables)
+    return rng.standard_normal((n_draws, n)) @ apart / np.sqrt(max(1, n * (n - 1)))
+
+
 def _medians(resampled: _Array, instead: float) -> _Array:
-    holes = np.asarray(np.isnan(resampled))
+    holes: NDArray[np.bool_] = np.isnan(resampled)
     if not holes.any():
         return np.asarray(np.median(resampled, axis=1))
-    resampled = np.where(holes.all(axis=1)[:, None], instead, resampled)
-    return np.nanmedian(resampled, axis=1)
+    empty = np.all(holes, axis=1, keepdims=True)
+    return np.asarray(np.nanmedian(np.where(empty, instead, resampled), axis=1))
 
 
 def difference(old: Sequence[ArrayLike], new: Sequence[ArrayLike], *, seed: int = 0) -> Estimate:

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 import hpcml
 from hpcml.mixture import GaussianMixture
 from hpcml.training.gaussians import KINDS
-from hpcml.training.mixture import LEAST_SHARE
+from hpcml.training.mixture_moments import LEAST_SHARE
 
 TYPES = tuple(KINDS)
 STARTS = ("kmeans", "k-means++", "random", "random_from_data")

@@ -13,7 +13,7 @@ from hpcml.communicators import Communicator, Table
 from hpcml.protocol import Batch
 from hpcml.training.grids import Failed, FoldByFold, cut
 from hpcml.training.inputs import check_weight
-from hpcml.training.kmeans_grid import Asked, fit_together
+from hpcml.training.kmeans_grid import Asked, Draws, fit_together
 from hpcml.training.moments import mean_and_variance
 
 if TYPE_CHECKING:
@@ -89,15 +89,14 @@ def _asked(
     given = estimator._given_centers(rows.shape[1], rows.dtype)
     estimator._bounded()  # bounds change no bit, but there is a warning
 
-    def start(rng: np.random.RandomState) -> NDArray[Any]:
-        return estimator._start(table, communicator, rng, given, weighted=weights is not None)
+    def start(draws: Draws) -> NDArray[Any]:
+        return estimator._start(table, communicator, draws.rng, given, weighted=weights is not None)
 
     draws_seeds = isinstance(estimator.init, str) and estimator.init == "k-means++"
-    rng = communicator.random_state(estimator.random_state)
     return Asked(
         estimator.n_clusters,
         None if draws_seeds else start,
-        rng,
+        Draws(communicator, estimator.random_state),
         estimator._n_init,
         estimator.max_iter,
         float(variance * estimator.tol),

@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+#: Rows of an array of numbers that are converted at a time.
+ROWS_AT_ONCE = 1 << 20
+
+
 def as_row_array(name: str, array: Any) -> Any:
     """Return a row array as kernels read it, not to be written to; raise if it cannot be one."""
     if isinstance(array, CSR):
@@ -101,9 +105,16 @@ class Chunk:
 
     def shard_sums(self, name: str) -> NDArray[np.float64]:
         """Return the sum of a row array of numbers over every shard, whatever chunk the shard lies in."""
-        values = self.arrays[name]
-        pairs = zip(self.bounds[:-1].tolist(), self.bounds[1:].tolist(), strict=True)
-        return np.array([np.sum(values[start:stop], dtype=np.float64) for start, stop in pairs])
+        values, starts = self.arrays[name], self.bounds[:-1]
+        if not self.n_rows:
+            return np.zeros(len(starts))
+        step = max(1, ROWS_AT_ONCE * len(starts) // self.n_rows)  # shards whose rows become float64 at a time
+        sums = []
+        for i in range(0, len(starts), step):
+            own = self.bounds[i : i + step + 1]
+            some = np.asarray(values[own[0] : own[-1]], dtype=np.float64)
+            sums.append(np.add.reduceat(some, own[:-1] - own[0]))  # each shard by itself
+        return np.concatenate(sums)
 
     def row_where_sum_exceeds(self, name: str, shard: int, target: float) -> int:
         """Return the row of the chunk at which the running sum over one shard exceeds a target, or the last.
@@ -118,8 +129,8 @@ class Chunk:
             What remains for the shard.
         """
         start, stop = self.bounds[shard - self.first_shard : shard - self.first_shard + 2].tolist()
-        running = np.cumsum(self.arrays[name][start:stop], dtype=np.float64)
-        return start + min(int(np.searchsorted(running, target, side="right")), stop - start - 1)
+        running = self.arrays[name][start:stop].cumsum(dtype=np.float64)
+        return start + min(int(running.searchsorted(target, side="right")), stop - start - 1)
 
 
 @dataclass

@@ -43,7 +43,7 @@ class NormalMixture(ToSklearnMixin, DensityMixin, BaseEstimator):
         center = (mixture.weights @ mixture.means).astype(X.dtype)
         found: tuple[NDArray[Any], ...] = lookup("gaussian_rows" + kind.suffix)(
             X=X,
-            **in_kernel(kind, mixture, center),
+            **in_kernel([kind], [mixture], center),
             with_responsibilities=int(with_responsibilities),
             n_threads=config.n_threads(),
         )

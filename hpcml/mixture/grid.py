@@ -13,6 +13,7 @@ from hpcml.communicators import Communicator, Table
 from hpcml.protocol import Batch
 from hpcml.training.grids import Failed, FoldByFold, cut
 from hpcml.training.inputs import FLOATS
+from hpcml.training.kmeans_grid import Draws
 from hpcml.training.mixture import largest_likelihood
 from hpcml.training.mixture_grid import Asked, fit_mixtures
 from hpcml.training.moments import mean_and_variance
@@ -71,14 +72,14 @@ class MixtureGrid(FoldByFold):
 def _asked(estimator: GaussianMixture, table: Table, comm: Communicator, center: NDArray[Any]) -> Asked:
     """Return what an estimator asks for, as its `fit` begins; raise as it does."""
     given = estimator._given(len(center), estimator.n_components)
-    rng = comm.random_state(estimator.random_state)
+    draws = Draws(comm, estimator.random_state)
     estimator._check_rows(table)
     return Asked(
         estimator._em(table, center),
         estimator.n_components,
         estimator.init_params,
         given,
-        rng,
+        draws,
         estimator.n_init,
         estimator.max_iter,
         estimator.tol,

@@ -71,12 +71,6 @@ class Covariances:
         """Return factors, one for each of k components, as the kernels take them."""
         raise NotImplementedError
 
-    def log_determinants(self, factors: Floats, k: int, d: int) -> Floats:
-        """Return the logarithms of the determinants of the factors of k components."""
-        in_kernel = self.for_kernel(factors, k, d)
-        diagonals = in_kernel if in_kernel.ndim == 2 else np.diagonal(in_kernel, axis1=1, axis2=2)
-        return np.log(diagonals).sum(axis=1)
-
     def n_parameters(self, k: int, d: int) -> int:
         """Return the number of free parameters."""
         raise NotImplementedError

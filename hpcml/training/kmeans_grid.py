@@ -8,9 +8,11 @@ computed in the order in which a fit of its own computes it, so that the results
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,13 @@ from hpcml.training.lloyd import Run, mean_of_rows, squared_moves
 from hpcml.training.relocation import relocate
 from hpcml.training.seeding import dense_rows, seeds, usual_trials
 
-__all__ = ["Asked", "Starts", "fit_together"]
+__all__ = ["Asked", "Draws", "Starts", "fit_together"]
 
 #: Labels of paths that are under way take at most this share of the bytes of the rows, but for a few paths.
 SHARE_OF_LABELS = 0.5
 LEAST_PATHS = 8
+
+_LARGEST_SEED = 2**32 - 1  # of NumPy's RandomState
 
 Centers = NDArray[Any]
 
@@ -40,8 +44,8 @@ class Asked:
     ----------
     n_clusters : int
     start : callable or None
-        Draws the first centers of a run, given the generator; None: k-means++.
-    rng : RandomState
+        Returns the first centers of a run; None: k-means++.
+    draws : Draws
         The candidate's own, in the state in which its fit begins; it is changed.
     n_runs : int
     max_iter : int
@@ -50,8 +54,8 @@ class Asked:
     """
 
     n_clusters: int
-    start: Callable[[np.random.RandomState], Centers] | None
-    rng: np.random.RandomState
+    start: Callable[[Draws], Centers] | None
+    draws: Draws
     n_runs: int
     max_iter: int
     tol: float
@@ -88,6 +92,47 @@ class _Pool:
         self.columns.append(path.column)
 
 
+class Draws:
+    """A candidate's generator, made when it is first drawn from: to make one takes as long as many a kernel.
+
+    Parameters
+    ----------
+    communicator : Communicator
+    random_state : int, RandomState or None
+        As an estimator is given it.
+    """
+
+    def __init__(self, communicator: Communicator, random_state: Any) -> None:
+        self._make = partial(communicator.random_state, random_state)
+        self._seed: int | None = None
+        plain = isinstance(random_state, numbers.Integral) and 0 <= random_state <= _LARGEST_SEED
+        if plain and communicator.size == 1:
+            self._seed = int(random_state)
+        else:  # it may raise, and ranks may have been given different ones
+            self.rng = self._make()
+
+    @cached_property
+    def rng(self) -> np.random.RandomState:
+        """The generator; it is the candidate's own."""
+        return self._make()
+
+    @property
+    def state(self) -> Any:
+        """Something that is equal for generators in the same state."""
+        if "rng" not in vars(self):
+            return self._seed
+        name, words, *others = self.rng.get_state()
+        return name, np.asarray(words).tobytes(), *others
+
+    def copy(self) -> np.random.RandomState:
+        """Return another generator in the same state."""
+        if "rng" not in vars(self):
+            return self._make()
+        found = np.random.RandomState()
+        found.set_state(self.rng.get_state())
+        return found
+
+
 class Starts:
     """Rows to start from, drawn as k-means++ does; each state of the generator is drawn from once.
 
@@ -101,30 +146,27 @@ class Starts:
     def __init__(self, table: Table, weighted: bool) -> None:
         self.table, self.weighted = table, weighted
 
-    def __call__(self, wanted: Sequence[tuple[int, np.random.RandomState]]) -> list[NDArray[np.int64]]:
-        """Return rows for numbers of clusters and generators, which are left as after `plus_plus`."""
+    def __call__(self, wanted: Sequence[tuple[int, Draws, bool]]) -> list[NDArray[np.int64]]:
+        """Return rows for numbers of clusters and generators.
+
+        Those that are to be drawn from again, as the third entry tells, are left as after `plus_plus`.
+        """
         groups: dict[Any, dict[int, list[int]]] = {}
-        for at, (k, rng) in enumerate(wanted):
-            same = groups.setdefault((usual_trials(k), _state(rng)), {})
+        for at, (k, draws, _) in enumerate(wanted):
+            same = groups.setdefault((usual_trials(k), draws.state), {})
             same.setdefault(k, []).append(at)
         found: dict[int, NDArray[np.int64]] = {}
         for (n_trials, _), sizes in groups.items():
-            first = wanted[next(iter(sizes.values()))[0]][1]
-            rng = np.random.RandomState()
-            rng.set_state(first.get_state())
+            rng = wanted[next(iter(sizes.values()))[0]][1].copy()
             rows: list[int] = []
             with contextlib.closing(seeds(self.table, rng, self.weighted, n_trials)) as drawn:
                 for k in sorted(sizes):
                     rows += [next(drawn) for _ in range(k - len(rows))]
                     for at in sizes[k]:
                         found[at] = np.array(rows, dtype=np.int64)
-                        wanted[at][1].set_state(rng.get_state())
+                        if wanted[at][2]:
+                            wanted[at][1].rng.set_state(rng.get_state())
         return [found[at] for at in range(len(wanted))]
-
-
-def _state(rng: np.random.RandomState) -> tuple[Any, ...]:
-    name, words, *others = rng.get_state()
-    return name, np.asarray(words).tobytes(), *others
 
 
 def fit_together(
@@ -185,7 +227,7 @@ def _first_centers(
     for i, one in asked.items():
         if one.start is not None:
             try:
-                starts[i] = [one.start(one.rng) for _ in range(one.n_runs)]
+                starts[i] = [one.start(one.draws) for _ in range(one.n_runs)]
             except Exception as error:
                 if communicator.size > 1:  # other ranks may be waiting for this one
                     raise
@@ -194,7 +236,9 @@ def _first_centers(
     drawn = [i for i, one in asked.items() if one.start is None]
     for number in range(max((asked[i].n_runs for i in drawn), default=0)):
         some = [i for i in drawn if asked[i].n_runs > number]
-        found = plus_plus([(asked[i].n_clusters, asked[i].rng) for i in some])
+        found = plus_plus(
+            [(asked[i].n_clusters, asked[i].draws, number + 1 < asked[i].n_runs) for i in some]
+        )
         for i, rows in zip(some, found, strict=True):
             starts[i].append(dense_rows(table, rows))
     return starts, failed

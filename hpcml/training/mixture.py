@@ -8,7 +8,7 @@ the means of the step before: nothing cancels where means lie far from the origi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,19 +17,11 @@ from numpy.typing import NDArray
 
 from hpcml.communicators import Table
 from hpcml.training.gaussians import KINDS, Covariances, NotPositiveDefinite
+from hpcml.training.mixture_moments import cancels, means_of, squares_about_means
 
-__all__ = ["EM", "Mixture", "Run", "in_kernel", "largest_likelihood"]
+__all__ = ["EM", "Mixture", "Run", "in_kernel", "largest_likelihood", "steps"]
 
 Floats = NDArray[np.float64]
-
-#: Added to every count: a component that lost all rows keeps a density, in the origin, of weight 2e-15.
-COUNT_FLOOR = 10 * float(np.finfo(np.float64).eps)
-#: Where a variance is a smaller share than this of the second moment about the old mean, moments are taken
-#: once more, about the new mean. So rounding of a block of rows costs less than 1e-4 of a variance, or 1e-9.
-LEAST_SHARE = {np.dtype(np.float32): 1e-2, np.dtype(np.float64): 1e-6}
-
-#: Values that differ by no more than so many roundings of their mean are equal.
-EQUAL_VALUES = 2.0
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -89,16 +81,31 @@ def largest_likelihood(runs: Sequence[Run]) -> Run:
     return best
 
 
-def in_kernel(kind: Covariances, mixture: Mixture, center: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return the arguments that describe a mixture to the kernels, in the type of the rows."""
-    k, d = mixture.means.shape
+def in_kernel(
+    kinds: Sequence[Covariances], mixtures: Sequence[Mixture], center: NDArray[Any]
+) -> dict[str, NDArray[Any]]:
+    """Return the arguments that describe mixtures to the kernels, in the type of the rows.
+
+    Parameters
+    ----------
+    kinds : sequence of Covariances
+        Of the mixtures, all of one ``suffix``.
+    mixtures : sequence of Mixture
+        Their components lie one after the other in what is returned.
+    center : ndarray of shape (d,)
+        In the type of the rows.
+    """
+    d = len(center)
+    pairs = zip(kinds, mixtures, strict=True)
+    factors = np.concatenate([kind.for_kernel(own.factors, len(own.means), d) for kind, own in pairs])
+    diagonals = factors if factors.ndim == 2 else np.diagonal(factors, axis1=1, axis2=2)
     with np.errstate(divide="ignore"):  # a given weight may be 0
-        log_weights = np.log(mixture.weights)
-    log_weights = log_weights + kind.log_determinants(mixture.factors, k, d) - 0.5 * d * LOG_2PI
+        log_weights = np.log(np.concatenate([own.weights for own in mixtures]))
+    log_weights = log_weights + np.log(diagonals).sum(axis=1) - 0.5 * d * LOG_2PI
     lowest = np.finfo(center.dtype).min / 4
     arguments = {
-        "means": mixture.means - center.astype(np.float64),
-        "factors": kind.for_kernel(mixture.factors, k, d),
+        "means": np.concatenate([own.means for own in mixtures]) - center.astype(np.float64),
+        "factors": factors,
         "log_weights": np.maximum(log_weights, lowest),
     }
     return {"center": center} | {
@@ -136,26 +143,10 @@ class EM:
 
     def step(self, mixture: Mixture) -> tuple[Mixture, float]:
         """Return the mixture that maximises the expected likelihood, and the mean log-likelihood before."""
-        arguments = in_kernel(self.kind, mixture, self.center)
-        return self.improved(arguments, self._pass("gaussian_step", arguments["means"], **arguments))
-
-    def improved(self, arguments: dict[str, Any], found: dict[str, Floats]) -> tuple[Mixture, float]:
-        """Return what `step` returns, from the statistic of a pass about the means of the mixture.
-
-        Parameters
-        ----------
-        arguments : dict
-            What describes the mixture to the kernels.
-        found : dict of str to ndarray
-            The statistic of ``gaussian_step`` with the means as shifts.
-        """
-        shifts = arguments["means"]
-        lower_bound = float(found["log_likelihood"][0]) / self.table.n_rows
-        if self._cancels(found, shifts):
-            shifts = self._shifts(self.means(found, shifts)[0])
-            found = self._pass("gaussian_step", shifts, **arguments)
-        counts, means, covariances = self.estimate(found, shifts)
-        return self.mixture(counts / counts.sum(), means, covariances), lower_bound
+        (improved,) = steps([self], [mixture])
+        if isinstance(improved, NotPositiveDefinite):
+            raise improved
+        return improved
 
     def moments(self, k: int) -> tuple[Floats, Floats, Floats]:
         """Return counts, means and covariances under the table's responsibilities, or else its labels.
@@ -168,66 +159,37 @@ class EM:
         """Return the means of `moments`, less the center; they do not depend on the kind of covariances."""
         zeros = np.zeros((k, len(self.center)), dtype=self.center.dtype)
         found = self.table.map_reduce("gaussian_moments_diagonal", shifts=zeros, center=self.center)
-        return self._shifts(self.means(found, zeros)[0])
+        return self.less_center(means_of(found, self.origins(zeros))[1])
 
     def moments_about(self, shifts: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
         """Return what `moments` returns, from its first means."""
-        return self.estimate(self._pass("gaussian_moments", shifts, center=self.center), shifts)
+        found = self.table.map_reduce(
+            "gaussian_moments" + self.kind.suffix, shifts=shifts, center=self.center
+        )
+        return self.estimate(found, shifts)
 
-    def _pass(self, kernel: str, shifts: NDArray[Any], **arguments: Any) -> dict[str, Floats]:
-        return self.table.map_reduce(kernel + self.kind.suffix, shifts=shifts, **arguments)
-
-    def _shifts(self, means: Floats) -> NDArray[Any]:
+    def less_center(self, means: Floats) -> NDArray[Any]:
+        """Return points relative to the center, in the type of the rows."""
         return (means - self.center).astype(self.center.dtype)
+
+    def origins(self, shifts: NDArray[Any]) -> Floats:
+        """Return the points that kernels take moments about."""
+        return self.center.astype(np.float64) + shifts
 
     # -- M ---------------------------------------------------------------------------------------------------
 
-    def means(self, found: dict[str, Floats], shifts: NDArray[Any]) -> tuple[Floats, Floats]:
-        """Return the means, and counts."""
-        origin = self.center.astype(np.float64) + shifts
-        counts = found["counts"] + COUNT_FLOOR
-        return (found["sums"] + found["counts"][:, np.newaxis] * origin) / counts[:, np.newaxis], counts
-
     def estimate(self, found: dict[str, Floats], shifts: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
         """Return counts, means and regularised covariances from moments."""
-        means, counts = self.means(found, shifts)
-        squares = self._squares(found, means - (self.center.astype(np.float64) + shifts))
-        squares = self._without_noise(squares, counts, means)
-        return counts, means, self.kind.plus(self.kind.of_moments(squares, counts), self.reg_covar)
+        origins = self.origins(shifts)
+        counts, means = means_of(found, origins)
+        squares, finite = squares_about_means(found, means - origins, counts, means, self.center.dtype)
+        return counts, means, self.covariances(squares, counts, finite)
 
-    @staticmethod
-    def _squares(found: dict[str, Floats], moved: Floats) -> Floats:
-        """Return second moments about means that have moved by `moved` from the shifts.
-
-        sum r (z - m)(z - m)^T = Q - s m^T - m s^T + N m m^T, with s = sum r z and Q = sum r z z^T
-        """
-        N, s, Q = found["counts"], found["sums"], found["squares"]
-        if Q.ndim == 2:
-            return Q - 2 * s * moved + N[:, np.newaxis] * moved**2
-        Q = Q + np.triu(Q, 1).swapaxes(1, 2)
-        across = s[:, :, np.newaxis] * moved[:, np.newaxis, :]
-        about = N[:, np.newaxis, np.newaxis] * moved[:, :, np.newaxis] * moved[:, np.newaxis, :]
-        return Q - across - across.swapaxes(1, 2) + about
-
-    def _without_noise(self, squares: Floats, counts: Floats, means: Floats) -> Floats:
-        """Return second moments with 0 where a variance is no more than the rounding of equal values."""
-        eps = float(np.finfo(self.center.dtype).eps)
-        with np.errstate(over="ignore"):
-            floor = counts[:, np.newaxis] * (EQUAL_VALUES * eps * means) ** 2
-        if not (np.isfinite(squares).all() and np.isfinite(floor).all()):
+    def covariances(self, squares: Floats, counts: Floats, finite: NDArray[np.bool_]) -> Floats:
+        """Return regularised covariances from second moments about the means."""
+        if not finite.all():
             raise NotPositiveDefinite(" Squares of the rows overflow.")
-        if squares.ndim == 2:
-            return np.where(squares > floor, squares, 0.0)
-        varies = np.diagonal(squares, axis1=1, axis2=2) > floor
-        return np.where(varies[:, :, np.newaxis] & varies[:, np.newaxis, :], squares, 0.0)
-
-    def _cancels(self, found: dict[str, Floats], shifts: NDArray[Any]) -> bool:
-        """Return whether a variance is so much smaller than the second moment about the old mean."""
-        N, s, Q = found["counts"], found["sums"], found["squares"]
-        about_old = Q if Q.ndim == 2 else np.diagonal(Q, axis1=1, axis2=2)
-        moved = s / (N + COUNT_FLOOR)[:, np.newaxis]
-        left = about_old - s * moved + N[:, np.newaxis] * self.reg_covar
-        return bool((left < LEAST_SHARE[self.center.dtype] * about_old).any())
+        return self.kind.plus(self.kind.of_moments(squares, counts), self.reg_covar)
 
     def mixture(self, weights: Floats, means: Floats, covariances: Floats) -> Mixture:
         """Return the mixture with these parameters; raise if a covariance has no inverse."""
@@ -275,3 +237,64 @@ class EM:
                 run.converged = True
                 break
         return run
+
+
+# -- several mixtures ----------------------------------------------------------------------------------------
+
+
+def steps(
+    ems: Sequence[EM], mixtures: Sequence[Mixture]
+) -> list[tuple[Mixture, float] | NotPositiveDefinite]:
+    """Step several mixtures over the rows of one table: one pass for matrices, one for variances.
+
+    Parameters
+    ----------
+    ems : sequence of EM
+        All of the same table and center.
+    mixtures : sequence of Mixture
+
+    Returns
+    -------
+    list of (Mixture, float) or NotPositiveDefinite
+        For every mixture the next one, and the mean log-likelihood before.
+    """
+    improved: dict[int, tuple[Mixture, float] | NotPositiveDefinite] = {}
+    for suffix in sorted({em.kind.suffix for em in ems}):  # every rank in the same order
+        same = [at for at, em in enumerate(ems) if em.kind.suffix == suffix]
+        found = _pass([ems[at] for at in same], [mixtures[at] for at in same])
+        improved |= dict(zip(same, found, strict=True))
+    return [improved[at] for at in range(len(ems))]
+
+
+def _pass(
+    ems: Sequence[EM], mixtures: Sequence[Mixture]
+) -> Iterator[tuple[Mixture, float] | NotPositiveDefinite]:
+    """Yield what `steps` returns for mixtures whose covariances have one shape."""
+    em, sizes = ems[0], [len(mixture.means) for mixture in mixtures]
+    table, dtype = em.table, em.center.dtype
+    arguments = in_kernel([own.kind for own in ems], mixtures, em.center)
+    first = np.cumsum([0, *sizes])
+    found = table.map_reduce("gaussian_steps" + em.kind.suffix, first=first, **arguments)
+    shifts = arguments["means"]
+    reg_covar = np.repeat([own.reg_covar for own in ems], sizes)[:, np.newaxis]
+    again = cancels(found, reg_covar, dtype)
+    origins = em.origins(shifts)
+    counts, means = means_of(found, origins)
+    squares, finite = squares_about_means(found, means - origins, counts, means, dtype)
+    for number, own in enumerate(ems):
+        part = slice(first[number], first[number + 1])
+        try:
+            if again[part].any():
+                model = {name: value[part] for name, value in arguments.items() if name != "center"}
+                better = own.less_center(means[part])
+                more = table.map_reduce(
+                    "gaussian_step" + own.kind.suffix, shifts=better, center=em.center, **model
+                )
+                N, m, covariances = own.estimate(more, better)
+            else:
+                N, m = counts[part], means[part]
+                covariances = own.covariances(squares[part], N, finite[part])
+            lower_bound = float(found["log_likelihood"][number]) / table.n_rows
+            yield own.mixture(N / N.sum(), m, covariances), lower_bound
+        except NotPositiveDefinite as error:
+            yield error

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Communicator, Table
+from hpcml.training.gaussians import NotPositiveDefinite
 from hpcml.training.grids import Failed
 from hpcml.training.kmeans_grid import Asked as AskedClusters
-from hpcml.training.kmeans_grid import Starts, fit_together
-from hpcml.training.mixture import EM, Mixture, Run, in_kernel
+from hpcml.training.kmeans_grid import Draws, Starts, fit_together
+from hpcml.training.mixture import EM, Mixture, Run, steps
 from hpcml.training.mixture_starts import (
     KMEANS_STEPS,
     STARTS,
@@ -50,7 +51,7 @@ class Asked:
     how : str
         A key of `hpcml.training.mixture_starts.STARTS`.
     given : Given
-    rng : RandomState
+    draws : Draws
         The candidate's own, in the state in which its fit begins; it is changed.
     n_runs, max_iter : int
     tol : float
@@ -60,7 +61,7 @@ class Asked:
     k: int
     how: str
     given: Given
-    rng: np.random.RandomState
+    draws: Draws
     n_runs: int
     max_iter: int
     tol: float
@@ -104,7 +105,7 @@ def fit_mixtures(
         paths.setdefault(key, _Path(em, start, [])).followers.append((i, number))
     yield from failed.items()
     ended: dict[int, dict[int, Run]] = {i: {} for i in asked if i not in failed}
-    for (i, number), run in _runs(table, asked, list(paths.values())):
+    for (i, number), run in _runs(asked, list(paths.values())):
         if i not in ended:
             continue
         if isinstance(run, Failed):
@@ -142,11 +143,11 @@ def _starts(
                 elif one.how in ("kmeans", "k-means++"):
                     seeded.append(i)
                 else:
-                    moments = STARTS[one.how](one.em, communicator, one.k, one.rng)
+                    moments = STARTS[one.how](one.em, communicator, one.k, one.draws.rng)
                     yield (i, number), from_moments(one.em, moments, one.given)
             except ValueError as error:
                 yield (i, number), Failed(error)
-        drawn = plus_plus([(asked[i].k, asked[i].rng) for i in seeded])
+        drawn = plus_plus([(asked[i].k, asked[i].draws, number + 1 < asked[i].n_runs) for i in seeded])
         for i, rows in zip(seeded, drawn, strict=True):
             if asked[i].how == "k-means++":
                 yield (i, number), _start(asked[i], None, rows)
@@ -164,12 +165,12 @@ def _from_clusters(
     """Run k-means from rows; yield the mixtures of the clusters."""
     if not clusters:
         return
-    tol = kmeans_tolerance(table)
+    tol, nothing = kmeans_tolerance(table), Draws(communicator, 0)
     runs = {
         at: AskedClusters(
             n_clusters=len(rows),
             start=partial(_centers, dense_rows(table, rows)),
-            rng=np.random.RandomState(0),  # nothing is drawn
+            draws=nothing,
             n_runs=1,
             max_iter=KMEANS_STEPS,
             tol=tol,
@@ -185,7 +186,7 @@ def _from_clusters(
         table.drop(best.labels)
 
 
-def _centers(centers: NDArray[Any], rng: np.random.RandomState) -> NDArray[Any]:
+def _centers(centers: NDArray[Any], draws: Draws) -> NDArray[Any]:
     return centers
 
 
@@ -207,9 +208,7 @@ def _start(
 # -- steps ---------------------------------------------------------------------------------------------------
 
 
-def _runs(
-    table: Table, asked: Mapping[int, Asked], paths: list[_Path]
-) -> Iterator[tuple[Follower, Run | Failed]]:
+def _runs(asked: Mapping[int, Asked], paths: list[_Path]) -> Iterator[tuple[Follower, Run | Failed]]:
     """Step all paths; yield the runs that end."""
     live = []
     for path in paths:
@@ -222,12 +221,12 @@ def _runs(
         path.followers = stay
         live += [path] if stay else []
     while live:
-        found = _steps(table, live)
+        found = steps([path.em for path in live], [path.mixture for path in live])
         going = []
         for path, improved in zip(live, found, strict=True):
-            if isinstance(improved, Failed):
+            if isinstance(improved, NotPositiveDefinite):
                 for follower in path.followers:
-                    yield follower, improved
+                    yield follower, Failed(improved)
                 continue
             before = path.lower_bounds[-1] if path.lower_bounds else -np.inf
             path.mixture, lower_bound = improved
@@ -242,27 +241,3 @@ def _runs(
             path.followers = stay
             going += [path] if stay else []
         live = going
-
-
-def _steps(table: Table, live: list[_Path]) -> list[tuple[Mixture, float] | Failed]:
-    """Return for every path the next mixture, and the mean log-likelihood before."""
-    improved: dict[int, tuple[Mixture, float] | Failed] = {}
-    for suffix in sorted({path.em.kind.suffix for path in live}):  # every rank in the same order
-        same = [at for at, path in enumerate(live) if path.em.kind.suffix == suffix]
-        arguments = [in_kernel(live[at].em.kind, live[at].mixture, live[at].em.center) for at in same]
-        stacked = {
-            name: np.concatenate([own[name] for own in arguments])
-            for name in ("means", "factors", "log_weights")
-        }
-        first = np.cumsum([0, *(len(own["means"]) for own in arguments)])
-        center = arguments[0]["center"]
-        found = table.map_reduce("gaussian_steps" + suffix, first=first, center=center, **stacked)
-        for number, (at, own) in enumerate(zip(same, arguments, strict=True)):
-            part = slice(first[number], first[number + 1])
-            statistic = {name: found[name][part] for name in ("counts", "sums", "squares")}
-            statistic["log_likelihood"] = found["log_likelihood"][number : number + 1]
-            try:
-                improved[at] = live[at].em.improved(own, statistic)
-            except ValueError as error:
-                improved[at] = Failed(error)
-    return [improved[at] for at in range(len(live))]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hpcml.communicators import Communicator, Table
 from hpcml.training.kmeans import best_of
-from hpcml.training.mixture import COUNT_FLOOR, EM, Mixture
+from hpcml.training.mixture import EM, Mixture
+from hpcml.training.mixture_moments import COUNT_FLOOR
 from hpcml.training.moments import mean_and_variance
 from hpcml.training.seeding import dense_rows, plus_plus
 

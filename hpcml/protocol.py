@@ -37,6 +37,9 @@ class Batch:
         Units of work that separate fits would take, such as ``{"trees": 510}``.
     done : mapping of str to int
         Units of work that this batch takes, such as ``{"trees": 100}``.
+    threaded : bool
+        Whether its fits keep all threads busy. Where the workers would be on this machine, such batches run
+        in the calling process instead, one after the other, with the threads of all workers.
 
     Raises
     ------
@@ -60,6 +63,7 @@ class Batch:
     weights: tuple[float, ...]
     asked: Mapping[str, int] = field(default_factory=dict)
     done: Mapping[str, int] = field(default_factory=dict)
+    threaded: bool = False
 
     def __post_init__(self) -> None:
         for name, indices in (("candidates", self.candidates), ("folds", self.folds)):

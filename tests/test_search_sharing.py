@@ -1,5 +1,7 @@
 """The sharing protocol in the search: equal scores, what is shared, what is done where it cannot serve."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -7,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -266,6 +269,28 @@ def test_threads_are_divided_among_workers(backend):
                 X, TARGET
             )
             np.testing.assert_array_equal(search.cv_results_["mean_test_score"], share)
+
+
+class Threaded(Telling):
+    """Its batches keep all threads busy; its score is their number, negative in another process."""
+
+    def plan_grid(self, candidates, n_folds):
+        return [replace(batch, threaded=True) for batch in super().plan_grid(candidates, n_folds)]
+
+    def score(self, X, y):
+        return super().score(X, y) * (1 if multiprocessing.parent_process() is None else -1)
+
+
+@pytest.mark.parametrize(("backend", "expected"), [(None, 8), ("threading", 8), ("loky", -4)])
+def test_batches_that_keep_all_threads_busy_stay_unless_a_backend_is_active(backend, expected):
+    active = joblib.parallel_config(backend=backend) if backend else contextlib.nullcontext()
+    search = GridSearchCV(Threaded(random_state=0), GRID, cv=2, n_jobs=2, refit=False)
+    with active, config.config_context(n_threads=8):
+        search.fit(X, TARGET)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
+    if backend is None:
+        with config.config_context(n_threads=1):
+            np.testing.assert_array_equal(search.fit(X, TARGET).cv_results_["mean_test_score"], 2)
 
 
 def mean_only(estimator, X, y):

@@ -27,3 +27,8 @@ cdef inline rows_t rows_at(X) except *:
     else:
         rows.x, rows.indices, rows.indptr = at(X.data), <const int32_t *>at(X.indices), <const int64_t *>at(X.indptr)
     return rows
+
+
+cdef inline double entries_of(X):
+    """Return how many numbers an ndarray or a CSR has stored."""
+    return <double>(X.size if PyObject_CheckBuffer(X) else X.data.size)

@@ -8,8 +8,8 @@ import numpy as np
 
 from hpcml.machine import isa_level
 
-from arrays cimport at, rows_at, rows_t
-from shards cimport reduce_shards, shard_function
+from arrays cimport at, entries_of, rows_at, rows_t
+from shards cimport reduce_shards, shard_function, threads_worth
 
 cdef extern from "kmeans.h" nogil:
     ctypedef struct kmeans_call:
@@ -63,10 +63,11 @@ cdef class _Call:
 
     cdef kmeans_call c
     cdef int level
+    cdef double entries
     cdef object zeros, sizes
 
     def __cinit__(self, X, centers, origin=None):
-        self.level = isa_level()
+        self.level, self.entries = isa_level(), entries_of(X)
         self.c.is_double = centers.dtype == np.float64
         self.c.k, self.c.d = centers.shape[0], centers.shape[1]
         self.c.centers = at(centers)
@@ -132,16 +133,16 @@ cdef _no_start(_Call call):
 
 
 cdef _over_rows(_Call call, shard_function function, int64_t n, int n_threads):
-    cdef int failed
+    cdef int failed, threads = threads_worth(n_threads, call.entries * call.c.k)
     with nogil:
-        failed = kmeans_over_rows(call.level, &call.c, function, n, n_threads)
+        failed = kmeans_over_rows(call.level, &call.c, function, n, threads)
     if failed:
         raise MemoryError(f"no memory for tiles of {call.c.d} features and {call.c.k} centers")
 
 
 cdef _reduce(_Call call, shard_function function, int64_t m, bounds, first_shard, n_shards, n_threads):
     return reduce_shards(bounds, first_shard, n_shards, m, kmeans_scratch_bytes(call.level, &call.c), function, &call.c,
-                         n_threads)
+                         threads_worth(n_threads, call.entries * call.c.k))
 
 
 cdef _Call _step(X, weights, labels, centers, origin, with_sums, with_inertia):
@@ -185,7 +186,7 @@ def lloyd_steps(bounds, first_shard, n_shards, X, weights, labels, columns, firs
         sets.columns = <const int64_t *>at(columns)
         return reduce_shards(bounds, first_shard, n_shards, centers.shape[0] * (centers.shape[1] + 1) + m,
                              kmeans_sets_bytes(call.level, &sets), kmeans_sets_shard(call.level, &sets), &sets,
-                             n_threads)
+                             threads_worth(n_threads, call.entries * sets.n_centers))
     finally:
         free(own)
 

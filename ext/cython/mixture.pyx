@@ -8,7 +8,7 @@ import numpy as np
 from hpcml.machine import isa_level
 
 from arrays cimport at
-from shards cimport reduce_shards, shard_function
+from shards cimport reduce_shards, shard_function, threads_worth
 
 cdef extern from "mixture.h" nogil:
     ctypedef struct mixture_t:
@@ -75,10 +75,11 @@ cdef class _Call:
 
     cdef mixture_t m
     cdef int level, is_double
+    cdef int64_t n
     cdef object packed
 
     def __cinit__(self, X, center, int diagonal):
-        self.level, self.is_double = isa_level(), X.dtype == np.float64
+        self.level, self.is_double, self.n = isa_level(), X.dtype == np.float64, X.shape[0]
         self.m.d, self.m.diagonal = X.shape[1], diagonal
         self.m.x, self.m.center = at(X), at(center)
 
@@ -96,7 +97,8 @@ cdef class _Call:
         cdef int64_t size = k * (1 + d + (d if self.m.diagonal else d * d)) + (self.m.means != NULL)
         return reduce_shards(bounds, first_shard, n_shards, size,
                              mixture_scratch(self.level, self.is_double, &self.m),
-                             mixture_shard(self.level, self.is_double), &self.m, n_threads)
+                             mixture_shard(self.level, self.is_double), &self.m,
+                             threads_worth(n_threads, <double>self.n * size))
 
 
 cdef _step(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads):
@@ -108,7 +110,7 @@ cdef _step(bounds, first_shard, n_shards, X, center, means, factors, log_weights
 
 cdef _steps(bounds, first_shard, n_shards, X, first, center, means, factors, log_weights, n_threads):
     cdef mixtures_t all
-    cdef int64_t n = len(first) - 1, i, d = X.shape[1]
+    cdef int64_t n = len(first) - 1, i, d = X.shape[1], size
     cdef _Call call
     cdef mixture_t *each = <mixture_t *>malloc(<size_t>(n + 1) * sizeof(mixture_t))
     if each == NULL:
@@ -123,9 +125,10 @@ cdef _steps(bounds, first_shard, n_shards, X, first, center, means, factors, log
             calls.append(call)
             each[i] = call.m
         all.n, all.k, all.each = n, means.shape[0], each
-        return reduce_shards(bounds, first_shard, n_shards, n + all.k * (1 + d + (d if call.m.diagonal else d * d)),
-                             mixtures_scratch(call.level, call.is_double, &all),
-                             mixtures_shard(call.level, call.is_double), &all, n_threads)
+        size = n + all.k * (1 + d + (d if call.m.diagonal else d * d))
+        return reduce_shards(bounds, first_shard, n_shards, size, mixtures_scratch(call.level, call.is_double, &all),
+                             mixtures_shard(call.level, call.is_double), &all,
+                             threads_worth(n_threads, <double>call.n * size))
     finally:
         free(each)
 
@@ -151,8 +154,9 @@ cdef _rows(X, center, means, factors, log_weights, int with_responsibilities, in
     call.m.responsibilities_out = at(responsibilities if with_responsibilities else None)
     cdef mixture_t *m = &call.m
     cdef int level = call.level, is_double = call.is_double
+    cdef int threads = threads_worth(n_threads, <double>n * k * m.d * (1 if m.diagonal else m.d))
     with nogil:
-        failed = mixture_rows(level, is_double, m, n, n_threads)
+        failed = mixture_rows(level, is_double, m, n, threads)
     if failed:
         raise MemoryError(f"no memory for {n_threads} threads' blocks of rows")
     return log_densities, labels, responsibilities

@@ -7,8 +7,8 @@ import numpy as np
 
 from hpcml.machine import isa_level
 
-from arrays cimport at, rows_at, rows_t
-from shards cimport reduce_shards, shard_function
+from arrays cimport at, entries_of, rows_at, rows_t
+from shards cimport reduce_shards, shard_function, threads_worth
 
 cdef extern from "moments.h" nogil:
     ctypedef struct moments_call:
@@ -35,7 +35,7 @@ def moments(bounds, first_shard, n_shards, X, weights, centers, n_threads=1):
     call.x, call.indices, call.indptr = rows.x, rows.indices, rows.indptr
     call.weights, call.centers = <const double *>at(weights), <const double *>at(centers)
     return reduce_shards(bounds, first_shard, n_shards, 3 * call.d, moments_scratch(&call),
-                         moments_shard(isa_level(), &call), &call, n_threads)
+                         moments_shard(isa_level(), &call), &call, threads_worth(n_threads, entries_of(X)))
 
 
 def rescale(X, centers, scales, way, n_threads=1):

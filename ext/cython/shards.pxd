@@ -13,6 +13,7 @@ cdef extern from "shards.h" nogil:
         piece_t *pieces
     int over_shards(tree_sum_t *tree, const int64_t *bounds, int64_t n_local, int64_t first_shard, int64_t n_shards,
                     int64_t m, size_t scratch_bytes, shard_function function, const void *call, int n_threads)
+    int threads_worth(int n_threads, double work)
     void free_tree_sum(tree_sum_t *tree)
 
 

@@ -1,10 +1,11 @@
 """Runs the tasks of a search through joblib and keeps journal and progress up to date."""
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import joblib
 from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -19,6 +20,7 @@ __all__ = ["run", "tasks_of"]
 _ROUND = 4
 
 Pair = tuple[int, int]
+Task = BatchTask | SingleTask
 
 
 def tasks_of(
@@ -30,9 +32,9 @@ def tasks_of(
     splits: list[tuple[Any, Any]],
     finished: Mapping[Pair, Record],
     evaluation: Evaluation,
-) -> list[BatchTask | SingleTask]:
+) -> list[Task]:
     """Return what is left to do: batches, the dearest first, then single fits."""
-    tasks: list[BatchTask | SingleTask] = []
+    tasks: list[Task] = []
     for batch in sorted(plan.batches, key=lambda batch: -batch.cost):
         pairs = frozenset((i, j) for i in batch.candidates for j in batch.folds if (i, j) not in finished)
         if pairs:
@@ -47,7 +49,7 @@ def tasks_of(
 
 
 def run(
-    tasks: list[BatchTask | SingleTask],
+    tasks: list[Task],
     n_jobs: int | None,
     pre_dispatch: int | str,
     take: Callable[[list[Record]], None],
@@ -58,7 +60,9 @@ def run(
     Parameters
     ----------
     tasks : list
-        Each runs with its share of the thread budget: the budget over the tasks that run at a time.
+        Each runs with its share of the thread budget: the budget over the tasks that run at a time. Batches
+        that are ``threaded`` run one after the other in the calling process, with all of it, unless a backend
+        was chosen for them.
     n_jobs : int or None
         joblib's workers.
     pre_dispatch : int or str
@@ -69,11 +73,16 @@ def run(
         Whether records must come now and then, also from a backend that hands them back only all together.
     """
     workers = min(effective_n_jobs(n_jobs), len(tasks))
+    if workers > 1 and not _backend_is_chosen():
+        here = [task for task in tasks if _is_threaded(task)]
+        for task in _with_threads(here, max(config.n_threads(), workers)):
+            take(task())
+        tasks = [task for task in tasks if not _is_threaded(task)]
+        workers = min(workers, len(tasks))
+    if not tasks:
+        return
     if workers > 1:
-        share = max(1, config.n_threads() // workers)
-        settings = {**config.snapshot(), "n_threads": share}
-        evaluation = replace(tasks[0].evaluation, settings=settings)
-        tasks = [replace(task, evaluation=evaluation) for task in tasks]
+        tasks = _with_threads(tasks, max(1, config.n_threads() // workers))
     shared = any(isinstance(task, BatchTask) for task in tasks)
     # joblib groups short tasks; batches are grouped as they should be
     options = {"n_jobs": n_jobs, "pre_dispatch": pre_dispatch, "batch_size": 1 if shared else "auto"}
@@ -84,8 +93,23 @@ def run(
             take(records)
 
 
+def _with_threads(tasks: Sequence[Task], n_threads: int) -> list[Task]:
+    settings = {**config.snapshot(), "n_threads": n_threads}
+    return [replace(task, evaluation=replace(task.evaluation, settings=settings)) for task in tasks]
+
+
+def _is_threaded(task: Task) -> bool:
+    return isinstance(task, BatchTask) and task.batch.threaded
+
+
+def _backend_is_chosen() -> bool:
+    """Return whether a joblib backend is active whose workers are not threads of this process."""
+    backend, _ = joblib.parallel.get_active_backend(prefer="threads")  # a wish: an active backend is stronger
+    return type(backend) not in [joblib.parallel.BACKENDS.get(name) for name in ("threading", "sequential")]
+
+
 def _results(
-    tasks: list[BatchTask | SingleTask], options: dict[str, Any], in_rounds: bool
+    tasks: list[Task], options: dict[str, Any], in_rounds: bool
 ) -> Generator[list[Record], None, None]:
     try:
         parallel = Parallel(return_as="generator_unordered", **options)
@@ -100,7 +124,7 @@ def _results(
 
 
 def _results_at_the_end(
-    tasks: list[BatchTask | SingleTask], options: dict[str, Any], in_rounds: bool
+    tasks: list[Task], options: dict[str, Any], in_rounds: bool
 ) -> Generator[list[Record], None, None]:
     step = _ROUND * effective_n_jobs(options["n_jobs"]) if in_rounds else len(tasks)
     with Parallel(**options) as parallel:
@@ -108,5 +132,5 @@ def _results_at_the_end(
             yield from parallel(delayed(_run_task)(task) for task in tasks[start : start + step])
 
 
-def _run_task(task: BatchTask | SingleTask) -> list[Record]:
+def _run_task(task: Task) -> list[Record]:
     return task()

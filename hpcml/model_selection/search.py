@@ -31,6 +31,8 @@ class GridSearchCV(SharingSearch, model_selection.GridSearchCV):
     n_jobs : int or None, default=None
         joblib's workers; None is 1 unless a joblib context says otherwise. Each runs its batches with the
         thread budget (`hpcml.config_context`) divided by the workers, so that None already uses all cores.
+        Unless a joblib backend is active, batches whose fits keep all threads busy (`Batch.threaded`) run in
+        the calling process with the threads of all workers instead.
     refit : bool, str or callable, default=True
         Whether, and by which metric or rule, to fit the best candidate on all rows.
     cv : int, splitter, iterable or None, default=None

@@ -303,8 +303,9 @@ def cut(
     for first in range(0, n_folds, folds_at_once):
         folds = tuple(range(first, min(first + folds_at_once, n_folds)))
         asked, done = {"fits": len(costs) * len(folds)}, {"fits": len(folds)}
-        units = (asked, done) if counted else ()
-        made.append(Batch(tuple(costs), folds, total * len(folds), text, weights, *units))
+        if not counted:
+            asked, done = {}, {}
+        made.append(Batch(tuple(costs), folds, total * len(folds), text, weights, asked, done, threaded=True))
     return made
 
 

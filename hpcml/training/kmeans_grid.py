@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from hpcml.communicators import Communicator, Table
 from hpcml.training.grids import Failed
 from hpcml.training.kmeans import Best, least_inertia
-from hpcml.training.lloyd import Run, mean_of_rows, squared_moves
+from hpcml.training.lloyd import Run, mean_of_rows
 from hpcml.training.relocation import relocate
 from hpcml.training.seeding import dense_rows, seeds, usual_trials
 
@@ -104,12 +105,9 @@ class Draws:
 
     def __init__(self, communicator: Communicator, random_state: Any) -> None:
         self._make = partial(communicator.random_state, random_state)
-        self._seed: int | None = None
-        plain = isinstance(random_state, numbers.Integral) and 0 <= random_state <= _LARGEST_SEED
-        if plain and communicator.size == 1:
-            self._seed = int(random_state)
-        else:  # it may raise, and ranks may have been given different ones
-            self.rng = self._make()
+        self.seed = int(random_state) if isinstance(random_state, numbers.Integral) else None
+        if self.seed is None or not 0 <= self.seed <= _LARGEST_SEED or communicator.size > 1:
+            self.rng = self._make()  # it may raise, and ranks may have been given different ones
 
     @cached_property
     def rng(self) -> np.random.RandomState:
@@ -120,9 +118,14 @@ class Draws:
     def state(self) -> Any:
         """Something that is equal for generators in the same state."""
         if "rng" not in vars(self):
-            return self._seed
+            return self.seed
         name, words, *others = self.rng.get_state()
         return name, np.asarray(words).tobytes(), *others
+
+    def leave(self, rng: np.random.RandomState, more: bool) -> None:
+        """Take the state of another generator, if there is `more` to draw or others may see this one."""
+        if more or self.seed is None:
+            self.rng.set_state(rng.get_state())
 
     def copy(self) -> np.random.RandomState:
         """Return another generator in the same state."""
@@ -164,8 +167,7 @@ class Starts:
                     rows += [next(drawn) for _ in range(k - len(rows))]
                     for at in sizes[k]:
                         found[at] = np.array(rows, dtype=np.int64)
-                        if wanted[at][2]:
-                            wanted[at][1].rng.set_state(rng.get_state())
+                        wanted[at][1].leave(rng, more=wanted[at][2])
         return [found[at] for at in range(len(wanted))]
 
 
@@ -236,9 +238,7 @@ def _first_centers(
     drawn = [i for i, one in asked.items() if one.start is None]
     for number in range(max((asked[i].n_runs for i in drawn), default=0)):
         some = [i for i in drawn if asked[i].n_runs > number]
-        found = plus_plus(
-            [(asked[i].n_clusters, asked[i].draws, number + 1 < asked[i].n_runs) for i in some]
-        )
+        found = plus_plus([(asked[i].n_clusters, asked[i].draws, number + 1 < asked[i].n_runs) for i in some])
         for i, rows in zip(some, found, strict=True):
             starts[i].append(dense_rows(table, rows))
     return starts, failed
@@ -272,9 +272,8 @@ def _runs(
         while pool.live:
             centers = _step(table, communicator, pool.live, origin, weighted)
             ended = []
-            for path, (after, changed) in zip(pool.live, centers, strict=True):
+            for path, (after, changed, moves) in zip(pool.live, centers, strict=True):
                 unchanged = changed == 0 and path.n_iter > 0  # a new path finds labels of another one
-                moves = 0.0 if unchanged else squared_moves(path.centers, after)
                 path.centers, path.n_iter = after, path.n_iter + 1
                 stay = []
                 for i, number in path.followers:
@@ -304,8 +303,8 @@ def _step(
     live: list[_Path],
     origin: NDArray[Any] | None,
     weighted: bool,
-) -> list[tuple[Centers, float]]:
-    """Return for every path where its centers go, and how many labels have changed."""
+) -> list[tuple[Centers, float, float]]:
+    """Return for every path where its centers go, how many labels have changed, and the squared moves."""
     first = np.cumsum([0, *(len(path.centers) for path in live)])
     before = np.concatenate([path.centers for path in live])
     found = table.map_reduce(
@@ -316,15 +315,24 @@ def _step(
         centers=before,
         origin=origin,
     )
-    after = []
-    for path, start, stop, changed in zip(live, first[:-1], first[1:], found["changed"], strict=True):
-        sums, counts = found["sums"][start:stop], found["counts"][start:stop]
-        if (counts == 0).any():
-            _keep_column(table, path.column)
-            relocate(table, communicator, sums, counts, path.centers, origin, "labels_of_path", weighted)
-            table.drop("labels_of_path")
-        after.append((mean_of_rows(sums, counts).astype(before.dtype), changed))
-    return after
+    sums, counts = found["sums"], found["counts"]
+    parts = [slice(start, stop) for start, stop in pairwise(first.tolist())]
+    empty = counts == 0
+    if empty.any():
+        for path, part in zip(live, parts, strict=True):
+            if empty[part].any():
+                _keep_column(table, path.column)
+                own = sums[part], counts[part], path.centers
+                relocate(table, communicator, *own, origin, "labels_of_path", weighted)
+                table.drop("labels_of_path")
+    if (counts > 0).all():
+        means = sums / counts[:, np.newaxis]
+    else:
+        means = np.concatenate([mean_of_rows(sums[part], counts[part]) for part in parts])
+    after = means.astype(before.dtype)
+    squares = np.square(after.astype(np.float64) - before)
+    moves = [float(squares[part].sum()) for part in parts]
+    return list(zip([after[part] for part in parts], found["changed"].tolist(), moves, strict=True))
 
 
 def _keep_column(table: Table, column: int) -> None:

@@ -54,8 +54,7 @@ def cancels(found: Found, reg_covar: float | Floats, dtype: np.dtype) -> NDArray
     N, s, Q = found["counts"][:, np.newaxis], found["sums"], found["squares"]
     about_old = Q if Q.ndim == 2 else np.diagonal(Q, axis1=1, axis2=2)
     left = about_old - s * (s / (N + COUNT_FLOOR)) + N * reg_covar
-    few: NDArray[np.bool_] = (left < LEAST_SHARE[dtype] * about_old).any(axis=1)
-    return few
+    return np.asarray((left < LEAST_SHARE[dtype] * about_old).any(axis=1))
 
 
 def squares_about_means(
@@ -91,4 +90,4 @@ def squares_about_means(
             diagonal = np.diagonal(about, axis1=1, axis2=2) > floor
             varies = diagonal[:, :, np.newaxis] & diagonal[:, np.newaxis, :]
     finite = np.isfinite(about).reshape(len(about), -1).all(axis=1) & np.isfinite(floor).all(axis=1)
-    return np.where(varies, about, 0.0), finite
+    return np.where(varies, about, 0.0), np.asarray(finite)

@@ -20,6 +20,7 @@ import hpcml
 from hpcml.linear_model import LogisticRegression
 from hpcml.model_selection import GridSearchCV
 from hpcml.svm import LinearSVC, LinearSVR
+from hpcml.training.linear_objective import Objective
 
 #: Where separate fits and those of a grid may differ: the limit of float64 rows, and one test row a fold.
 EXACT, LOOSE = 1e-6, 1e-4
@@ -127,6 +128,30 @@ def test_a_grid_of_many_rows_starts_from_a_sample(name, monkeypatch):
         X, y = rows_for(estimator, 3000, n_classes)
         together, alone = searches(estimator, {"C": [1e-3, 1.0, 1e3]}, X, y, cv=3)
         assert_close(together, alone, 1000, 2e-6)
+
+
+@pytest.mark.parametrize("name", ["elastic net", "svc l1"])
+def test_folds_of_an_l1_grid_start_from_the_optima_of_the_first(name, monkeypatch):
+    problems = []
+    hessian = Objective.hessian
+
+    def counted(self, P):
+        problems.append(len(P))
+        return hessian(self, P)
+
+    monkeypatch.setattr(Objective, "hessian", counted)
+    estimator, _ = ESTIMATORS[name]
+    estimator = clone(estimator).set_params(**({"l1_ratio": 0.9} if name == "elastic net" else {}))
+    X, y = rows_for(estimator, 600)
+    folds = dict(enumerate(KFold(5).split(X)))
+    candidates = dict(enumerate([{"C": 0.01}, {"C": 0.1}, {"C": 1.0}]))
+    fits = list(estimator.fit_grid(X, y, candidates, folds, responses=(), fit_params={}))
+    together = sum(problems)
+    problems.clear()
+    for i, j, fitted, _ in fits:
+        alone = clone(estimator).set_params(**candidates[i]).fit(X[folds[j][0]], y[folds[j][0]])
+        np.testing.assert_allclose(fitted.coef_, alone.coef_, rtol=1e-3, atol=1e-4)
+    assert together < 0.8 * sum(problems)
 
 
 def test_a_fold_unlike_the_others_is_solved_all_the_same(monkeypatch):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hpcml.communicators import Communicator, Table
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton import Solution, minimise
+from hpcml.training.newton import EXACT_PARAMETERS, Solution, minimise
 
 __all__ = ["Folds", "folds_of", "minimise_together", "problems_of"]
 
@@ -153,9 +153,33 @@ def minimise_together(
         inside = ends[(ends > start) & (ends <= start + at_once)]
         stop = int(inside[-1]) if inside.size else int(ends[ends > start][0])
         some = np.arange(start, stop)
-        nothing = np.zeros((len(some), size))
-        found.append(minimise(objective.of(some), nothing, tol[some], max_iter[some]))
+        found.append(_minimised(objective.of(some), tol[some], max_iter[some]))
         start = stop
+    return _joined(found)
+
+
+def _minimised(objective: Objective, tol: Floats, max_iter: NDArray[np.int64]) -> Solution:
+    """Minimise problems from 0; under an l1 penalty those of one fold, from whose optima all others start.
+
+    Proximal Newton steps need a Hessian for every problem: the optima of another fold save a third of them.
+    A path along the strengths of the penalty saves no more, and its steps cannot be taken together. L-BFGS
+    steps cost a pass for any number of problems: all of them are taken together.
+    """
+    nothing = np.zeros(objective.shape)
+    if objective.alike is None or not objective.l1.any() or objective.shape[1] > EXACT_PARAMETERS[1]:
+        return minimise(objective, nothing, tol, max_iter)
+    _, first, group = np.unique(objective.alike, return_index=True, return_inverse=True)
+    rest = np.setdiff1d(np.arange(len(nothing)), first)
+    if not rest.size:
+        return minimise(objective, nothing, tol, max_iter)
+    of_one = minimise(objective.of(first), nothing[first], tol[first], max_iter[first])
+    starts = of_one.parameters[group[rest]]
+    of_others = minimise(objective.of(rest), starts, tol[rest], max_iter[rest], warm=True)
+    return _joined([of_one, of_others], np.argsort(np.concatenate([first, rest])))
+
+
+def _joined(parts: list[Solution], order: NDArray[np.intp] | None = None) -> Solution:
+    """Return the solutions of some problems after those of others, or in another order."""
     names = ("parameters", "n_iter", "converged", "overflowed")
-    parts: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in found]) for name in names}
-    return Solution(**parts)
+    every = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Solution(**{name: whole if order is None else whole[order] for name, whole in every.items()})

@@ -114,7 +114,19 @@ def test_verify_takes_the_last_round(capsys):
     assert set(found.candidates) <= set(
         np.flatnonzero(search.cv_results_["iter"] == search.n_iterations_ - 1)
     )
-    assert np.all(found.differences["score"] == 0) and "times faster" in capsys.readouterr().out
+    assert np.all(found.differences["score"] == 0)
+    assert "scaled to the last iteration)" in capsys.readouterr().out
+    assert 0 < found.seconds < search.cv_results_["mean_fit_time"].sum() * 3 + 1
+
+
+def test_verify_scales_within_the_last_round():
+    search = HalvingGridSearchCV(SignsClassifier(random_state=0), GRID, cv=3, random_state=0).fit(X, LABELS)
+    last = search.cv_results_["iter"] == search.n_iterations_ - 1
+    assert 1 < np.count_nonzero(last) < len(last)
+    search.cv_results_["mean_fit_time"] = np.where(last, 1.0, 1e9)  # of earlier rounds nothing is told
+    search.cv_results_["mean_score_time"] = np.zeros(len(last))
+    found = search.verify(n=1)
+    assert found.their_seconds < 60
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.special import logsumexp
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as Theirs
 from sklearn.preprocessing import scale
@@ -15,6 +16,7 @@ from sklearn.preprocessing import scale
 import hpcml
 from hpcml import blas
 from hpcml.linear_model import LogisticRegression
+from hpcml.svm import LinearSVC
 
 
 def objective(model, X, y, weights=1.0):
@@ -277,3 +279,17 @@ def test_float32_features_far_from_zero_cost_no_digits(n, n_classes):
     assert F(found) == pytest.approx(F(best), rel=1e-6)
     margins = exact @ found.coef_.astype(float).T + found.intercept_.astype(float)
     np.testing.assert_allclose(found.decision_function(X).reshape(n, -1), margins, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [str, "S24", list])
+@pytest.mark.parametrize("model", [LogisticRegression(), LinearSVC()], ids=lambda model: type(model).__name__)
+def test_texts_that_are_numbers_are_numbers_in_fit_and_in_prediction(model, kind):
+    X, y = make_classification(60, 4, random_state=0)
+    X = X.round(3)
+    texts = X.astype(str).tolist() if kind is list else X.astype(kind)
+    fitted, expected = clone(model).fit(texts, y), clone(model).fit(X, y)
+    np.testing.assert_array_equal(fitted.coef_, expected.coef_)
+    np.testing.assert_array_equal(fitted.decision_function(texts), expected.decision_function(X))
+    np.testing.assert_array_equal(fitted.predict(texts), expected.predict(X))
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        fitted.predict(np.array([["1", "2", "3", "many"]]))

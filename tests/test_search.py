@@ -4,6 +4,7 @@ import pickle
 import re
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -381,11 +382,26 @@ def test_verify_against_scikit_learns_own_estimator(capsys):
     assert len(found.candidates) == 4 and search.best_index_ in found.candidates
     assert all(np.all(difference == 0) for difference in found.differences.values())
     assert found.winner_agrees == {"accuracy": True, "f1": True}
-    assert found.speedup > 0 and "times faster" in said and "max_depth" in said
+    assert found.speedup > 0 and "scikit-learn on" in said and "max_depth" in said
     assert len(search.verify(n=100).candidates) == 6
     for n in (0, 1.5, True):
         with pytest.raises(ValueError, match="n must be"):
             search.verify(n=n)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_verify_shows_a_table_without_scikit_learns_warnings(n_jobs, capfd):
+    search = GridSearchCV(LogisticRegression(max_iter=1), {"C": [1.0, 100.0]}, cv=2, n_jobs=n_jobs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(X, Y)
+        capfd.readouterr()
+        warnings.simplefilter("error")
+        found = search.verify(n=2)
+    said = capfd.readouterr()
+    assert "Warning" not in said.err + said.out and said.out.lstrip().startswith("hpcml beside scikit-learn")
+    for seconds, words in ((2 * found.their_seconds, "2.0 times slower"), (found.their_seconds, "as fast")):
+        assert replace(found, seconds=seconds).lines()[-1].endswith(words)
 
 
 class Sleeps(ClassifierMixin, BaseEstimator):

@@ -111,7 +111,7 @@ def test_work_is_shared_whatever_the_workers(n_jobs):
     assert search.plan_.asked == {"fits": 18, "terms": 2 * 14 * 3}
     assert search.plan_.done == {"fits": 6, "terms": 2 * 9 * 3}
     assert sharing_toys.COUNTS["terms"] == 54
-    assert str(search.plan_) == "18 fits asked for, 84 terms; 54 done"
+    assert str(search.plan_) == "18 fits asked for, 84 terms; 6 fits, 54 terms done"
     table = search.plan_.table()
     assert table["terms done"].sum() == 54 and set(table["shared"]) == {"terms of the largest sum"}
 

@@ -13,10 +13,10 @@ import hpcml
 REPOSITORY = Path(hpcml.__file__).parents[1]
 PACKAGE = REPOSITORY / "examples" / "sharing_package"
 PRINTED = """\
-planned: 72 fits asked for, 72 searches; 6 done
-done:    72 fits asked for, 72 searches; 6 done
+planned: 72 fits asked for, 72 searches; 6 fits, 6 searches done
+done:    72 fits asked for, 72 searches; 6 fits, 6 searches done
 best:    {'metric': 'euclidean', 'n_neighbors': 20, 'power': 2.0} R² 0.4562
-scaled:  72 fits asked for, 72 StandardScaler, 72 searches; 3 StandardScaler, 6 searches done
+scaled:  72 fits asked for, 72 StandardScaler, 72 searches; 6 fits, 3 StandardScaler, 6 searches done
 """
 
 pytestmark = pytest.mark.skipif(not PACKAGE.exists(), reason="the examples are not beside the package")

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcml import config
 from hpcml.kernels import lookup
-from hpcml.training.inputs import as_rows
+from hpcml.training.inputs import FLOATS, as_rows
 
 __all__ = ["LinearClassifier", "margins_of"]
 
@@ -47,6 +47,12 @@ def margins_of(
     return np.asarray(lookup("linear_margins")(rows, origin, W, n_threads=config.n_threads()))
 
 
+def _dtype_of(X: Any) -> Any:
+    """Return what the values of rows become: texts become numbers, as they do in `fit`."""
+    dtype = np.asarray(X).dtype if isinstance(X, (list, tuple)) else getattr(X, "dtype", None)
+    return FLOATS if getattr(dtype, "kind", "") in ("U", "S") else "numeric"
+
+
 class LinearClassifier(ClassifierMixin, BaseEstimator):
     """Base of the classifiers that have a ``coef_`` and an ``intercept_``.
 
@@ -76,7 +82,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):
             With two classes that of the second one.
         """
         check_is_fitted(self)
-        rows: Any = validate_data(self, X, accept_sparse="csr", reset=False)
+        rows: Any = validate_data(self, X, accept_sparse="csr", reset=False, dtype=_dtype_of(X))
         if sparse.issparse(self.coef_):
             margins = rows @ self.coef_.T
             margins = margins.toarray() if sparse.issparse(margins) else np.asarray(margins)

@@ -44,12 +44,18 @@ class Found:
         Candidates that were evaluated on the splits in `drawn`.
     more : mapping, optional
         Further columns of ``cv_results_``.
+    seconds : float, optional
+        What the candidates in `rows` took, where there are others.
+    part : str
+        What these candidates are of the search.
     """
 
     drawn: Drawn
     records: list[Record]
     rows: Sequence[int]
     more: Mapping[str, Any] | None = None
+    seconds: float | None = None
+    part: str = "the whole grid"
 
 
 class SharingSearch:
@@ -117,11 +123,11 @@ class SharingSearch:
             if journal is not None:
                 journal.close()
         self._summarise(found, scoring)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start if found.seconds is None else found.seconds
         if self.refit:
             self._refit(X, y, routed.fit, found.drawn.seed)
-        seconds_told = None if self.plan_.resumed else seconds
-        self._evidence = Evidence(X, y, params, found.drawn.splits, seconds_told, found.rows)
+        told = None if self.plan_.resumed else seconds
+        self._evidence = Evidence(X, y, params, found.drawn.splits, told, found.rows, found.part)
         return self
 
     def verify(self, n: int = 5) -> Verification:

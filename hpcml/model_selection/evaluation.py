@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sklearn.base import clone
+
 from hpcml import config
 from hpcml.model_selection.arguments import Routed
 from hpcml.model_selection.drawn import with_seed
@@ -46,11 +48,29 @@ def plan_candidates(
     Returns
     -------
     (Plan, list of dict)
+
+    Raises
+    ------
+    ValueError
+        If a candidate sets something that is not a parameter.
     """
+    _check_names(estimator, candidates)
     seeded = with_seed(estimator, candidates, seed)
     plan = make_plan(estimator, seeded, n_folds)
     plan.seed = seed
     return plan, seeded
+
+
+def _check_names(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> None:
+    """Let the estimator refuse names; which there are depends on the estimators among the values."""
+    known = set(estimator.get_params(deep=True))
+    seen = set()
+    for parameters in candidates:
+        inner = tuple(id(value) if hasattr(value, "get_params") else None for value in parameters.values())
+        key = tuple(parameters), inner
+        if key not in seen and (any(inner) or not known.issuperset(parameters)):
+            clone(estimator).set_params(**clone(dict(parameters), safe=False))
+        seen.add(key)
 
 
 def evaluate(

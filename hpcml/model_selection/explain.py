@@ -38,7 +38,7 @@ def explain_plan(search: Any, X: Any, y: Any = None, **params: Any) -> Plan:
     TypeError
         If it is no search of hpcml.
     ValueError
-        If a parameter of the search is not allowed.
+        If a parameter of the search is not allowed, or a candidate sets something that is not a parameter.
 
     Notes
     -----
@@ -55,7 +55,7 @@ def explain_plan(search: Any, X: Any, y: Any = None, **params: Any) -> Plan:
     >>> X, y = load_iris(return_X_y=True)
     >>> search = GridSearchCV(make_pipeline(StandardScaler(), SVC()), {"svc__C": [0.1, 1, 10]})
     >>> print(explain_plan(search, X, y))
-    15 fits asked for, 15 StandardScaler; 5 done
+    15 fits asked for, 15 StandardScaler; 15 fits, 5 StandardScaler done
     """
     if not isinstance(search, SharingSearch):
         raise TypeError(

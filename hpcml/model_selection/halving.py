@@ -7,6 +7,7 @@ ICML 2013.
 
 import math
 import numbers
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -192,6 +193,7 @@ class HalvingSearch(SharingSearch):
                     f"Fitting {self.n_splits_} folds for each of {len(candidates)} candidates, "
                     f"totalling {len(candidates) * self.n_splits_} fits"
                 )
+            start = time.perf_counter()
             plan, new = evaluate(
                 clone(self.estimator),
                 X,
@@ -203,6 +205,7 @@ class HalvingSearch(SharingSearch):
                 seed=seed,
                 options=self._options(),
             )
+            seconds = time.perf_counter() - start
             if all(record["fit_error"] is not None for record in new):
                 report_failed_fits(new, self.error_score)  # raises
             _add(self.plan_, plan)
@@ -218,7 +221,8 @@ class HalvingSearch(SharingSearch):
             "iter": np.repeat(np.arange(schedule.n_rounds), self.n_candidates_),
             "n_resources": np.repeat(self.n_resources_, self.n_candidates_),
         }
-        return Found(Drawn(own_splits, rows, seed), records, range(first, len(rows)), more)
+        last = range(first, len(rows))
+        return Found(Drawn(own_splits, rows, seed), records, last, more, seconds, "the last iteration")
 
     def _tell(self, schedule: _Schedule) -> None:
         if self.verbose:

@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan"]
 
-# How work is told of, where "done" is not the best word.
-_VERBS = {"trees": "grown"}
-
 
 @dataclass
 class Plan:
@@ -79,12 +76,12 @@ class Plan:
             text = f"{asked['fits']} fits asked for; {done['fits']} done"
         else:
             first = ", ".join(f"{asked[unit]} {unit}" for unit in units)
-            if len(units) == 1:
-                second = f"{done.get(units[0], 0)} {_VERBS.get(units[0], 'done')}"
+            if units == ["trees"]:
+                second = f"{done.get('trees', 0)} grown"
             else:
-                second = ", ".join(f"{done.get(unit, 0)} {unit}" for unit in units) + " done"
+                second = ", ".join(f"{done.get(unit, 0)} {unit}" for unit in ["fits", *units]) + " done"
             text = f"{asked['fits']} fits asked for, {first}; {second}"
-            if self.separate:
+            if self.separate and units == ["trees"]:
                 text += f"; {len(self.separate) * self.n_folds} fits done separately"
         if self.fallbacks:
             text += f"; {len(self.fallbacks)} fits of batches done separately after all (see fallbacks)"

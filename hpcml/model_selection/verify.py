@@ -2,6 +2,7 @@
 
 import importlib
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +24,9 @@ _PAUSE = 0.05
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a search keeps for `verify`: data, splits and the candidates that were evaluated on them, and how
-    long it took (None if resumed).
+    """What a search keeps for `verify`: data, splits, and the candidates that were evaluated on them.
+
+    `part` is what those are of the search, and `seconds` how long it took (None if resumed).
     """
 
     X: Any
@@ -33,6 +35,7 @@ class Evidence:
     splits: list[tuple[Any, Any]]
     seconds: float | None
     rows: Sequence[int]
+    part: str = "the whole grid"
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,17 @@ class Verification:
     winner_agrees : dict of str to bool
         Whether both rank the same candidate first among those, by metric.
     seconds : float or None
-        Of this whole search, without the refit; None if it was resumed from a journal.
+        Of this whole search, without the refit, or of the last iteration of a halving search; None if it was
+        resumed from a journal.
     their_seconds : float
-        Of scikit-learn's search: measured for these candidates, and scaled to all by the fit times in
-        ``cv_results_`` where there are more.
+        Of scikit-learn's search of the same candidates: measured for some, and scaled to all by the fit times
+        in ``cv_results_`` where there are more.
     n_jobs : int
         Processes that scikit-learn used: as many as hpcml had threads or workers.
     left_out : list of str
         Parameters that scikit-learn's estimator does not have.
+    part : str
+        What was timed.
     """
 
     candidates: list[int]
@@ -68,6 +74,7 @@ class Verification:
     their_seconds: float
     n_jobs: int = 1
     left_out: list[str] = field(default_factory=list)
+    part: str = "the whole grid"
 
     @property
     def speedup(self) -> float | None:
@@ -101,8 +108,8 @@ class Verification:
             said.append(
                 f"{self.seconds:.2f} s here, {self.their_seconds:.2f} s with scikit-learn "
                 f"on {self.n_jobs} process{'es' * (self.n_jobs > 1)} (measured on {len(self.candidates)} "
-                f"candidate{'s' * (len(self.candidates) > 1)}, scaled to the whole grid): "
-                f"{self.speedup:.1f} times faster"
+                f"candidate{'s' * (len(self.candidates) > 1)}, scaled to {self.part}): "
+                f"{_told_speed(self.speedup)}"
             )
         return said
 
@@ -126,8 +133,10 @@ def verify(search: Any, n: int) -> Verification:
     theirs, left_out = _their_search(search, evidence, [params[i] for i in chosen])
     _start_workers(theirs.n_jobs)
     start = time.perf_counter()
-    theirs.fit(evidence.X, evidence.y, **evidence.params)
-    seconds = (time.perf_counter() - start) / _share_of_cost(search, chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of their fits: what they come to is told in the table
+        theirs.fit(evidence.X, evidence.y, **evidence.params)
+    seconds = (time.perf_counter() - start) / _share_of_cost(search, chosen, list(evidence.rows))
     metrics = [key.removeprefix("mean_test_") for key in search.cv_results_ if key.startswith("mean_test_")]
     ours_scores = {name: _scores(search, name)[chosen] for name in metrics}
     their_scores = {name: _scores(theirs, name) for name in metrics}
@@ -142,6 +151,7 @@ def verify(search: Any, n: int) -> Verification:
         their_seconds=seconds,
         n_jobs=theirs.n_jobs,
         left_out=left_out,
+        part=evidence.part,
     )
     _show(found)
     return found
@@ -165,11 +175,11 @@ def _import_scikit_learn() -> None:
     time.sleep(_PAUSE)
 
 
-def _share_of_cost(search: Any, chosen: list[int]) -> float:
-    """Return the part of the cost of all separate fits that is the chosen candidates', by their fit times."""
+def _share_of_cost(search: Any, chosen: list[int], rows: list[int]) -> float:
+    """Return the part of the cost of the separate fits of `rows` that is the chosen ones', by fit times."""
     costs = search.cv_results_["mean_fit_time"] + search.cv_results_["mean_score_time"]
-    total = costs.sum()
-    return float(costs[chosen].sum() / total) if total > 0 else len(chosen) / len(costs)
+    total = costs[rows].sum()
+    return float(costs[chosen].sum() / total) if total > 0 else len(chosen) / len(rows)
 
 
 def _their_search(search: Any, evidence: Evidence, params: list[dict[str, Any]]) -> tuple[Any, list[str]]:
@@ -215,6 +225,21 @@ def _scores(search: Any, name: str) -> Any:
 def _first(scores: Any) -> int:
     means = scores.mean(axis=1)
     return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
+
+
+def _told_speed(speedup: float) -> str:
+    """Return how much faster or slower that is.
+
+    Examples
+    --------
+    >>> from hpcml.model_selection.verify import _told_speed
+    >>> _told_speed(12.34), _told_speed(0.25), _told_speed(1.01)
+    ('12.3 times faster', '4.0 times slower', 'as fast')
+    """
+    times = max(speedup, 1.0 / speedup)
+    if round(times, 1) == 1.0:
+        return "as fast"
+    return f"{times:.1f} times {'faster' if speedup > 1 else 'slower'}"
 
 
 def _told(parameters: Mapping[str, Any]) -> str:

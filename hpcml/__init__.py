@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         model_selection,
         preprocessing,
         protocol,
+        scaling,
         svm,
         tree,
     )
@@ -61,6 +62,7 @@ __all__ = [
     "open_rows",
     "preprocessing",
     "protocol",
+    "scaling",
     "set_config",
     "svm",
     "tree",

@@ -1,6 +1,6 @@
 """The exceptions of hpcml; wrong arguments raise ValueError and TypeError, as in scikit-learn."""
 
-__all__ = ["HpcmlError", "JournalMismatch", "KernelUnavailable", "WorkerLost"]
+__all__ = ["HpcmlError", "JournalMismatch", "KernelUnavailable", "MeasurementFailed", "WorkerLost"]
 
 
 class HpcmlError(Exception):
@@ -24,3 +24,7 @@ class WorkerLost(HpcmlError, RuntimeError):
 
 class JournalMismatch(HpcmlError, ValueError):
     """The journal of a search was written for other data, another grid or another version."""
+
+
+class MeasurementFailed(HpcmlError, RuntimeError):
+    """A measurement of scaling cannot go on: the work fails, its results differ, or it cannot be started."""

@@ -63,6 +63,12 @@ class Progress:
             self._first += n
             self.advance(n)
 
+    def relabel(self, label: str) -> None:
+        """Say something else of what is counted."""
+        self.label = label
+        if self._bar is not None:
+            self._bar.update(self._task, description=label)
+
     def advance(self, n: int = 1) -> None:
         """Count `n` more as done."""
         self.done += n

@@ -6,7 +6,12 @@ import pytest
 
 from hpcml import errors
 
-KINDS = {"KernelUnavailable": ImportError, "WorkerLost": RuntimeError, "JournalMismatch": ValueError}
+KINDS = {
+    "KernelUnavailable": ImportError,
+    "MeasurementFailed": RuntimeError,
+    "WorkerLost": RuntimeError,
+    "JournalMismatch": ValueError,
+}
 
 
 @pytest.mark.parametrize("name", [n for n in errors.__all__ if n != "HpcmlError"])

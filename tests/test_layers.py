@@ -12,7 +12,8 @@ PACKAGE = Path(hpcml.__file__).parent
 REPOSITORY = PACKAGE.parent
 
 BOTTOM = (
-    "config errors machine parts protocol progress counterparts data validation blas launcher remote_errors"
+    "activity config errors machine parts protocol progress counterparts data validation blas launcher "
+    "remote_errors"
 ).split()
 ESTIMATORS = (
     "cluster mixture linear_model svm preprocessing tree ensemble decomposition feature_selection "
@@ -29,7 +30,7 @@ ALLOWED = {
     "estimators": {"bottom", "kernels", "communicators", "training", None},
     "model_selection": {"bottom", "communicators", None},
     "joblib_backends": {"bottom"},
-    "scaling": {None, "bottom", "estimators", "model_selection"},
+    "scaling": {None, "bottom", "estimators", "model_selection", "communicators"},
     "farm": {None, "bottom", "communicators", "joblib_backends"},
     "cli": {None, "bottom", "kernels", "estimators", "model_selection", "scaling", "joblib_backends"},
 }

@@ -1,4 +1,4 @@
-"""The ``hpcml`` command: ``hpcml search`` and ``hpcml info``."""
+"""The ``hpcml`` command: ``hpcml search``, ``hpcml scale`` and ``hpcml info``."""
 
 import os
 import sys
@@ -45,6 +45,8 @@ def _hpcml(
 
     - `hpcml search rooms.csv --target price` runs it on a table of yours.
 
+    - `hpcml scale kmeans --workers 1,2` measures what more workers are good for here.
+
     - `hpcml info` shows this machine, and which parts of hpcml work on it.
 
     Each command has a manual of its own: `hpcml search --help`.
@@ -56,10 +58,12 @@ def _hpcml(
 
 def _register() -> None:
     from hpcml.cli.info import info
+    from hpcml.cli.scale import scale
     from hpcml.cli.search import search
 
     app.command(name="search")(search)
     app.command(name="info")(info)
+    app.add_typer(scale)
 
 
 _register()

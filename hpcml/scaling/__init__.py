@@ -7,6 +7,7 @@ Examples
 15.4
 """
 
-from hpcml.scaling import fit, laws, statistics
+from hpcml.scaling import fit, laws, statistics, summary
+from hpcml.scaling.measure import Plan, measure
 
-__all__ = ["fit", "laws", "statistics"]
+__all__ = ["Plan", "fit", "laws", "measure", "statistics", "summary"]

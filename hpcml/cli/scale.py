@@ -1,0 +1,138 @@
+"""``hpcml scale``: measure how a computation scales, report it, compare it, predict it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from hpcml.cli import files
+from hpcml.cli.failures import CommandError, one_line
+from hpcml.cli.quantities import duration, numbers, share
+
+__all__ = ["scale"]
+
+#: What reports are written as, by option.
+_FORMATS = {"html": ".html", "json": ".json", "markdown": ".md", "csv": ".csv", "png": ".png"}
+
+
+class _RunIsUsual(TyperGroup):
+    """Reads ``hpcml scale kmeans`` as ``hpcml scale run kmeans``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+scale = typer.Typer(
+    name="scale",
+    cls=_RunIsUsual,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    help="""Measure how a computation scales with workers and rows, and say what may be believed of it.
+
+- `hpcml scale kmeans --workers 1,2` measures a workload (`run` may be left out; `hpcml scale run --help`).
+
+- `hpcml scale script.py:work --workers 1,2` measures a function `work(n, n_workers)` of yours.
+
+- `hpcml scale list` lists hpcml's workloads.
+""",
+)
+
+
+@scale.command("list")
+def list_() -> None:
+    """List hpcml's own workloads, and where each can run."""
+    from hpcml.scaling import workloads
+
+    width = max(map(len, workloads.WORKLOADS))
+    for name, each in workloads.WORKLOADS.items():
+        print(f"{name:<{width}}  {each.about}; {each.rows:,} rows; {', '.join(each.backends)}")
+
+
+@scale.command("run")
+def run(
+    workload: Annotated[
+        str, typer.Argument(metavar="WORKLOAD", help="A name of `hpcml scale list`, or SCRIPT.py:FUNCTION.")
+    ],
+    workers: Annotated[str, typer.Option("--workers", "-w", help="Numbers of workers.")] = "1,2",
+    strong: Annotated[bool, typer.Option("--strong", help="The same rows at every number.")] = False,
+    weak: Annotated[bool, typer.Option("--weak", help="Rows that grow with the workers.")] = False,
+    backend: Annotated[
+        str, typer.Option("--backend", "-b", help="What workers are: threads, processes, mpi or loky.")
+    ] = "threads",
+    rows: Annotated[
+        int | None, typer.Option("--rows", "-n", help="Rows; the workload's own number by default.")
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option("--sizes", help="Numbers of rows: time and memory against them, on the most workers."),
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", help="Time to spend: 30s, 5m, 1h.")] = "5m",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Half-width of the intervals at which measuring stops.")
+    ] = "3%",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order of the samples.")] = 0,
+    oversubscription: Annotated[
+        bool, typer.Option("--allow-oversubscription", help="Allow more workers than cores.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write every sample.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Measure a workload at several numbers of workers, in randomised blocks and fresh launches.
+
+    Without `--strong`, `--weak` and `--sizes`, strong scaling is measured. Results must be equal at every
+    number of workers. What the samples cannot tell is called not resolved or not identified.
+    """
+    from hpcml.scaling import Plan, measure, summary
+    from hpcml.scaling.document import written
+
+    targets = {"html": html, "json": json_}
+    _check_targets(targets)
+    with _one_line():
+        plan = Plan(
+            workload,
+            workers=numbers(workers, "--workers"),
+            backend=backend,
+            strong=strong or not (weak or sizes),
+            weak=weak,
+            rows=rows,
+            sizes=numbers(sizes, "--sizes") if sizes else (),
+            budget=duration(budget, "--budget"),
+            precision=share(precision, "--precision"),
+            seed=seed,
+            allow_oversubscription=oversubscription,
+        )
+        document = measure(plan, verbose=0 if quiet else 1)
+        print(summary.text(document))
+    if json_ is not None:
+        files.write_atomically(json_, lambda path: path.write_text(written(document)))
+
+
+def _check_targets(targets: dict[str, Path | None]) -> None:
+    seen: dict[Path, str] = {}
+    for name, path in targets.items():
+        if path is None:
+            continue
+        files.check_writable(path, f"--{name}", (_FORMATS[name],))
+        other = seen.setdefault(path.resolve(), name)
+        if other != name:
+            raise CommandError(f"--{name} and --{other} are the same file {path}; choose another name")
+
+
+class _one_line:
+    """Turn what the library raises into one line; nothing has been written then."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        from hpcml.errors import HpcmlError
+
+        if isinstance(error, (ValueError, TypeError, HpcmlError, MemoryError, ImportError)):
+            sys.stdout.flush()
+            raise CommandError(one_line(error) or type(error).__name__) from error

@@ -1,0 +1,253 @@
+"""Measurements of scaling: the command, its document, its refusals, what it leaves behind."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from hpcml.cli import main
+from hpcml.errors import MeasurementFailed
+from hpcml.scaling import Plan, analysis, document, measure, summary, workloads
+from hpcml.scaling.launches import Launch
+
+SCRIPT = '''
+"""Functions that are measured."""
+import os
+import time
+
+
+def half_shared(n, n_workers):
+    """Sleep n ms, half of which workers share."""
+    time.sleep(n / 1000 * (0.5 + 0.5 / n_workers))
+    return n
+
+
+def differs(n, n_workers):
+    return n_workers
+
+
+def fails(n, n_workers):
+    if n_workers == 2:
+        raise OSError("the disk is full")
+
+
+def dies(n, n_workers):
+    os._exit(3)
+
+
+def one(n):
+    return n
+'''
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def synthetic(times, *, workers=(1, 2), launches=3, blocks=8, share=1.0, cores=2, mode="strong", **plan):
+    """Return a document of samples as ``times(p)`` says."""
+    rng = np.random.default_rng(0)
+    samples = [
+        {
+            "launch": launch,
+            "block": block,
+            "kind": kind,
+            "n": {"spin": 0, "work": 1000 * (p if mode == "weak" else 1)}[kind],
+            "p": p,
+            "seconds": (times(p) if kind == "work" else 0.1) * np.exp(0.01 * rng.standard_normal()),
+            "share": share,
+        }
+        for launch in range(launches)
+        for block in range(blocks)
+        for kind in ("work", "spin")
+        for p in workers
+    ]
+    settings = {"workload": "w", "backend": "threads", "workers": list(workers), "sizes": [], **plan}
+    settings |= {"strong": mode == "strong", "weak": mode == "weak", "precision": 0.03}
+    return {
+        "format": document.FORMAT,
+        "version": document.VERSION,
+        "time": "2026-01-01T00:00:00+00:00",
+        "plan": settings,
+        "rows": 1000,
+        "workload": "of known times",
+        "machine": {"cores_usable": cores, "cpu": "a processor", "versions": {}},
+        "git": None,
+        "samples": samples,
+        "launches": [{"launch": i, "start_seconds": 1.0} for i in range(launches)],
+        "peaks": [],
+    }
+
+
+# -- what a document says ----------------------------------------------------------------------------------
+
+
+def test_words_of_two_workers():
+    told = summary.sentences(synthetic(lambda p: 0.1 + 0.9 / p))["strong"]
+    assert told[0].startswith("2 workers: 1.8") and "% of what this machine can give." in told[0]
+    assert told[1].startswith("Karp–Flatt serial fraction 1") and "%)" in told[1]
+    assert told[2] == "Amdahl's law is not identified by 2 workers: nothing is said of more."
+
+
+def test_laws_are_told_where_they_are_identified_and_oversubscription_enters_none():
+    times = synthetic(lambda p: 0.1 + 0.9 / p, workers=(1, 2, 4, 8, 16), cores=8)
+    result = analysis.analyse(times, "strong")
+    s = result.fits["amdahl"].parameters["s"]
+    assert s.low < 0.1 < s.high and result.fits["amdahl"].measured_to == 8
+    told = " ".join(summary.sentences(times)["strong"])
+    assert "16 workers" in told and "this enters no law" in told and "Amdahl's law: s = " in told
+
+
+def test_weak_scaling_is_scaled():
+    found = analysis.analyse(synthetic(lambda p: 1.0, workers=(1, 2, 4, 8), cores=8, mode="weak"), "weak")
+    np.testing.assert_allclose(np.exp(found.speedups.logs), [2, 4, 8], rtol=0.02)
+    with pytest.raises(ValueError, match="mode must be one that was measured"):
+        analysis.analyse(synthetic(lambda p: 1.0), "weak")
+
+
+def test_starved_samples_are_rejected_and_told():
+    times = synthetic(lambda p: 1 / p)
+    for sample in times["samples"]:
+        if sample["block"] == 0 and sample["p"] == 2:
+            sample["share"], sample["seconds"] = 0.5, 2 * sample["seconds"]
+    result = analysis.analyse(times, "strong")
+    assert (result.n_rejected, result.n_samples) == (3, 48)
+    assert result.speedups.n[0] == 21 and result.unfiltered.n[0] == 24
+    assert "48 samples in 3 launches, 3 rejected" in summary.text(times)
+    starved = synthetic(lambda p: 1 / p, share=0.5)
+    assert "not resolved" in summary.text(starved) and "with starved samples 2.0" in summary.text(starved)
+
+
+def test_more_than_p_times_is_flagged():
+    assert "cache or noise" in summary.text(synthetic(lambda p: 1 / p**1.3))
+
+
+def test_documents_are_read_back_and_checked(tmp_path):
+    path = tmp_path / "d.json"
+    whole = synthetic(lambda p: 1 / p)
+    path.write_text(document.written(whole))
+    assert document.read(path) == whole
+    for text, named in [
+        ("{", "is no JSON"),
+        ("[]", "was not written by hpcml scale"),
+        (json.dumps(whole | {"version": 99}), "has version 99 of the format and this hpcml reads 1"),
+        (json.dumps({"format": document.FORMAT, "version": 1}), "lacks plan"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=named):
+            document.read(path)
+
+
+# -- what is measured --------------------------------------------------------------------------------------
+
+
+def test_the_command_measures_a_function_and_keeps_every_sample(script, tmp_path, capsys):
+    target = tmp_path / "out.json"
+    arguments = ["scale", f"{script}:half_shared", "-n", "40", "--budget", "4s", "--json", str(target), "-q"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "half_shared on threads, 40 rows (Sleep n ms, half of which workers share.)" in out
+    kept = document.read(target)
+    # sleeping needs no core: starved samples count as well here
+    found = analysis.analyse(kept, "strong")
+    assert 1.0 < found.unfiltered.at(0).value < 2.0
+    assert kept["machine"]["versions"]["numpy"] and "git" in kept and kept["plan"]["budget"] == 4
+    work = [each for each in kept["samples"] if each["kind"] == "work"]
+    assert {each["p"] for each in work} == {1, 2} and all(each["repeat"] >= 2 for each in work)
+    assert {each["kind"] for each in kept["samples"]} == {"work", "spin"}
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        ("differs", "gives one result on 1 workers and another on 2"),
+        ("fails", "fails with 40 rows on 2 workers: OSError: the disk is full"),
+        ("dies", "a process that is measured died"),
+    ],
+)
+def test_work_that_cannot_be_measured(script, tmp_path, capsys, function, named):
+    target = tmp_path / "out.json"
+    assert main(["scale", f"{script}:{function}", "-n", "40", "--json", str(target), "-q"]) == 2
+    err = capsys.readouterr().err
+    assert named in err and err.count("\n") == 1 and not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["kmean"], "did you mean kmeans"),
+        (["kmeans", "--workers", "0"], "--workers must be whole numbers of at least 1"),
+        (["kmeans", "--workers", "1,5000"], "or --allow-oversubscription given"),
+        (["kmeans", "--budget", "0s"], "--budget must be a time above 0"),
+        (["kmeans", "--precision", "0%"], "--precision must lie between"),
+        (["kmeans", "--rows", "0"], "rows must be at least 1"),
+        (["kmeans", "--backend", "carrier-pigeons"], "backend must be one of threads"),
+        (["kmeans", "--backend", "loky"], "kmeans runs on threads, processes, mpi"),
+        (["kmeans", "--json", "out.txt"], "the name must end in .json"),
+        (["{script}:one"], "must take (n, n_workers)"),
+        (["{script}:none"], "holds no function 'none'"),
+        (["nowhere.py:f"], "there is no file nowhere.py"),
+        ([], "Missing argument"),
+    ],
+)
+def test_wrong_requests_are_one_line(script, capsys, arguments, named):
+    found = main(["scale", *(each.format(script=script) for each in arguments or ["run"])])
+    err = capsys.readouterr().err
+    assert found == 2 and named in err and err.count("\n") == 1, err
+
+
+def test_the_list_names_every_workload(capsys):
+    assert main(["scale", "list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in workloads.WORKLOADS)
+
+
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
+def test_every_workload_runs_and_gives_equal_results(name):
+    import hpcml
+
+    run = workloads.WORKLOADS[name].prepare(1500, 0, 1)
+    with hpcml.config_context(n_threads=1):
+        one = run(1, "threads")
+    with hpcml.config_context(n_threads=2):
+        two = run(2, "threads")
+    np.testing.assert_array_equal(one, two)
+    assert len(one)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "processes",
+        pytest.param("mpi", marks=pytest.mark.require("mpi")),
+        pytest.param("loky", marks=pytest.mark.slow),
+    ],
+)
+def test_backends_run_and_leave_nothing(backend):
+    name = "logistic-grid" if backend == "loky" else "kmeans"
+    with Launch(backend, name, (1, 2)) as launch:
+        launch.prepare(3000, (1, 2))
+        one, two = launch.run(3000, 1), launch.run(3000, 2)
+        assert one["digest"] == two["digest"] and two["seconds"] > 0
+        assert launch.spin(2, 1000)["seconds"] > 0
+        pids = [told["pid"] for job in launch._jobs.values() for told in job.call("hello")]
+    listed = subprocess.run(["ps", "-o", "pid=", "-p", ",".join(map(str, pids))], capture_output=True)
+    assert not listed.stdout.strip()
+
+
+def test_sizes_and_memory(monkeypatch):
+    plan = Plan("scaler", workers=(1,), sizes=(1000, 2000, 4000, 8000), strong=False, budget=1.0)
+    found = measure(plan, verbose=0)
+    assert [each["n"] for each in found["peaks"]] == [1000, 2000, 4000, 8000]
+    sizes = analysis.analyse_sizes(found)
+    assert np.isfinite(analysis.analyse_sizes(found).seconds.logs[-1]) or sizes.seconds.n[-1] == 0
+
+
+def test_a_launch_that_does_not_start_says_why(monkeypatch):
+    monkeypatch.setattr("hpcml.scaling.launches.sys.executable", "/bin/false")
+    with pytest.raises(MeasurementFailed, match="did not start: it said nothing"):
+        Launch("threads", "kmeans", (1,))

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["one_thread"]
+__all__ = ["let_this_thread_limit", "one_thread"]
 
 _lock = threading.Lock()
 _users = 0
@@ -28,7 +28,8 @@ def _controller(scipy_is_loaded: bool) -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-def _let_this_thread_limit(controller: Any) -> None:
+def let_this_thread_limit(controller: Any) -> None:
+    """Take from other threads the right to set limits through a `threadpoolctl.ThreadpoolController`."""
     for library in controller.lib_controllers:
         if hasattr(library, "clear_controlling_thread"):
             library.clear_controlling_thread(force=True)
@@ -48,7 +49,7 @@ def one_thread() -> Iterator[None]:
     with _lock:
         if _users == 0:
             controller = _controller("scipy.linalg" in sys.modules)
-            _let_this_thread_limit(controller)
+            let_this_thread_limit(controller)
             _limit = controller, controller.limit(limits=1)
         _users += 1
     try:
@@ -58,7 +59,7 @@ def one_thread() -> Iterator[None]:
             _users -= 1
             if _users == 0:
                 controller, limiter = _limit
-                _let_this_thread_limit(controller)
+                let_this_thread_limit(controller)
                 limiter.restore_original_limits()
-                _let_this_thread_limit(controller)  # and leave the right to whoever comes next
+                let_this_thread_limit(controller)  # and leave the right to whoever comes next
                 _limit = None

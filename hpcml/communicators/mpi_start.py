@@ -18,12 +18,16 @@ from hpcml.communicators.mates import Mate, myself, siblings_watched, visible
 from hpcml.communicators.mpi_world import World
 from hpcml.launcher import announced, check_library, check_size
 
-__all__ = ["share_of_cores", "started"]
+__all__ = ["FARM", "ROWS", "describe", "opened", "settle", "share_of_cores", "started"]
 
 #: Seconds of waiting for the other ranks before a note says so.
 START_NOTE = 30.0
 
+#: What the ranks of a job are for: all run the script and share the rows of its fits, or serve rank 0.
+ROWS, FARM = "fits that share rows (communicator='mpi')", "a farm (hpcml.farm)"
+
 _world: World | None = None
+_use: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,15 @@ def started() -> World:
     ImportError
         If mpi4py or its MPI library is missing; the message gives the command.
     RuntimeError
-        If the launcher belongs to another MPI, the ranks run different versions of hpcml, or this process was
-        forked from a rank.
+        If the launcher belongs to another MPI, the ranks run different versions of hpcml, they serve rank 0
+        as a farm, or this process was forked from a rank.
     """
     global _world
+    if _use == FARM:
+        raise RuntimeError(
+            "the ranks of this job serve the script of rank 0 (hpcml.farm), so they share no rows: choose "
+            "communicator='serial', or start a script that all ranks run with mpirun -n N python script.py"
+        )
     if _world is None:
         _world = _start()
     if _world.forked:
@@ -66,6 +75,38 @@ def started() -> World:
 
 
 def _start() -> World:
+    comm = opened(ROWS)
+    if comm.Get_size() == 1:
+        return World(comm)
+    description = describe(comm)
+    world = World(comm)
+    neighbours = settle(world.rank, world.gather("start", description))
+    world.watch(visible(each.process for each in neighbours))
+    return world
+
+
+def opened(use: str) -> Any:
+    """Start MPI if it does not run yet, and return a communicator of hpcml's own with all ranks.
+
+    Parameters
+    ----------
+    use : str
+        What for: `ROWS` or `FARM`.
+
+    Returns
+    -------
+    mpi4py.MPI.Intracomm
+
+    Raises
+    ------
+    ImportError
+        If mpi4py or its MPI library is missing; the message gives the command.
+    RuntimeError
+        If the launcher belongs to another MPI, or the ranks are used in another way already.
+    """
+    global _use
+    if _use not in (None, use):
+        raise RuntimeError(f"the ranks of this job are used for {_use} already, so not for {use}")
     MPI = _library()
     found, library = announced(), MPI.Get_library_version()
     with siblings_watched():
@@ -73,23 +114,8 @@ def _start() -> World:
             check_library(library, found)
             MPI.Init_thread(MPI.THREAD_MULTIPLE)
         check_size(MPI.COMM_WORLD.Get_size(), library, found)
-        if MPI.COMM_WORLD.Get_size() == 1:
-            return World(MPI.COMM_WORLD)
-        comm = _own_communicator(MPI)
-        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        first_of_node = node.bcast(comm.Get_rank())
-        node.Free()
-    world = World(comm)
-    told = world.gather("start", _description(world.rank, first_of_node))
-    _same_version(told)
-    own = told[world.rank]
-    machine.agree_isa(min(each.isa_level for each in told))
-    neighbours = [each for each in told if each.node == own.node]
-    config.share_cores(share_of_cores(own.cores, [each.cores for each in neighbours], own.quota))
-    world.watch(visible(each.process for each in neighbours if each is not own))
-    if world.rank == 0:
-        _warn_of_blas([each.blas for each in told])
-    return world
+        _use = use
+        return MPI.COMM_WORLD if MPI.COMM_WORLD.Get_size() == 1 else _own_communicator(MPI)
 
 
 def _own_communicator(MPI: Any) -> Any:
@@ -100,7 +126,7 @@ def _own_communicator(MPI: Any) -> Any:
         time.sleep(1e-3)
         if not noted and time.perf_counter() - started > START_NOTE:
             noted = True
-            told = f"hpcml: rank {comm.Get_rank()} waits for all ranks to use communicator='mpi'"
+            told = f"hpcml: rank {comm.Get_rank()} waits for all ranks to begin {_use}"
             print(told, file=sys.stderr, flush=True)
     return comm
 
@@ -119,16 +145,22 @@ def _library() -> Any:
             mpi4py.rc.initialize, mpi4py.rc.finalize = before, finalize
     except (ImportError, RuntimeError) as error:
         raise ImportError(
-            f'communicator="mpi" needs mpi4py and an MPI library ({error}); to mend it: '
+            f"communicator='mpi' and hpcml.farm need mpi4py and an MPI library ({error}); to mend it: "
             f"{parts.PARTS['mpi'].cure}"
         ) from error
     return MPI
 
 
-def _description(rank: int, first_of_node: int) -> Description:
+def describe(comm: Any) -> Description:
+    """Return what the other ranks need to know of this one; all ranks call it together."""
+    from mpi4py import MPI
+
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    first_of_node = node.bcast(comm.Get_rank())
+    node.Free()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return Description(
-        process=myself(rank),
+        process=myself(comm.Get_rank()),
         node=first_of_node,
         version=importlib.metadata.version("hpcml"),
         isa_level=machine.isa_level(),
@@ -136,6 +168,36 @@ def _description(rank: int, first_of_node: int) -> Description:
         quota=machine.usable_cores(environ={})[0],
         blas=_blas(),
     )
+
+
+def settle(rank: int, told: Sequence[Description]) -> list[Description]:
+    """Agree on an instruction set and on everyone's share of the cores; return the others of this node.
+
+    Parameters
+    ----------
+    rank : int
+        This one.
+    told : sequence of Description
+        What `describe` returned on every rank.
+
+    Raises
+    ------
+    RuntimeError
+        If the ranks run different versions of hpcml.
+
+    Warns
+    -----
+    RuntimeWarning
+        On rank 0, if the ranks have different linear algebra.
+    """
+    _same_version(told)
+    own = told[rank]
+    machine.agree_isa(min(each.isa_level for each in told))
+    neighbours = [each for each in told if each.node == own.node]
+    config.share_cores(share_of_cores(own.cores, [each.cores for each in neighbours], own.quota))
+    if rank == 0:
+        _warn_of_blas([each.blas for each in told])
+    return [each for each in neighbours if each is not own]
 
 
 def _blas() -> str:

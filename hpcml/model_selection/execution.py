@@ -7,6 +7,7 @@ from typing import Any
 
 import joblib
 from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
 from hpcml import config
@@ -82,7 +83,9 @@ def run(
     if not tasks:
         return
     if workers > 1:
-        tasks = _with_threads(tasks, max(1, config.n_threads() // workers))
+        # a backend whose tasks run elsewhere says what each may use there
+        share = getattr(get_active_backend()[0], "threads_per_task", None)
+        tasks = _with_threads(tasks, share or max(1, config.n_threads() // workers))
     shared = any(isinstance(task, BatchTask) for task in tasks)
     # joblib groups short tasks; batches are grouped as they should be
     options = {"n_jobs": n_jobs, "pre_dispatch": pre_dispatch, "batch_size": 1 if shared else "auto"}

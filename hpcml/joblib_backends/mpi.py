@@ -51,7 +51,7 @@ def register_mpi() -> None:
     ...         pass
     ... except RuntimeError as error:
     ...     print(error)
-    backend 'mpi' needs the ranks of an MPI job that serve this script. Start it with ...
+    backend 'mpi' needs the ranks of an MPI job that serve this script. Start it with: mpirun -n 4 python ...
     """
     register_parallel_backend("mpi", MpiBackend)
 

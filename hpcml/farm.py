@@ -113,8 +113,8 @@ def _check_communicator() -> None:
             raise SystemExit(1)  # rank 0 says why
         raise RuntimeError(
             "hpcml.farm and communicator='mpi' exclude each other: in a farm the other ranks serve the "
-            "script of rank 0, there every rank runs it and shares the rows. Unset HPCML_COMMUNICATOR, or start "
-            "the script with mpirun -n N python script.py"
+            "script of rank 0, there every rank runs it and shares the rows. Unset HPCML_COMMUNICATOR, or "
+            "start the script with mpirun -n N python script.py"
         )
 
 

@@ -1,9 +1,10 @@
 """Settings: what an argument did not say, the context does, then the process, then the environment.
 
 The dials: ``kernels`` (which implementation computes), ``n_threads`` (the thread budget), ``communicator``
-(who shares the rows) and ``n_workers`` (how many processes). Each is taken from the innermost
-`config_context`, else from `set_config`, else from ``HPCML_KERNELS``, ``HPCML_NUM_THREADS``,
-``HPCML_COMMUNICATOR`` or ``HPCML_NUM_WORKERS``, else it is automatic. The environment is read when a setting
+(who shares the rows), ``n_workers`` (how many processes), ``device`` (processor or GPU) and ``strict_device``
+(whether a GPU must take every call). Each is taken from the innermost `config_context`, else from
+`set_config`, else from ``HPCML_KERNELS``, ``HPCML_NUM_THREADS``, ``HPCML_COMMUNICATOR``,
+``HPCML_NUM_WORKERS``, ``HPCML_DEVICE`` or ``HPCML_STRICT_DEVICE``, else it is automatic. The environment is read when a setting
 is used, and never written.
 """
 
@@ -19,10 +20,12 @@ from hpcml import machine
 
 __all__ = [
     "COMMUNICATORS",
+    "DEVICES",
     "KERNELS",
     "communicator",
     "communicator_is_chosen",
     "config_context",
+    "device",
     "get_config",
     "kernels",
     "n_threads",
@@ -31,11 +34,15 @@ __all__ = [
     "set_config",
     "share_cores",
     "snapshot",
+    "strict_device",
     "worker_threads",
 ]
 
 #: Values of the setting ``kernels``.
-KERNELS = ("auto", "cython", "numba", "reference")
+KERNELS = ("auto", "cuda", "cython", "numba", "reference")
+
+#: Values of the setting ``device``.
+DEVICES = ("auto", "cpu", "cuda")
 
 #: Values of the setting ``communicator``.
 COMMUNICATORS = ("serial", "processes", "mpi")
@@ -43,7 +50,9 @@ COMMUNICATORS = ("serial", "processes", "mpi")
 #: More threads are a slip, and a process that asks the system for them may be killed.
 MOST_THREADS = 1024
 
-_NOTHING: dict[str, Any] = dict.fromkeys(("kernels", "n_threads", "communicator", "n_workers"))
+_NOTHING: dict[str, Any] = dict.fromkeys(
+    ("kernels", "n_threads", "communicator", "n_workers", "device", "strict_device")
+)
 _process: dict[str, Any] = dict(_NOTHING)  # set_config; every thread sees it
 _context: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("hpcml", default=_NOTHING)
 _forked = False
@@ -73,6 +82,18 @@ def _checked_communicator(value: Any, name: str = "communicator") -> str | None:
     raise ValueError(f"{name} must be one of {', '.join(COMMUNICATORS)}. Got {value!r} instead.")
 
 
+def _checked_device(value: Any, name: str = "device") -> str | None:
+    if value is None or (isinstance(value, str) and value in DEVICES):
+        return value
+    raise ValueError(f"{name} must be one of {', '.join(DEVICES)}. Got {value!r} instead.")
+
+
+def _checked_truth(value: Any, name: str) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise TypeError(f"{name} must be True, False or None. Got {value!r} instead.")
+
+
 def _checked_number(value: Any, name: str) -> int | None:
     if value is None:
         return None
@@ -95,6 +116,8 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
         "n_threads": _checked_number(settings.get("n_threads"), "n_threads"),
         "communicator": _checked_communicator(settings.get("communicator")),
         "n_workers": _checked_number(settings.get("n_workers"), "n_workers"),
+        "device": _checked_device(settings.get("device")),
+        "strict_device": _checked_truth(settings.get("strict_device"), "strict_device"),
     }
 
 
@@ -131,12 +154,14 @@ def config_context(
     n_threads: int | None = None,
     communicator: str | None = None,
     n_workers: int | None = None,
+    device: str | None = None,
+    strict_device: bool | None = None,
 ) -> Iterator[None]:
     """Change settings inside a ``with`` block, for the code that this thread or task runs in it.
 
     Parameters
     ----------
-    kernels : {'auto', 'cython', 'numba', 'reference'}, optional
+    kernels : {'auto', 'cuda', 'cython', 'numba', 'reference'}, optional
         Which implementation computes; 'auto' takes the fastest that is available. None leaves the setting
         alone.
     n_threads : int, optional
@@ -148,6 +173,13 @@ def config_context(
     n_workers : int, optional
         Worker processes under ``processes``, the calling one included; by default one for each usable core.
         None leaves the setting alone.
+    device : {'auto', 'cpu', 'cuda'}, optional
+        Where kernels run: 'cuda' is the first GPU, 'cpu' the processor. 'auto' is the processor for every
+        kernel until sizes have been measured from which a GPU is faster. What a GPU does not take (CSR rows,
+        kernels without a version for it) runs on the processor, and the reason is logged once. None leaves
+        the setting alone.
+    strict_device : bool, optional
+        Whether such a call raises instead. None leaves the setting alone.
 
     Raises
     ------
@@ -167,7 +199,14 @@ def config_context(
     'reference'
     """
     new = _checked(
-        {"kernels": kernels, "n_threads": n_threads, "communicator": communicator, "n_workers": n_workers}
+        {
+            "kernels": kernels,
+            "n_threads": n_threads,
+            "communicator": communicator,
+            "n_workers": n_workers,
+            "device": device,
+            "strict_device": strict_device,
+        }
     )
     outer = _context.get()
     token = _context.set({name: outer[name] if value is None else value for name, value in new.items()})
@@ -212,19 +251,22 @@ def get_config() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``kernels`` : str, ``n_threads`` : int, ``communicator`` : str, ``n_workers`` : int.
+        ``kernels`` : str, ``n_threads`` : int, ``communicator`` : str, ``n_workers`` : int, ``device`` : str,
+        ``strict_device`` : bool.
 
     Examples
     --------
     >>> import hpcml
     >>> sorted(hpcml.get_config())
-    ['communicator', 'kernels', 'n_threads', 'n_workers']
+    ['communicator', 'device', 'kernels', 'n_threads', 'n_workers', 'strict_device']
     """
     return {
         "kernels": kernels(),
         "n_threads": n_threads(),
         "communicator": communicator(),
         "n_workers": n_workers(),
+        "device": device(),
+        "strict_device": strict_device(),
     }
 
 
@@ -252,6 +294,56 @@ def kernels() -> str:
     if value is None:
         value = _checked_kernels(os.environ.get("HPCML_KERNELS", "").strip() or None, "HPCML_KERNELS")
     return value or "auto"
+
+
+def device() -> str:
+    """Return where kernels run: context, process, ``HPCML_DEVICE``, else 'auto'.
+
+    Returns
+    -------
+    str
+        One of `DEVICES`.
+
+    Raises
+    ------
+    ValueError
+        If ``HPCML_DEVICE`` holds anything else.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.config_context(device="cpu"):
+    ...     config.device()
+    'cpu'
+    """
+    value = _explicit("device")
+    if value is None:
+        value = _checked_device(os.environ.get("HPCML_DEVICE", "").strip() or None, "HPCML_DEVICE")
+    return value or "auto"
+
+
+def strict_device() -> bool:
+    """Return whether a call that a GPU does not take raises: context, process, ``HPCML_STRICT_DEVICE``.
+
+    Raises
+    ------
+    ValueError
+        If ``HPCML_STRICT_DEVICE`` is neither 0 nor 1.
+
+    Examples
+    --------
+    >>> from hpcml import config
+    >>> with config.config_context(strict_device=True):
+    ...     config.strict_device()
+    True
+    """
+    value = _explicit("strict_device")
+    if value is None:
+        text = os.environ.get("HPCML_STRICT_DEVICE", "").strip()
+        if text not in ("", "0", "1"):
+            raise ValueError(f"HPCML_STRICT_DEVICE must be 0 or 1. Got {text!r} instead.")
+        value = text == "1"
+    return bool(value)
 
 
 def communicator() -> str:
@@ -425,8 +517,8 @@ def snapshot() -> dict[str, Any]:
     Returns
     -------
     dict
-        Picklable. ``kernels`` with the environment resolved, because a worker may have been started with
-        another one; ``n_threads`` only if it was set by code, because a worker has its own share of the
+        Picklable. ``kernels`` and the device with the environment resolved, because a worker may have been
+        started with another one; ``n_threads`` only if it was set by code, because a worker has its own share of the
         cores; the communicator is 'serial', because a task computes alone.
 
     Examples
@@ -443,6 +535,8 @@ def snapshot() -> dict[str, Any]:
         "n_threads": _explicit("n_threads"),
         "communicator": "serial",
         "n_workers": None,
+        "device": device(),
+        "strict_device": strict_device(),
     }
 
 

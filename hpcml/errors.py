@@ -1,6 +1,13 @@
 """The exceptions of hpcml; wrong arguments raise ValueError and TypeError, as in scikit-learn."""
 
-__all__ = ["HpcmlError", "JournalMismatch", "KernelUnavailable", "MeasurementFailed", "WorkerLost"]
+__all__ = [
+    "DeviceMemoryError",
+    "HpcmlError",
+    "JournalMismatch",
+    "KernelUnavailable",
+    "MeasurementFailed",
+    "WorkerLost",
+]
 
 
 class HpcmlError(Exception):
@@ -16,6 +23,10 @@ class HpcmlError(Exception):
 
 class KernelUnavailable(HpcmlError, ImportError):
     """The implementation asked for cannot run here; the message gives the reasons and the cure."""
+
+
+class DeviceMemoryError(HpcmlError, MemoryError):
+    """A GPU has not enough memory for a single shard of the rows; the message gives the sizes."""
 
 
 class WorkerLost(HpcmlError, RuntimeError):

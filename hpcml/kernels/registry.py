@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,12 +21,20 @@ from hpcml.kernels import contract
 from hpcml.kernels.shards import over_shards
 from hpcml.parts import PARTS
 
-__all__ = ["IMPLEMENTATIONS", "Availability", "available", "lookup"]
+__all__ = ["IMPLEMENTATIONS", "PROCESSOR", "Availability", "NotSuitable", "available", "lookup"]
 
-#: Implementations, fastest first: the order in which ``kernels="auto"`` prefers them.
-IMPLEMENTATIONS = ("cython", "numba", "reference")
+#: Implementations on the processor, fastest first: the order in which ``kernels="auto"`` prefers them.
+PROCESSOR = ("cython", "numba", "reference")
+#: All of them.
+IMPLEMENTATIONS = ("cuda", *PROCESSOR)
+
+_log = logging.getLogger("hpcml")
 
 _warned = False
+
+
+class NotSuitable(Exception):
+    """Raised by an implementation before any work: it does not take such arguments; the message says which."""
 
 
 class Availability(NamedTuple):
@@ -36,12 +45,21 @@ class Availability(NamedTuple):
     reasons: dict[str, str | None]
 
 
-@functools.cache
 def _load(name: str, implementation: str) -> Callable[..., Any] | str:
     """Return the function, or the reason why there is none."""
     kernel = contract.KERNELS[name]
     if implementation in kernel.declined:
         return f"not implemented by design: {kernel.declined[implementation]}"
+    if implementation == "cuda":
+        driver = importlib.import_module("hpcml.kernels.cuda.driver")
+        missing: str | None = driver.reason()
+        return _on_cuda(name) if missing is None else missing
+    return _loaded(name, implementation)
+
+
+@functools.cache
+def _loaded(name: str, implementation: str) -> Callable[..., Any] | str:
+    kernel = contract.KERNELS[name]
     module = f"hpcml.kernels.{implementation}.{kernel.module}"
     try:
         function: Callable[..., Any] | None = getattr(importlib.import_module(module), name, None)
@@ -53,7 +71,7 @@ def _load(name: str, implementation: str) -> Callable[..., Any] | str:
         return f"cannot be loaded ({error})"
     if function is None:
         return f"module {module} has no function {name}"
-    if kernel.kind == "reduce" and implementation != "cython":  # written for one shard
+    if kernel.kind == "reduce" and implementation not in ("cython", "cuda"):  # written for one shard
         function = over_shards(function, kernel.row_arrays)
         names = [a.name for a in kernel.call_arguments]
         parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
@@ -61,10 +79,52 @@ def _load(name: str, implementation: str) -> Callable[..., Any] | str:
     return function
 
 
-def _order(name: str, wanted: str) -> tuple[str, ...]:
+@functools.cache
+def _on_cuda(name: str) -> Callable[..., Any] | str:
+    """Return the kernel of the GPU, which leaves the calls that it does not take to the processor."""
+    function = _loaded(name, "cuda")
+    if isinstance(function, str):
+        return function
+
+    @functools.wraps(function)
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except NotSuitable as declined:
+            _leave_the_gpu(name, str(declined))
+        return _first(name, _on_processor(name))(*args, **kwargs)
+
+    return kernel
+
+
+@functools.cache
+def _told(name: str, reason: str) -> None:
+    _log.warning("%s runs on the processor: %s", name, reason)
+
+
+def _leave_the_gpu(name: str, reason: str) -> None:
+    """Log the reason once, or raise it where the device is strict."""
+    if config.strict_device():
+        raise KernelUnavailable(f"The GPU does not take this call of {name!r}: {reason}. strict_device is set.")
+    _told(name, reason)
+
+
+def _wants_gpu() -> bool:
+    return config.device() == "cuda" or (config.device() == "auto" and config.kernels() == "cuda")
+
+
+def _on_processor(name: str) -> tuple[str, ...]:
+    """Return the implementations to try without a GPU."""
+    wanted = config.kernels()
+    anything = wanted in ("auto", "cuda") or wanted in contract.KERNELS[name].declined
+    return PROCESSOR if anything else (wanted,)
+
+
+def _order(name: str) -> tuple[str, ...]:
     """Return the implementations to try: the wanted one, and others only where it declines by design."""
-    anything = wanted == "auto" or wanted in contract.KERNELS[name].declined
-    return IMPLEMENTATIONS if anything else (wanted,)
+    if _wants_gpu() and "cuda" not in contract.KERNELS[name].declined:
+        return ("cuda",)
+    return _on_processor(name)
 
 
 def lookup(name: str) -> Callable[..., Any]:
@@ -78,15 +138,16 @@ def lookup(name: str) -> Callable[..., Any]:
     Returns
     -------
     callable
-        Takes the arguments that the contract says. Under ``kernels="auto"`` the fastest implementation that
-        works. Under another setting that one; only where it declines the kernel *by design* (numba grows no
-        trees) the preference order decides, because the bits are the same. One that is missing is never
-        replaced in silence.
+        Takes the arguments that the contract says. Under ``device="cuda"`` the GPU's; else under
+        ``kernels="auto"`` the fastest implementation of the processor that works, under another setting that
+        one. Only where it declines the kernel *by design* (numba grows no trees) the preference order
+        decides; what the GPU declines is logged. One that is missing is never replaced in silence.
 
     Raises
     ------
     KernelUnavailable
-        If the implementation asked for cannot run here; the message names the reason and the cure.
+        If the implementation asked for cannot run here; the message names the reason and the cure. If the
+        GPU has no version of the kernel and ``strict_device`` is set.
     ValueError
         If there is no such kernel.
 
@@ -106,18 +167,26 @@ def lookup(name: str) -> Callable[..., Any]:
     """
     if name not in contract.KERNELS:
         raise ValueError(f"name must be a kernel: {', '.join(contract.KERNELS)}. Got {name!r} instead.")
-    wanted = config.kernels()
+    declined = contract.KERNELS[name].declined.get("cuda")
+    if declined is not None and _wants_gpu():
+        _leave_the_gpu(name, declined)
+    return _first(name, _order(name))
+
+
+def _first(name: str, order: tuple[str, ...]) -> Callable[..., Any]:
+    """Return the first implementation that works."""
     reasons: list[str] = []
-    for implementation in _order(name, wanted):
+    for implementation in order:
         found = _load(name, implementation)
         if not isinstance(found, str):
-            if wanted == "auto" and reasons:
+            if config.kernels() == "auto" and reasons:
                 _warn_once(implementation, reasons)
             return found
         cure = f"; to mend it: {PARTS[implementation].cure}" if implementation in PARTS else ""
         reasons.append(f"{implementation}: {found}{cure}")
+    setting = f'device="{config.device()}", ' if _wants_gpu() else ""
     raise KernelUnavailable(
-        f'No implementation of the kernel {name!r} can run under kernels="{wanted}". '
+        f'No implementation of the kernel {name!r} can run under {setting}kernels="{config.kernels()}". '
         + ". ".join(reasons)
         + "."
     )
@@ -156,6 +225,6 @@ def available() -> list[Availability]:
     for name in contract.KERNELS:
         loaded = {implementation: _load(name, implementation) for implementation in IMPLEMENTATIONS}
         reasons = {key: found if isinstance(found, str) else None for key, found in loaded.items()}
-        would_run = next((key for key in _order(name, config.kernels()) if reasons[key] is None), None)
+        would_run = next((key for key in _order(name) if reasons[key] is None), None)
         rows.append(Availability(name, would_run, reasons))
     return rows

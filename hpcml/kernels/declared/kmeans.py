@@ -107,7 +107,10 @@ KERNELS = (
             _INERTIA_SUM,
             Result("compared", "float64", (1,), "rows that were compared with all centers"),
         ),
-        _NO_NUMBA,
+        {
+            **_NO_NUMBA,
+            "cuda": "threads of a warp would wait for the few rows whose bounds are open; lloyd_step is faster",
+        },
     ),
     Kernel(
         "center_distances",

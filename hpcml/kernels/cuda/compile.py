@@ -1,0 +1,129 @@
+"""From ``ext/cuda/<source>.cu`` to machine code: found in the wheel, in the cache on disk, or made by nvcc."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from hpcml.errors import KernelUnavailable
+
+__all__ = ["OPTIONS", "code", "compiled", "reason", "sources"]
+
+#: -fmad=false: a fused multiplication and addition rounds once, and gains of splits must have the bits of the
+#: CPU's; sources whose results are compared with a tolerance are compiled without it.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "prediction": ("-fmad=false",),
+}
+_COMMON = ("-O3", "-std=c++17")
+
+#: The oldest architecture: __match_any_sync needs 7.0, and CUDA 13 compiles for none before 7.5.
+OLDEST = 75
+
+
+def sources() -> Path:
+    """Return the folder of the sources: in a wheel beside this file, in a checkout ``ext/cuda``."""
+    own = Path(__file__).with_name("sources")
+    return own if own.is_dir() else Path(__file__).parents[3] / "ext" / "cuda"
+
+
+def _nvcc() -> str | None:
+    """Return the path of nvcc: on the PATH, or below ``CUDA_ROOT`` or ``CUDA_HOME``."""
+    roots = [os.environ[name] for name in ("CUDA_ROOT", "CUDA_HOME") if os.environ.get(name)]
+    candidates = [str(Path(root, "bin", "nvcc")) for root in (*roots, "/usr/local/cuda")]
+    return shutil.which("nvcc") or next(filter(None, map(shutil.which, candidates)), None)
+
+
+@functools.cache
+def _version(nvcc: str) -> str:
+    return subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def reason(architecture: int) -> str | None:
+    """Return None if there is, or can be made, code for an architecture, else why not."""
+    if architecture < OLDEST:
+        return (
+            f"the GPU has compute capability {architecture // 10}.{architecture % 10}, "
+            f"and the kernels need at least {OLDEST // 10}.{OLDEST % 10}"
+        )
+    if _nvcc() is None and not list(sources().glob(f"*.sm_{architecture}.cubin")):
+        return (
+            f"the wheel holds no code for compute capability {architecture // 10}.{architecture % 10}, and "
+            "nvcc of the CUDA toolkit is neither on the PATH nor below CUDA_ROOT"
+        )
+    return None
+
+
+def code(source: str, architecture: int) -> bytes:
+    """Return the machine code of a source.
+
+    Parameters
+    ----------
+    source : str
+        Name of the file, without ``.cu``.
+    architecture : int
+        Compute capability times 10, such as 90.
+
+    Raises
+    ------
+    KernelUnavailable
+        If nvcc is missing or fails; its words are in the message.
+    """
+    ahead = sources() / f"{source}.sm_{architecture}.cubin"
+    if ahead.exists():
+        return ahead.read_bytes()
+    nvcc = _nvcc()
+    if nvcc is None:
+        raise KernelUnavailable(str(reason(architecture)))
+    key = hashlib.blake2b(digest_size=16)
+    files = [sources() / f"{source}.cu", *sorted(sources().glob("*.h"))]
+    for text in (_version(nvcc), str(architecture), *OPTIONS.get(source, ()), *(f.read_text() for f in files)):
+        key.update(text.encode() + b"\0")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "hpcml", "cuda")
+    kept = cache / f"{source}-{architecture}-{key.hexdigest()}.cubin"
+    if kept.exists():
+        return kept.read_bytes()
+    made, _ = compiled(source, architecture, nvcc)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
+            file.write(made)
+        os.replace(file.name, kept)  # whole, or not there
+    except OSError:
+        pass  # a home that cannot be written to: it is compiled again next time
+    return made
+
+
+def compiled(source: str, architecture: int, nvcc: str | None = None) -> tuple[bytes, str]:
+    """Run nvcc; return the machine code and what the assembler says of registers and memory.
+
+    Parameters
+    ----------
+    source : str
+    architecture : int
+    nvcc : str, optional
+        Its path; by default it is looked for.
+
+    Raises
+    ------
+    KernelUnavailable
+        If it is not there, or fails.
+    """
+    nvcc = nvcc or _nvcc()
+    if nvcc is None:
+        raise KernelUnavailable("nvcc of the CUDA toolkit is neither on the PATH nor below CUDA_ROOT.")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "code.cubin")
+        options = [*_COMMON, *OPTIONS.get(source, ()), "-Xptxas", "-v", f"-arch=sm_{architecture}"]
+        done = subprocess.run(
+            [nvcc, "-cubin", *options, "-o", str(out), str(sources() / f"{source}.cu")],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise KernelUnavailable(f"{nvcc} failed on {source}.cu for sm_{architecture}: {done.stderr.strip()}")
+        return out.read_bytes(), done.stderr + done.stdout

@@ -1,0 +1,17 @@
+"""What the launches of all kernels say of their arguments."""
+
+from hpcml.kernels.csr import CSR
+from hpcml.kernels.registry import NotSuitable
+
+__all__ = ["dense", "suffix"]
+
+
+def dense(X):
+    """Decline sparse rows."""
+    if isinstance(X, CSR):
+        raise NotSuitable("CSR rows: the cuda kernels take dense ones")
+
+
+def suffix(array):
+    """Return what the names of kernels for the type of an array end with."""
+    return {"float32": "float", "float64": "double"}[array.dtype.name]

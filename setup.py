@@ -1,20 +1,28 @@
 """Build the compiled kernels: every ``ext/cython/<name>.pyx`` becomes ``hpcml.kernels.cython.<name>``.
 
+The sources of ``ext/cuda`` go into the package, where nvcc compiles them at the first use of a kernel; with
+``HPCML_BUILD_CUDA=1`` their machine code goes there too, for the architectures of
+``HPCML_CUDA_ARCHITECTURES`` (75,80,90).
+
 All other metadata is in pyproject.toml. Without a C compiler the installation still succeeds, on the numba
 and NumPy kernels; ``HPCML_REQUIRE=cython`` in the environment turns that into a failure.
 """
 
+import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import BaseError, CompileError, LinkError
 
 SOURCES = Path("ext/cython")
 HEADERS = Path("ext/include")
+CUDA = Path("ext/cuda")
 GENERATED = "build/cython"  # the C that Cython writes: never beside its .pyx
 
 # -ffp-contract=off: a fused a*b + c rounds once instead of twice; one ulp flips a split, and trees must be
@@ -117,4 +125,33 @@ def extensions():
     ]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})
+class BuildSources(build_py):
+    """Put the CUDA sources beside the modules that compile them; in a checkout they are found in ext/."""
+
+    def run(self):
+        """Copy the modules, then the sources; compile these if that is asked for."""
+        super().run()
+        if self.editable_mode:
+            return
+        folder = Path(self.build_lib, "hpcml", "kernels", "cuda", "sources")
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in CUDA.iterdir():
+            shutil.copy(path, folder)
+        if os.environ.get("HPCML_BUILD_CUDA", "") == "1":
+            compiler = compile_module()
+            for text in os.environ.get("HPCML_CUDA_ARCHITECTURES", "75,80,90").split(","):
+                for path in CUDA.glob("*.cu"):
+                    code, _ = compiler.compiled(path.stem, int(text))
+                    (folder / f"{path.stem}.sm_{int(text)}.cubin").write_bytes(code)
+
+
+def compile_module():
+    """Return hpcml.kernels.cuda.compile of this tree: which options each source is compiled with."""
+    sys.path.insert(0, str(Path(__file__).parent.resolve()))
+    spec = importlib.util.spec_from_file_location("hpcml_cuda_compile", "hpcml/kernels/cuda/compile.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "build_py": BuildSources})

@@ -4,8 +4,8 @@ The dials: ``kernels`` (which implementation computes), ``n_threads`` (the threa
 (who shares the rows), ``n_workers`` (how many processes), ``device`` (processor or GPU) and ``strict_device``
 (whether a GPU must take every call). Each is taken from the innermost `config_context`, else from
 `set_config`, else from ``HPCML_KERNELS``, ``HPCML_NUM_THREADS``, ``HPCML_COMMUNICATOR``,
-``HPCML_NUM_WORKERS``, ``HPCML_DEVICE`` or ``HPCML_STRICT_DEVICE``, else it is automatic. The environment is read when a setting
-is used, and never written.
+``HPCML_NUM_WORKERS``, ``HPCML_DEVICE`` or ``HPCML_STRICT_DEVICE``, else it is automatic. The
+environment is read when a setting is used, and never written.
 """
 
 import contextlib
@@ -518,8 +518,8 @@ def snapshot() -> dict[str, Any]:
     -------
     dict
         Picklable. ``kernels`` and the device with the environment resolved, because a worker may have been
-        started with another one; ``n_threads`` only if it was set by code, because a worker has its own share of the
-        cores; the communicator is 'serial', because a task computes alone.
+        started with another one; ``n_threads`` only if it was set by code, because a worker has its own
+        share of the cores; the communicator is 'serial', because a task computes alone.
 
     Examples
     --------

@@ -4,11 +4,14 @@ import functools
 import importlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["PARTS", "Part", "check", "check_all"]
+__all__ = ["PARTS", "Part", "check", "check_all", "nvcc"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Part:
         Modules that must be importable.
     apart : bool
         Whether a process of its own tries, because importing them does more than that: MPI starts.
+    program : str
+        A program that must be found.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Part:
     cure: str
     modules: tuple[str, ...]
     apart: bool = False
+    program: str = ""
 
 
 def _extra(name: str) -> str:
@@ -74,11 +80,44 @@ _DECLARED = (
     Part("mpi", "fits whose rows lie on the ranks of an MPI job", _extra("mpi"), ("mpi4py.MPI",), apart=True),
     Part("hdf5", "rows in HDF5 files", _extra("hdf5"), ("h5py",)),
     Part("spark", "Spark; nothing uses it yet", _extra("spark"), ("joblibspark", "pyspark")),
-    Part("cuda", "CUDA; nothing uses it yet", _extra("cuda"), ("pycuda",)),
+    Part(
+        "cuda",
+        "kernels on an NVIDIA GPU",
+        'CUDA_ROOT=/usr/local/cuda python -m pip install "hpcml[cuda]"',
+        ("pycuda.driver",),
+    ),
+    Part(
+        "nvcc",
+        "code for a GPU, made at the first use of a kernel",
+        'python -m pip install "hpcml[nvcc]"',
+        (),
+        program="nvcc",
+    ),
 )
 
 #: The optional parts by name.
 PARTS: dict[str, Part] = {part.name: part for part in _DECLARED}
+
+
+def nvcc() -> str | None:
+    """Return the path of CUDA's compiler, or None.
+
+    It is looked for on the PATH, below ``CUDA_ROOT``, ``CUDA_HOME`` and ``/usr/local/cuda``, and where the
+    wheels of NVIDIA put it.
+
+    Examples
+    --------
+    >>> from hpcml import parts
+    >>> parts.nvcc() is None or parts.nvcc().endswith("nvcc")
+    True
+    """
+    roots = [os.environ[name] for name in ("CUDA_ROOT", "CUDA_HOME") if os.environ.get(name)]
+    wheels = sorted(Path(sysconfig.get_path("purelib"), "nvidia").glob("cu*"), reverse=True)
+    candidates = [
+        "nvcc",
+        *(str(Path(root, "bin", "nvcc")) for root in [*roots, "/usr/local/cuda", *map(str, wheels)]),
+    ]
+    return next(filter(None, map(shutil.which, candidates)), None)
 
 
 @functools.cache
@@ -109,6 +148,8 @@ def check(name: str) -> str | None:
     """
     if name not in PARTS:
         raise ValueError(f"name must be an optional part: {', '.join(PARTS)}. Got {name!r} instead.")
+    if PARTS[name].program == "nvcc" and nvcc() is None:
+        return "nvcc of the CUDA toolkit is neither on the PATH nor below CUDA_ROOT"
     for module in PARTS[name].modules:
         if PARTS[name].apart:
             reason = _tried_apart(module)

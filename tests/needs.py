@@ -6,6 +6,7 @@ import pytest
 
 from hpcml import parts
 from hpcml.kernels import contract
+from hpcml.kernels.cuda import driver
 from hpcml.kernels.registry import IMPLEMENTATIONS
 
 
@@ -23,6 +24,8 @@ def required() -> frozenset[str]:
 def require(part: str) -> None:
     """Skip the running test if `part` is missing; fail it if HPCML_REQUIRE names the part."""
     reason = parts.check(part)
+    if part == "cuda" and reason is None:
+        reason = driver.reason()
     if reason is None:
         return
     message = f"{part}: {reason}; to mend it: {parts.PARTS[part].cure}"

@@ -12,7 +12,7 @@ from hpcml import config, machine
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    for name in ("HPCML_KERNELS", "HPCML_NUM_THREADS", "OMP_NUM_THREADS"):
+    for name in ("HPCML_KERNELS", "HPCML_NUM_THREADS", "OMP_NUM_THREADS", "HPCML_DEVICE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -42,6 +42,15 @@ def test_kernels_context_process_environment(monkeypatch):
             assert config.kernels() == "auto"
 
 
+def test_device_context_process_environment(monkeypatch):
+    assert (config.device(), config.strict_device()) == ("auto", False)
+    monkeypatch.setenv("HPCML_DEVICE", "cpu")
+    monkeypatch.setenv("HPCML_STRICT_DEVICE", "1")
+    assert (config.device(), config.strict_device()) == ("cpu", True)
+    with hpcml.config_context(device="cuda", strict_device=False):
+        assert (config.device(), config.strict_device()) == ("cuda", False)
+
+
 @pytest.mark.parametrize("n_jobs", [-1, -2, -1000])
 def test_negative_n_jobs_count_from_the_usable_cores(n_jobs):
     assert config.n_threads(n_jobs) == max(1, machine.usable_cores()[0] + 1 + n_jobs)
@@ -68,6 +77,8 @@ def test_openmp_share_of_a_worker_is_kept(monkeypatch):
         (lambda: hpcml.set_config(kernels="fast"), ValueError, ["kernels", "cython", "'fast'"]),
         (lambda: hpcml.set_config(threads=2), TypeError, ["kernels, n_threads", "threads"]),
         (lambda: hpcml.config_context(kernels="fast").__enter__(), ValueError, ["kernels", "numba"]),
+        (lambda: hpcml.set_config(device="gpu"), ValueError, ["device", "auto, cpu, cuda", "'gpu'"]),
+        (lambda: hpcml.set_config(strict_device=1), TypeError, ["strict_device", "True, False", "1"]),
     ],
 )
 def test_bad_values_name_parameter_allowed_and_given(call, error, words):
@@ -81,6 +92,8 @@ def test_bad_values_name_parameter_allowed_and_given(call, error, words):
     ("name", "value", "call"),
     [
         ("HPCML_KERNELS", "fast", config.kernels),
+        ("HPCML_DEVICE", "gpu", config.device),
+        ("HPCML_STRICT_DEVICE", "yes", config.strict_device),
         ("HPCML_NUM_THREADS", "0", config.n_threads),
         ("HPCML_NUM_THREADS", "two", config.n_threads),
     ],
@@ -121,6 +134,8 @@ def test_snapshot_resolves_the_environment_but_leaves_cores_to_the_worker(monkey
         "n_threads": None,
         "communicator": "serial",
         "n_workers": None,
+        "device": "auto",
+        "strict_device": False,
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 from hpcml import errors
 
 KINDS = {
+    "DeviceMemoryError": MemoryError,
     "KernelUnavailable": ImportError,
     "MeasurementFailed": RuntimeError,
     "WorkerLost": RuntimeError,

@@ -47,7 +47,7 @@ def test_every_implementation_is_found_and_takes_the_contract_s_arguments(name, 
 @pytest.mark.parametrize("name", list(contract.KERNELS))
 def test_automatic_choice_is_the_first_that_works(name):
     row = next(row for row in kernels.available() if row.kernel == name)
-    working = [i for i in registry.IMPLEMENTATIONS if row.reasons[i] is None]
+    working = [i for i in registry.PROCESSOR if row.reasons[i] is None]
     with hpcml.config_context(kernels="auto"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         assert kernels.lookup(name).__module__.split(".")[2] == working[0] == row.implementation

@@ -212,6 +212,16 @@ template <typename T> __device__ __forceinline__ void sum_segments(const Segment
     const int *rows = a.order + shard + first;
     double *statistic = a.statistics + s * a.width;
     double inertia = 0;
+    if (n == 0) {
+        if (a.sums_at >= 0)
+            for (Int j = threadIdx.x; j < a.d; j += THREADS) statistic[a.sums_at + center * a.d + j] = 0;
+        if (threadIdx.x == 0) {
+            if (a.counts_at >= 0) statistic[a.counts_at + center] = 0;
+            if (a.members_at >= 0) statistic[a.members_at + center] = 0;
+            if (a.inertia) a.inertia[s * a.k + center] = 0;
+        }
+        return;
+    }
     if (a.sums_at >= 0 || a.inertia)
         for (Int tile = 0; tile < a.d; tile += WARP_SIZE) {
             const Int j = tile + lane;

@@ -31,11 +31,14 @@ class Settings(NamedTuple):
     kernels: str
     n_threads: int
     isa: str | None
+    device: str
+    strict_device: bool
 
     @classmethod
     def now(cls, n_threads: int) -> Settings:
         """Return the settings, with a worker's share of the threads."""
-        return cls(config.kernels(), n_threads, os.environ.get("HPCML_ISA"))
+        isa = os.environ.get("HPCML_ISA")
+        return cls(config.kernels(), n_threads, isa, config.device(), config.strict_device())
 
     @contextlib.contextmanager
     def in_force(self) -> Iterator[None]:
@@ -45,7 +48,12 @@ class Settings(NamedTuple):
                 del os.environ["HPCML_ISA"]
             else:
                 os.environ["HPCML_ISA"] = self.isa
-        own = {"kernels": self.kernels, "n_threads": self.n_threads}
+        own = {
+            "kernels": self.kernels,
+            "n_threads": self.n_threads,
+            "device": self.device,
+            "strict_device": self.strict_device,
+        }
         with config.restored({**config.snapshot(), **own}):
             yield
 

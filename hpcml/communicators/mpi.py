@@ -61,7 +61,9 @@ class MpiTable(Table):
     def _agreed(self, n_local: int, arrays: Mapping[str, Any]) -> list[int]:
         """Return how many rows every rank has; raise on every rank if their rows are not of one kind."""
         kinds = {name: _kind_text(array) for name, array in sorted(arrays.items())}
-        told = self._world.gather("put", (n_local, kinds, config.kernels()))
+        device = config.device()
+        used = config.kernels() if device == "auto" else f"{config.kernels()} on {device}"
+        told = self._world.gather("put", (n_local, kinds, used))
         _, first_kinds, first_kernels = told[0]
         for rank, (_, other, kernels) in enumerate(told):
             if other != first_kinds:

@@ -46,7 +46,7 @@ class Worker:
         self.patience = 0.0  # seconds to wait awake for the next one
         self._index = index
         self._tables: dict[int, Local] = {}
-        self._settings = Settings("", 0, None)  # of no process: the first kernel brings others
+        self._settings = Settings("", 0, None, "", False)  # of no process: the first kernel brings others
         self._in_force = contextlib.ExitStack()
         self._function: tuple[Function, Any] | None = None  # the last one: iterations ask for the same
 

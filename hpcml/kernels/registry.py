@@ -34,7 +34,7 @@ _warned = False
 
 
 class NotSuitable(Exception):
-    """Raised by an implementation before any work: it does not take such arguments; the message says which."""
+    """Raised by an implementation before any work: it does not take such arguments; the message says why."""
 
 
 class Availability(NamedTuple):
@@ -105,7 +105,9 @@ def _told(name: str, reason: str) -> None:
 def _leave_the_gpu(name: str, reason: str) -> None:
     """Log the reason once, or raise it where the device is strict."""
     if config.strict_device():
-        raise KernelUnavailable(f"The GPU does not take this call of {name!r}: {reason}. strict_device is set.")
+        raise KernelUnavailable(
+            f"The GPU does not take this call of {name!r}: {reason}. strict_device is set."
+        )
     _told(name, reason)
 
 

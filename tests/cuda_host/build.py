@@ -16,6 +16,9 @@ from hpcml.kernels.cuda.compile import OPTIONS, sources
 HERE = Path(__file__).parent
 BUILD = HERE.parent.parent / "build" / "cuda_host"
 FLAGS = ["-std=c++17", "-O2", "-g1", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
+# otherwise arrays of equal names in two libraries would be one
+FLAGS += ["-fno-gnu-unique", "-fvisibility-inlines-hidden"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-U_FORTIFY_SOURCE"]
 NAMES = sorted(path.stem for path in sources().glob("*.cu"))
 
 
@@ -45,10 +48,18 @@ def built(name, output, flags, files):
     return made
 
 
-def library(name):
-    """Return the shared library of one source."""
+def library(name, *more):
+    """Return the shared library of one source; `more` are further flags."""
     contract = ["-ffp-contract=off"] if "-fmad=false" in OPTIONS.get(name, ()) else []
-    return built(name, ".so", [*FLAGS, *contract, "-shared"], [sources() / f"{name}.cu"])
+    return built(name, ".so", [*FLAGS, *contract, *more, "-shared"], [sources() / f"{name}.cu"])
+
+
+def replay():
+    """Return the command that repeats a record under AddressSanitizer and UBSan."""
+    with ThreadPoolExecutor(2) as pool:
+        program = pool.submit(built, "replay", "", [*FLAGS, *SANITIZE, "-ldl"], [HERE / "replay.cpp"])
+        made = list(pool.map(lambda name: library(name, *SANITIZE), NAMES))
+        return lambda record: [str(program.result()), str(record), *map(str, made)]
 
 
 @functools.cache

@@ -25,10 +25,13 @@
 #define __global__
 #define __device__
 #define __forceinline__ inline
-#define __shared__ static
+#define __shared__ static __attribute__((section("cuda_shared")))
 #define __launch_bounds__(...)
 #define __restrict__
 #define __align__(n) __attribute__((aligned(n)))
+
+/* where the linker puts all shared arrays; hidden: every library has its own */
+extern "C" __attribute__((weak, visibility("hidden"))) char __start_cuda_shared[], __stop_cuda_shared[];
 
 namespace cuda_host {
 
@@ -228,6 +231,8 @@ inline const char *run(void (*body)(const void *), const Dimensions &dimensions,
             for (unsigned x = 0; x < grid.x && !own.error; x++) {
                 own.block_index = {x, y, z};
                 memset(own.shared, 0xff, dimensions.shared);  // NaN: nobody may read what nobody wrote
+                if (__start_cuda_shared)
+                    memset(__start_cuda_shared, 0xff, (size_t)(__stop_cuda_shared - __start_cuda_shared));
                 run_block();
             }
     launch = nullptr;

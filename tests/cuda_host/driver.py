@@ -10,7 +10,7 @@ import ctypes
 import numpy as np
 
 from cuda_host import build
-from hpcml.kernels.cuda.driver import Driver, OutOfDeviceMemory
+from hpcml.kernels.cuda.driver import Driver, OutOfDeviceMemory, using
 
 
 class Stream:
@@ -119,3 +119,11 @@ class HostDriver(Driver):
                 raise RuntimeError(f"{name}: {message.decode()}")
 
         stream.queue.append(run)
+
+
+@contextlib.contextmanager
+def on_host(driver=None, **settings):
+    """Give the kernels such a device inside a ``with`` block."""
+    driver = driver or HostDriver(**settings)
+    with using(driver):
+        yield driver

@@ -2,11 +2,12 @@
 
 Rows that cannot change stay on the device. Where they, the statistics of all shards or what the launches need
 besides do not fit, shards come in blocks: two lanes take turns, and one's rows are copied while the other
-computes. Blocks are whole shards, and shards are added up in the fixed tree, so results do not depend on them.
+computes. Blocks are whole shards, which are added up in the fixed tree, so results do not depend on them.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from hpcml.errors import DeviceMemoryError
 from hpcml.kernels.cuda.driver import Driver, OutOfDeviceMemory
-from hpcml.kernels.cuda.transfers import Lane, Residents
+from hpcml.kernels.cuda.transfers import STAGED, Lane, Residents
 from hpcml.kernels.shards import TreeSum
 
 __all__ = ["THREADS", "Block", "Rows", "ceil", "run", "run_rows"]
@@ -25,8 +26,9 @@ __all__ = ["THREADS", "Block", "Rows", "ceil", "run", "run_rows"]
 THREADS = 256
 #: Share of the free memory that is used: the driver and other libraries need some, too.
 USABLE = 0.9
-#: Rows of a piece where a kernel returns a value for every row and no sums.
-ROWS_OF_A_PIECE = 65_536
+#: Rows of a piece at least, and pieces at most, where a kernel returns a value for every row; a grid has no
+#: more than 65,535 blocks in its second dimension.
+ROWS_OF_A_PIECE, MOST_PIECES = 1024, 32_768
 
 
 def ceil(a: int, b: int) -> int:
@@ -96,7 +98,13 @@ class Block:
         return max(int(self.lengths.max()), 1)
 
     def launch(
-        self, source: str, name: str, grid: Sequence[int], *arguments: int, threads: int = THREADS, shared: int = 0
+        self,
+        source: str,
+        name: str,
+        grid: Sequence[int],
+        *arguments: int,
+        threads: int = THREADS,
+        shared: int = 0,
     ) -> None:
         """Launch a kernel in the block's stream."""
         driver = self.lane.driver
@@ -123,6 +131,7 @@ class _Call:
     scratch: Scratch
     launch: Callable[[Block], None]
     allocated: list[int] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.lengths = np.diff(self.bounds)
@@ -174,7 +183,7 @@ class _Call:
         needed = constant + 2 * max(self.bytes_of(s, s + 1, {}) for s in range(len(self.lengths)))
         raise DeviceMemoryError(
             f"{self.driver.name} has {limit / 1e6:.6g} MB left, and a call needs {needed / 1e6:.6g} MB: "
-            f"{constant / 1e6:.6g} MB for the model and the rest for one of {self.n_shards} shards of the rows."
+            f"{constant / 1e6:.6g} MB for the model, the rest for one of {self.n_shards} shards of the rows."
         )
 
     def allocate(self, n_bytes: int) -> int:
@@ -183,16 +192,21 @@ class _Call:
         return address
 
     def free(self) -> None:
+        for lane in self.lanes:
+            with contextlib.suppress(Exception):  # what failed has been raised before
+                lane.wait()
+        self.lanes.clear()
         for address in self.allocated:
             self.driver.free(address)
         self.allocated.clear()
 
-    def run(self, limit: int, staged: int | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def run(self, limit: int, staged: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Run the launches over all blocks; memory is allocated before the first one."""
         blocks, kept = self.plan(limit)
         if not kept:
             self.residents.evict([])
-        own = [Lane(self.driver, *([staged] if staged else [])) for _ in range(min(2, len(blocks)))]
+        own = [Lane(self.driver, staged) for _ in range(min(2, len(blocks)))]
+        self.lanes += own
         common = {name: self.residents.put(array, own[0]) for name, array in kept.items()}
         for name, value in self.constants.items():
             common[name] = 0
@@ -304,7 +318,7 @@ def run(
     width: int = 0,
     constants: Mapping[str, NDArray[Any] | None] | None = None,
     scratch: Scratch = lambda lengths: {},
-    staged: int | None = None,
+    staged: int = STAGED,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Launch kernels over all shards; return the sums of their statistics as a kernel of "reduce" does.
 
@@ -359,6 +373,7 @@ def run_rows(
     """As `run`, over pieces of rows in place of shards; return the sum of their statistics."""
     if n == 0:
         return np.zeros(more.get("width", 0))
-    bounds = np.append(np.arange(0, n, ROWS_OF_A_PIECE, dtype=np.int64), n)
+    piece = max(ROWS_OF_A_PIECE, ceil(n, MOST_PIECES))
+    bounds = np.append(np.arange(0, n, piece, dtype=np.int64), n)
     found = run(driver, bounds, 0, len(bounds) - 1, rows=rows, launch=launch, **more)
     return found[1][0] if more.get("width") else np.empty(0)

@@ -1,15 +1,15 @@
-"""From ``ext/cuda/<source>.cu`` to machine code: found in the wheel, in the cache on disk, or made by nvcc."""
+"""From ``ext/cuda/<source>.cu`` to machine code: of the wheel, of the cache on disk, or made by nvcc."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from hpcml import parts
 from hpcml.errors import KernelUnavailable
 
 __all__ = ["OPTIONS", "code", "compiled", "reason", "sources"]
@@ -31,13 +31,6 @@ def sources() -> Path:
     return own if own.is_dir() else Path(__file__).parents[3] / "ext" / "cuda"
 
 
-def _nvcc() -> str | None:
-    """Return the path of nvcc: on the PATH, or below ``CUDA_ROOT`` or ``CUDA_HOME``."""
-    roots = [os.environ[name] for name in ("CUDA_ROOT", "CUDA_HOME") if os.environ.get(name)]
-    candidates = [str(Path(root, "bin", "nvcc")) for root in (*roots, "/usr/local/cuda")]
-    return shutil.which("nvcc") or next(filter(None, map(shutil.which, candidates)), None)
-
-
 @functools.cache
 def _version(nvcc: str) -> str:
     return subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
@@ -50,12 +43,19 @@ def reason(architecture: int) -> str | None:
             f"the GPU has compute capability {architecture // 10}.{architecture % 10}, "
             f"and the kernels need at least {OLDEST // 10}.{OLDEST % 10}"
         )
-    if _nvcc() is None and not list(sources().glob(f"*.sm_{architecture}.cubin")):
+    if parts.nvcc() is None and _ahead("sums", architecture) is None:
         return (
             f"the wheel holds no code for compute capability {architecture // 10}.{architecture % 10}, and "
-            "nvcc of the CUDA toolkit is neither on the PATH nor below CUDA_ROOT"
+            f"{parts.check('nvcc')}; to mend that: {parts.PARTS['nvcc'].cure}"
         )
     return None
+
+
+def _ahead(source: str, architecture: int) -> Path | None:
+    """Return the code of the wheel that runs there: of the same major number, and no newer minor one."""
+    found = {int(path.name.split(".sm_")[1].split(".")[0]): path for path in sources().glob(f"{source}.sm_*.cubin")}
+    fitting = [each for each in found if each // 10 == architecture // 10 and each <= architecture]
+    return found[max(fitting)] if fitting else None
 
 
 def code(source: str, architecture: int) -> bytes:
@@ -73,15 +73,20 @@ def code(source: str, architecture: int) -> bytes:
     KernelUnavailable
         If nvcc is missing or fails; its words are in the message.
     """
-    ahead = sources() / f"{source}.sm_{architecture}.cubin"
-    if ahead.exists():
+    ahead = _ahead(source, architecture)
+    if ahead is not None:
         return ahead.read_bytes()
-    nvcc = _nvcc()
+    nvcc = parts.nvcc()
     if nvcc is None:
         raise KernelUnavailable(str(reason(architecture)))
     key = hashlib.blake2b(digest_size=16)
     files = [sources() / f"{source}.cu", *sorted(sources().glob("*.h"))]
-    for text in (_version(nvcc), str(architecture), *OPTIONS.get(source, ()), *(f.read_text() for f in files)):
+    for text in (
+        _version(nvcc),
+        str(architecture),
+        *OPTIONS.get(source, ()),
+        *(f.read_text() for f in files),
+    ):
         key.update(text.encode() + b"\0")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "hpcml", "cuda")
     kept = cache / f"{source}-{architecture}-{key.hexdigest()}.cubin"
@@ -113,9 +118,9 @@ def compiled(source: str, architecture: int, nvcc: str | None = None) -> tuple[b
     KernelUnavailable
         If it is not there, or fails.
     """
-    nvcc = nvcc or _nvcc()
+    nvcc = nvcc or parts.nvcc()
     if nvcc is None:
-        raise KernelUnavailable("nvcc of the CUDA toolkit is neither on the PATH nor below CUDA_ROOT.")
+        raise KernelUnavailable(f"{parts.check('nvcc')}; to mend it: {parts.PARTS['nvcc'].cure}.")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "code.cubin")
         options = [*_COMMON, *OPTIONS.get(source, ()), "-Xptxas", "-v", f"-arch=sm_{architecture}"]
@@ -125,5 +130,7 @@ def compiled(source: str, architecture: int, nvcc: str | None = None) -> tuple[b
             text=True,
         )
         if done.returncode:
-            raise KernelUnavailable(f"{nvcc} failed on {source}.cu for sm_{architecture}: {done.stderr.strip()}")
+            raise KernelUnavailable(
+                f"{nvcc} failed on {source}.cu for sm_{architecture}: {done.stderr.strip()}"
+            )
         return out.read_bytes(), done.stderr + done.stdout

@@ -111,7 +111,8 @@ class _Steps:
     def rows_alone(self, launch):
         return run_rows(
             current(), self.n, rows=self.rows, constants=self.constants, width=1,
-            scratch=lambda lengths: {"half": self.item * self.k, "counters": 16 * len(lengths)}, launch=launch,
+            scratch=lambda lengths: {"half": self.item * self.k, "counters": 16 * len(lengths)},
+            launch=launch,
         )  # fmt: skip
 
     def rows_of_chunk(self):
@@ -124,7 +125,9 @@ class _Steps:
         k = (self.k if stop is None else stop) - start
         centers = block["centers"] + start * self.d * self.item
         labels = block["labels"] + 4 * column
-        block.launch("kmeans", f"half_norms_{self.type}", (ceil(k, THREADS), 1), centers, k, self.d, block["half"])
+        block.launch(
+            "kmeans", f"half_norms_{self.type}", (ceil(k, THREADS), 1), centers, k, self.d, block["half"]
+        )
         block.zero("counters", 16 * block.n_shards)
         block.launch(
             "kmeans",

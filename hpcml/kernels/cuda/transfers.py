@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hpcml.kernels.cuda.driver import Driver
 
-__all__ = ["Lane", "Residents"]
+__all__ = ["STAGED", "Lane", "Residents"]
 
 #: Bytes that are staged at a time: long enough for the full speed of the bus.
 STAGED = 16 * 1024**2

@@ -6,6 +6,7 @@ from hpcml.kernels.terms import THREADS, Array, Kernel, Result, Scalar
 _ROWS = Array("X", "float32", ("n", "d"), "the table; NaN is a missing value")
 _UPPER = Array("upper", "float32", ("d", MAX_CODES), "largest training value of every bin")
 _N_BINS = Array("n_bins", "int32", ("d",), "number of bins of every feature, without that of missing values")
+_DECLINED = {"cuda": "rows are binned once a fit, for trees that grow on the processor"}
 
 KERNELS = (
     Kernel(
@@ -23,6 +24,7 @@ KERNELS = (
             Result("upper", "float32", ("d", MAX_CODES), "largest value of every bin; NaN beyond the last"),
             Result("n_bins", "int32", ("d",), "number of bins; 0 for a feature without values"),
         ),
+        _DECLINED,
     ),
     Kernel(
         "apply_bins",
@@ -31,5 +33,6 @@ KERNELS = (
         "Replace every value by the number of its bin: that of the bins wholly below it; NaN by `n_bins`.",
         (_ROWS, _UPPER, _N_BINS, THREADS),
         (Result("binned", "uint8", ("n", "d"), "number of the bin of every value"),),
+        _DECLINED,
     ),
 )

@@ -66,6 +66,9 @@ KERNELS = (
             Result("values", "float64", ("N", "K"), "mean of the target, or share of every class"),
             Result("offsets", "int64", ("T+1",), "first node of every tree, then N"),
         ),
-        {"numba": "growth is one C body for every instruction set; numba would be a second design of it"},
+        {
+            "numba": "growth is one C body for every instruction set; numba would be a second design of it",
+            "cuda": "growth on a GPU is not written yet; the trees would be the same to the bit",
+        },
     ),
 )

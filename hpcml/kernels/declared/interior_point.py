@@ -20,7 +20,10 @@ _WHAT = (
 )
 _BARRIER = Scalar("barrier", "float", "what products of a variable and its multiplier are to become", low=0.0)
 _CODES = Result("overshoot", "float64", (N_CODES,), "shards by the code of their farthest overshoot")
-_DECLINED = {"numba": "the NumPy version spends its time in BLAS and vectorised loops"}
+_DECLINED = {
+    "numba": "the NumPy version spends its time in BLAS and vectorised loops",
+    "cuda": "it is not written yet for a GPU",
+}
 
 
 def _state(inout: bool) -> tuple[Array, ...]:

@@ -109,7 +109,7 @@ KERNELS = (
         ),
         {
             **_NO_NUMBA,
-            "cuda": "threads of a warp would wait for the few rows whose bounds are open; lloyd_step is faster",
+            "cuda": "threads of a warp would wait for the few whose bounds are open; lloyd_step is faster",
         },
     ),
     Kernel(

@@ -33,7 +33,10 @@ _VALUES = (
     Result("loss", "float64", ("K",), "sum of w loss; under multinomial, that of the rows of each class"),
     Result("gradient", "float64", ("d+1", "K"), "its derivative by W, transposed"),
 )
-_DECLINED = {"numba": "the NumPy version spends its time in BLAS"}
+_DECLINED = {
+    "numba": "the NumPy version spends its time in BLAS",
+    "cuda": "it is not written yet for a GPU",
+}
 
 KERNELS = (
     Kernel(

@@ -17,6 +17,9 @@ KERNELS = (
             Scalar("max_sweeps", "int", "most sweeps over the coordinates", low=0),
         ),
         (Result("found", "float64", ("p",), "where it ends"),),
-        {"numba": "only problems with an l1 penalty and no C compiler need it"},
+        {
+            "numba": "only problems with an l1 penalty and no C compiler need it",
+            "cuda": "every coordinate waits for the one before",
+        },
     ),
 )

@@ -1,0 +1,137 @@
+"""The setting device: which calls a GPU gets, what the others say, and what is said where there is none."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from cuda_host.driver import HostDriver, on_host
+from scipy import sparse
+from tables import few_values
+
+import hpcml
+from hpcml import kernels, parts
+from hpcml.cluster import KMeans
+from hpcml.errors import KernelUnavailable
+from hpcml.kernels import contract, registry
+from hpcml.kernels.csr import CSR
+from hpcml.kernels.cuda import driver
+
+ON_GPU = [name for name, kernel in contract.KERNELS.items() if "cuda" not in kernel.declined]
+ELSEWHERE = [name for name in contract.KERNELS if name not in ON_GPU]
+
+
+@pytest.fixture(autouse=True)
+def fresh_log():
+    registry._told.cache_clear()
+
+
+@pytest.mark.parametrize("name", ON_GPU)
+@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"kernels": "cuda"}])
+def test_kernels_of_the_gpu_are_found_and_take_the_contract_s_arguments(name, setting):
+    with on_host(), hpcml.config_context(**setting):
+        kernel = kernels.lookup(name)
+        assert next(row for row in kernels.available() if row.kernel == name).implementation == "cuda"
+    assert kernel.__name__ == name
+    assert kernel.__module__ == f"hpcml.kernels.cuda.{contract.KERNELS[name].module}"
+    parameters = list(kernel.__wrapped__.__code__.co_varnames[: kernel.__wrapped__.__code__.co_argcount])
+    assert parameters == [a.name for a in contract.KERNELS[name].call_arguments]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_kernels_without_a_version_run_on_the_processor_and_say_why(name, caplog):
+    with on_host(), hpcml.config_context(device="cuda"), caplog.at_level(logging.WARNING, "hpcml"):
+        kernel = kernels.lookup(name)
+        assert kernels.lookup(name) is kernel
+    with hpcml.config_context(device="cpu"):
+        assert kernels.lookup(name) is kernel
+    assert caplog.messages == [f"{name} runs on the processor: {contract.KERNELS[name].declined['cuda']}"]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE[:2])
+def test_a_strict_device_refuses_kernels_without_a_version(name):
+    with on_host(), hpcml.config_context(device="cuda", strict_device=True):
+        with pytest.raises(KernelUnavailable, match=f"{name}.*strict_device is set"):
+            kernels.lookup(name)
+
+
+def sparse_call():
+    X = CSR.of(sparse.csr_array(np.eye(4)))
+    return kernels.lookup("nearest_center")(X, np.eye(4)[:2].copy(), None, 1)
+
+
+def test_rows_that_the_gpu_does_not_take_go_to_the_processor(caplog):
+    with on_host() as device, hpcml.config_context(device="cuda"):
+        labels, _ = sparse_call()
+        sparse_call()
+    assert labels.tolist()[:2] == [0, 1] and not device.launched
+    assert caplog.messages == [
+        "nearest_center runs on the processor: CSR rows: the cuda kernels take dense ones"
+    ]
+    with on_host(), hpcml.config_context(device="cuda", strict_device=True):
+        with pytest.raises(KernelUnavailable, match="nearest_center.*CSR rows"):
+            sparse_call()
+
+
+def test_automatic_choice_is_the_processor():
+    with on_host():
+        assert kernels.lookup("lloyd_step").__module__ == "hpcml.kernels.cython.kmeans" or parts.check(
+            "cython"
+        )
+        with hpcml.config_context(kernels="cuda", device="cpu"):
+            assert not kernels.lookup("lloyd_step").__module__.startswith("hpcml.kernels.cuda")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_fit_on_the_device_is_that_on_the_processor(dtype):
+    X = few_values(n=400)[0].astype(dtype)
+    X += np.random.default_rng(0).standard_normal(X.shape).astype(dtype)
+
+    def fit():
+        return KMeans(5, n_init=1, max_iter=8, random_state=0).fit(X)
+
+    expected = fit()
+    with on_host() as device, hpcml.config_context(device="cuda"):
+        found = fit()
+        labels = found.predict(X)
+    assert device.launched["order_rows"] > 1
+    assert type(found.cluster_centers_) is np.ndarray
+    np.testing.assert_allclose(found.cluster_centers_, expected.cluster_centers_, rtol=1e-4)
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    np.testing.assert_array_equal(labels, expected.labels_)
+    assert found.inertia_ == pytest.approx(expected.inertia_, rel=1e-5)
+    # the rows went there once for all steps of the fit, and once for the prediction
+    assert device.copied_in < 2 * X.nbytes + 60 * 8 * len(X) + 100_000
+    with on_host(HostDriver(backward=True)), hpcml.config_context(device="cuda"):
+        assert fit().cluster_centers_.tobytes() == found.cluster_centers_.tobytes()
+
+
+def test_no_gpu_says_what_to_install(monkeypatch):
+    missing = "pycuda is not installed"
+    monkeypatch.setattr(driver, "_found", lambda process: missing)
+    for setting in ({"device": "cuda"}, {"kernels": "cuda"}):
+        with hpcml.config_context(**setting):
+            with pytest.raises(KernelUnavailable) as caught:
+                KMeans(2).fit(np.eye(4))
+            assert kernels.available()[-3].reasons["cuda"] is not None
+        for word in (missing, "cuda", parts.PARTS["cuda"].cure):
+            assert word in str(caught.value)
+    with pytest.raises(KernelUnavailable, match=f"No GPU can be used: {missing}; to mend it: "):
+        driver.current()
+
+
+def test_a_device_is_not_used_across_a_fork(monkeypatch):
+    asked = []
+    monkeypatch.setattr(driver, "_found", lambda process: asked.append(process) or "none")
+    driver.reason()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    driver.reason()
+    assert len(set(asked)) == 2
+
+
+def test_looking_at_the_kernels_does_not_load_the_library():
+    code = "import sys, hpcml, hpcml.kernels; hpcml.kernels.lookup('grow'); print('pycuda' in sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

@@ -1,0 +1,82 @@
+"""Every CUDA kernel once more under AddressSanitizer and UBSan, in a program of its own."""
+
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+from cuda_host import build
+from cuda_host.driver import HostDriver, on_host
+from cuda_host.recording import RecordingDriver
+from test_kernels_kmeans import problem, run_all
+
+from hpcml.kernels.cuda.blocks import Rows, run
+from hpcml.kernels.cuda.compile import sources
+from hpcml.kernels.shards import bounds_of
+
+
+def clustering():
+    for dtype in ("float32", "float64"):
+        for i, (n, d, k) in enumerate([(37, 5, 3), (140, 2, 18)]):
+            run_all("cuda", *problem(n, d, k, dtype, seed=i, weighted=bool(i)))
+
+
+CALLS = (clustering,)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """Return a function that repeats a record; skip where the compiler has no sanitizers."""
+    probe = tmp_path_factory.mktemp("probe") / "probe.cpp"
+    probe.write_text("int main() { return 0; }\n")
+    command = [build.compiler(), *build.SANITIZE, str(probe), "-o", str(probe.with_suffix(""))]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("the C++ compiler has no sanitizers")
+    command = build.replay()
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_stack_use_after_return=0"}
+
+    def repeat(record):
+        return subprocess.run(command(record), capture_output=True, text=True, env=environment)
+
+    return repeat
+
+
+def test_every_kernel_keeps_to_its_arrays(program, tmp_path):
+    with open(tmp_path / "record", "wb") as file:
+        driver = RecordingDriver(file)
+        with on_host(driver):
+            for calls in CALLS:
+                calls()
+    done = program(tmp_path / "record")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{sum(driver.launched.values())} launches\n"
+    declared = {
+        name
+        for path in sources().glob("*.cu")
+        for name in re.findall(r"^KERNEL\((\w+),", path.read_text(), re.MULTILINE)
+    }
+    assert set(driver.launched) == declared
+
+
+def test_an_access_beyond_an_array_is_found(program, tmp_path):
+    def launch(block):
+        block.launch("kmeans", "half_norms_double", (1, 1), block["X"], block.n_rows + 1, 2, block.statistics)
+
+    with open(tmp_path / "record", "wb") as file:
+        rows = {"X": Rows(np.ones((5, 2)))}
+        run(RecordingDriver(file), bounds_of(5), 0, 1, rows=rows, launch=launch, width=6)
+    done = program(tmp_path / "record")
+    assert done.returncode != 0 and "heap-buffer-overflow" in done.stderr
+
+
+def test_other_bytes_are_found(program, tmp_path):
+    class Wrong(RecordingDriver):
+        def copy_in(self, address, array, stream):
+            HostDriver.copy_in(self, address, array, stream)
+            stream.queue.append(lambda: self._write(b"i", address, bytes(len(array))))
+
+    with open(tmp_path / "record", "wb") as file, on_host(Wrong(file)):
+        run_all("cuda", *problem(37, 5, 3, "float32"))
+    done = program(tmp_path / "record")
+    assert done.returncode != 0 and "other bytes" in done.stderr

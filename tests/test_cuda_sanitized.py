@@ -9,7 +9,8 @@ import pytest
 from cuda_host import build
 from cuda_host.driver import HostDriver, on_host
 from cuda_host.recording import RecordingDriver
-from test_kernels_kmeans import problem, run_all
+from kernel_calls import call
+from test_kernels_kmeans import problem, run_all, shards
 
 from hpcml.kernels.cuda.blocks import Rows, run
 from hpcml.kernels.cuda.compile import sources
@@ -20,6 +21,9 @@ def clustering():
     for dtype in ("float32", "float64"):
         for i, (n, d, k) in enumerate([(37, 5, 3), (140, 2, 18)]):
             run_all("cuda", *problem(n, d, k, dtype, seed=i, weighted=bool(i)))
+    X, _, centers, _ = problem(2050, 1, 2, "float64")  # two shards
+    shares = np.ones(2050)
+    call("add_seed", "cuda", X=X, weights=None, shares=shares, seed=centers[:1].copy(), **shards(2050))
 
 
 CALLS = (clustering,)

@@ -53,7 +53,8 @@ def reason(architecture: int) -> str | None:
 
 def _ahead(source: str, architecture: int) -> Path | None:
     """Return the code of the wheel that runs there: of the same major number, and no newer minor one."""
-    found = {int(path.name.split(".sm_")[1].split(".")[0]): path for path in sources().glob(f"{source}.sm_*.cubin")}
+    paths = sources().glob(f"{source}.sm_*.cubin")
+    found = {int(path.name.removeprefix(f"{source}.sm_").removesuffix(".cubin")): path for path in paths}
     fitting = [each for each in found if each // 10 == architecture // 10 and each <= architecture]
     return found[max(fitting)] if fitting else None
 

@@ -5,10 +5,13 @@ import signal
 
 import hypothesis
 import pytest
+from upstream.at_once import AtOnce
 
 import hpcml
 from hpcml import kernels, machine
 from needs import require, required
+
+AT_ONCE = pytest.StashKey[AtOnce]()
 
 hypothesis.settings.register_profile(
     "hpcml",
@@ -36,7 +39,20 @@ def pytest_report_header(config):
 def pytest_collection_modifyitems(items):
     for item in items:
         if "upstream" in item.path.parts:
-            item.add_marker("slow")  # scikit-learn's own test files, in processes of their own
+            item.add_marker("upstream")
+        if item.get_closest_marker("upstream"):  # scikit-learn's own test files, in processes of their own
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("upstream") is not None)  # at the end
+
+
+def pytest_collection_finish(session):
+    tests = [item for item in session.items if item.get_closest_marker("upstream")]
+    session.config.stash[AT_ONCE] = AtOnce(tests)
+
+
+def pytest_sessionfinish(session):
+    if AT_ONCE in session.config.stash:
+        session.config.stash[AT_ONCE].end()
 
 
 def pytest_runtest_setup(item):

@@ -120,7 +120,7 @@ def test_bad_arguments_are_named():
 EXPECTED_FAILURES = {}
 
 
-@pytest.mark.slow
+@pytest.mark.upstream
 def test_scikit_learns_tests_of_validation():
     names = ("cross_validate", "cross_val_score", "learning_curve", "validation_curve")
     module = "sklearn.model_selection.tests.test_validation"

@@ -156,7 +156,7 @@ def test_all_fits_fail():
 EXPECTED_FAILURES = {}
 
 
-@pytest.mark.slow
+@pytest.mark.upstream
 def test_scikit_learns_tests_of_halving():
     names = ("HalvingGridSearchCV", "HalvingRandomSearchCV")
     module = "sklearn.model_selection.tests.test_successive_halving"

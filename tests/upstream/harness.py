@@ -11,6 +11,7 @@ from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE.parent.parent
+_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass
@@ -79,19 +80,34 @@ def run_upstream(
         paths = [str(_ROOT), str(_HERE), os.environ.get("PYTHONPATH", "")]
         environment = {
             **os.environ,
+            "OMP_NUM_THREADS": "1",  # there are others beside it
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "HPCML_UPSTREAM": json.dumps(job),
             "HPCML_UPSTREAM_REPORT": str(report),
         }
-        run = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
-        output = run.stdout + run.stderr
+        output = _output_of(command, folder, environment, timeout)
         assert report.exists(), f"{module} did not run:\n{output[-4000:]}"
         found = UpstreamResult(**json.loads(report.read_text()), output=output)
     assert found.outcomes, f"{module}: no test was run:\n{output[-4000:]}"
     _assert_expected(module, found, expected, partial=select is not None or bool(deselect))
     return found
+
+
+def _output_of(command: list[str], folder: str, environment: Mapping[str, str], timeout: float) -> str:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes) as process:
+        _running.add(process)
+        try:
+            return process.communicate(timeout=timeout)[0]
+        finally:
+            process.kill()
+            _running.discard(process)
+
+
+def end_all() -> None:
+    """End all runs, such as those of an interrupted session."""
+    for process in list(_running):
+        process.kill()
 
 
 def _assert_expected(module: str, found: UpstreamResult, expected: Mapping[str, str], partial: bool) -> None:

@@ -56,8 +56,13 @@ def add(kind: str, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def during(kind: str) -> Iterator[None]:
-    """Report how long the block takes.
+def during(kind: str, *, but: str | None = None) -> Iterator[None]:
+    """Report how long the block takes, without what is reported as `but` inside it.
+
+    Parameters
+    ----------
+    kind : str
+    but : str, optional
 
     Examples
     --------
@@ -71,8 +76,10 @@ def during(kind: str) -> Iterator[None]:
     if _spent is None:
         yield
         return
+    apart = _spent[but] if but else 0.0
     started = time.perf_counter()
     try:
         yield
     finally:
-        add(kind, time.perf_counter() - started)
+        inside = _spent[but] - apart if but and _spent is not None else 0.0
+        add(kind, time.perf_counter() - started - inside)

@@ -70,7 +70,7 @@ _DECLARED = (
     Part("numba", "fast kernels where no C compiler is found", _extra("numba"), ("numba",)),
     Part("parquet", "Parquet tables", _extra("parquet"), ("pyarrow.parquet",)),
     Part("polars", "polars frames", _extra("polars"), ("polars",)),
-    Part("plots", "figures", _extra("plots"), ("matplotlib",)),
+    Part("plots", "figures and reports of scaling", _extra("plots"), ("matplotlib", "jinja2")),
     Part(
         "peers",
         "the libraries that benchmarks compare with",

@@ -1,6 +1,7 @@
 """``hpcml scale``: measure how a computation scales, report it, compare it, predict it."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,9 @@ def run(
     ] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write every sample.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the report's text.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the samples as a table.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Write the figures.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Measure a workload at several numbers of workers, in randomised blocks and fresh launches.
@@ -89,9 +93,8 @@ def run(
     number of workers. What the samples cannot tell is called not resolved or not identified.
     """
     from hpcml.scaling import Plan, measure, summary
-    from hpcml.scaling.document import written
 
-    targets = {"html": html, "json": json_}
+    targets = {"html": html, "json": json_, "markdown": markdown, "csv": csv, "png": png}
     _check_targets(targets)
     with _one_line():
         plan = Plan(
@@ -109,11 +112,53 @@ def run(
         )
         document = measure(plan, verbose=0 if quiet else 1)
         print(summary.text(document))
-    if json_ is not None:
-        files.write_atomically(json_, lambda path: path.write_text(written(document)))
+        _write(document, targets)
+
+
+@scale.command("report")
+def report_(
+    source: Annotated[Path, typer.Argument(metavar="FILE.json", help="What `--json` wrote.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the report's text.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the samples as a table.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Write the figures.")] = None,
+) -> None:
+    """Report what was measured earlier."""
+    from hpcml.scaling import summary
+
+    targets = {"html": html, "markdown": markdown, "csv": csv, "png": png}
+    _check_targets(targets)
+    with _one_line():
+        document = _read(source)
+        print(summary.text(document))
+        _write(document, targets)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from hpcml.scaling.document import read
+
+    try:
+        return read(path)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _write(document: dict[str, Any], targets: dict[str, Path | None]) -> None:
+    """Write the reports that were asked for: all are made before the first is written."""
+    from hpcml.scaling import report
+
+    made = [(path, report.render(document, kind)) for kind, path in targets.items() if path is not None]
+    for path, content in made:
+        files.write_atomically(path, partial(Path.write_bytes, data=content))
 
 
 def _check_targets(targets: dict[str, Path | None]) -> None:
+    from hpcml import parts
+
+    if targets.get("html") or targets.get("png"):
+        reason = parts.check("plots")
+        if reason is not None:
+            raise CommandError(f"reports need figures: {reason}; {parts.PARTS['plots'].cure}")
     seen: dict[Path, str] = {}
     for name, path in targets.items():
         if path is None:

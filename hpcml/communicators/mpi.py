@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml import config
+from hpcml import activity, config
 from hpcml.communicators.checks import check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.layout import Layout
@@ -163,7 +163,13 @@ class MpiTable(Table):
     # -- kernels -------------------------------------------------------------------------------------------
 
     def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
-        pieces = self._local.reduce(kernel, arguments, config.n_threads())
+        with activity.during("compute"):
+            pieces = self._local.reduce(kernel, arguments, config.n_threads())
+        with activity.during("communication"):
+            return self._sum(kernel, pieces)
+
+    def _sum(self, kernel: Kernel, pieces: list[Pieces]) -> dict[str, NDArray[np.float64]]:
+        """Add up what all ranks found."""
         shapes = pieces[0].shapes if pieces else None
         name = kernel if isinstance(kernel, str) else getattr(kernel, "__name__", "a function")
         if not self._layout.everyone_computes:
@@ -184,7 +190,8 @@ class MpiTable(Table):
         return merged(pieces, self._layout.n_shards)[1] if pieces else np.empty((0, m))
 
     def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
-        self._local.map(kernel, arguments, config.n_threads())
+        with activity.during("compute"):
+            self._local.map(kernel, arguments, config.n_threads())
 
     # -- rows by number ------------------------------------------------------------------------------------
 

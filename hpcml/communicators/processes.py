@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml import config
+from hpcml import activity, config
 from hpcml.communicators.carried import Function, PackedPieces, Settings, dumps_for
 from hpcml.communicators.checks import ClosedTable, check_kernel, check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
@@ -118,21 +118,23 @@ class ProcessTable(Table):
         told = kernel if isinstance(kernel, str) or not self._n_others else Function.of(kernel)
 
         def mine() -> Any:
-            if isinstance(kernel, str):
-                return own(kernel, arguments, self._n_threads)
-            # what a user's function asks for; the processes are taken while it runs
-            with config.config_context(communicator="serial", n_threads=self._n_threads):
-                return own(kernel, arguments, self._n_threads)
+            with activity.during("compute"):
+                if isinstance(kernel, str):
+                    return own(kernel, arguments, self._n_threads)
+                # what a user's function asks for; the processes are taken while it runs
+                with config.config_context(communicator="serial", n_threads=self._n_threads):
+                    return own(kernel, arguments, self._n_threads)
 
-        answers = self._call(
-            mine,
-            operation,
-            told,
-            arguments,
-            tuple(Settings.now(self._n_threads)),
-            dumps=dumps_for(arguments),
-            apart=not isinstance(kernel, str),
-        )
+        with activity.during("communication", but="compute"):
+            answers = self._call(
+                mine,
+                operation,
+                told,
+                arguments,
+                tuple(Settings.now(self._n_threads)),
+                dumps=dumps_for(arguments),
+                apart=not isinstance(kernel, str),
+            )
         for name, array in self._chunk.arrays.items():
             if before.get(name) is not array:
                 self._given.pop(name, None)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml import config
+from hpcml import activity, config
 from hpcml.communicators.checks import check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import (
@@ -37,10 +37,12 @@ class SerialTable(Table):
         self._local = Local([self._chunk], len(self._chunk.bounds) - 1)
 
     def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
-        return sum_of(self._local.reduce(kernel, arguments, config.n_threads()), self._local.n_shards)
+        with activity.during("compute"):
+            return sum_of(self._local.reduce(kernel, arguments, config.n_threads()), self._local.n_shards)
 
     def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
-        self._local.map(kernel, arguments, config.n_threads())
+        with activity.during("compute"):
+            self._local.map(kernel, arguments, config.n_threads())
 
     def set(self, **rows: Any) -> None:
         self._local.check_open()

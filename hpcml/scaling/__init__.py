@@ -7,7 +7,7 @@ Examples
 15.4
 """
 
-from hpcml.scaling import fit, laws, statistics, summary
+from hpcml.scaling import fit, laws, report, statistics, summary
 from hpcml.scaling.measure import Plan, measure
 
-__all__ = ["Plan", "fit", "laws", "measure", "statistics", "summary"]
+__all__ = ["Plan", "fit", "laws", "measure", "report", "statistics", "summary"]

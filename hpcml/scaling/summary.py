@@ -23,9 +23,10 @@ def percent(estimate: Estimate) -> str:
     >>> percent(Estimate(0.036, 0.02, 0.053))
     '3.6 % (2.0–5.3 %)'
     """
-    low, high = f"{100 * estimate.low:.1f}", f"{100 * estimate.high:.1f}"
+    digits = 1 if abs(estimate.value) >= 0.01 else 2
+    low, high = f"{100 * estimate.low:.{digits}f}", f"{100 * estimate.high:.{digits}f}"
     between = " to " if low.startswith("-") else "–"
-    return f"{100 * estimate.value:.1f} % ({low}{between}{high} %)"
+    return f"{100 * estimate.value:.{digits}f} % ({low}{between}{high} %)"
 
 
 def _workers(p: int) -> str:

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml import config
+from hpcml import activity, config
 from hpcml.kernels import lookup, random
 from hpcml.training.bins import Bins, bin_table
 from hpcml.training.prediction import leaves
@@ -168,28 +168,30 @@ class Growth:
         if self.balanced:
             weights, n_draws = self._balanced_weights(seeds), 0
         bins = self.bins
-        nodes, values, offsets = lookup("grow")(
-            bins.binned,
-            bins.lower,
-            bins.upper,
-            bins.n_bins,
-            self.y,
-            weights,
-            self.cumulative if n_draws else None,
-            seeds,
-            n_draws,
-            criterion=split.criterion,
-            n_classes=split.n_classes,
-            max_features=min(split.max_features, bins.binned.shape[1]),
-            max_depth=rule.max_depth,
-            min_samples_split=rule.min_samples_split,
-            min_samples_leaf=split.min_samples_leaf,
-            min_weight_leaf=split.min_weight_fraction_leaf * total,
-            max_leaf_nodes=rule.max_leaf_nodes,
-            min_impurity_decrease=rule.min_impurity_decrease,
-            target_bits=self.target_bits,
-            n_threads=n_threads,
-        )
+        grow = lookup("grow")
+        with activity.during("compute"):
+            nodes, values, offsets = grow(
+                bins.binned,
+                bins.lower,
+                bins.upper,
+                bins.n_bins,
+                self.y,
+                weights,
+                self.cumulative if n_draws else None,
+                seeds,
+                n_draws,
+                criterion=split.criterion,
+                n_classes=split.n_classes,
+                max_features=min(split.max_features, bins.binned.shape[1]),
+                max_depth=rule.max_depth,
+                min_samples_split=rule.min_samples_split,
+                min_samples_leaf=split.min_samples_leaf,
+                min_weight_leaf=split.min_weight_fraction_leaf * total,
+                max_leaf_nodes=rule.max_leaf_nodes,
+                min_impurity_decrease=rule.min_impurity_decrease,
+                target_bits=self.target_bits,
+                n_threads=n_threads,
+            )
         return Trees(
             nodes,
             values,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml import activity
 from hpcml.kernels import lookup
 from hpcml.protocol import Batch
 from hpcml.training.prediction import dense_blocks
@@ -151,7 +152,8 @@ def _means_of(
     tables = {rule: _values_under(trees, rule) for rule in part}
     kernel = lookup("predict_leaves")
     for at, block in dense_blocks(X, rows, width=(8 + 4) * most):
-        leaves = kernel(block, grown.nodes, grown.offsets, n_threads)
+        with activity.during("compute"):
+            leaves = kernel(block, grown.nodes, grown.offsets, n_threads)
         nodes = leaves.T.astype(np.int64, order="C")
         nodes += grown.offsets[:-1, np.newaxis]
         for rule, counts in part.items():

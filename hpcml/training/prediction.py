@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from hpcml import activity
 from hpcml.kernels import lookup
 from hpcml.training.bins import is_kernel_table
 from hpcml.training.trees import Trees
@@ -59,7 +60,8 @@ def values(trees: Trees, X: Any, n_threads: int = 1) -> NDArray[np.float64]:
 
 def _by_blocks(name: str, X: Any, *args: Any) -> NDArray[Any]:
     kernel = lookup(name)
-    blocks = [kernel(block, *args) for _, block in dense_blocks(X)]
+    with activity.during("compute"):
+        blocks = [kernel(block, *args) for _, block in dense_blocks(X)]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 

@@ -4,6 +4,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,8 @@ class Part:
         Whether a process of its own tries, because importing them does more than that: MPI starts.
     program : str
         A program that must be found.
+    java : int or None
+        Oldest version of Java that it runs on.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Part:
     modules: tuple[str, ...]
     apart: bool = False
     program: str = ""
+    java: int | None = None
 
 
 def _extra(name: str) -> str:
@@ -79,7 +83,13 @@ _DECLARED = (
     ),
     Part("mpi", "fits whose rows lie on the ranks of an MPI job", _extra("mpi"), ("mpi4py.MPI",), apart=True),
     Part("hdf5", "rows in HDF5 files", _extra("hdf5"), ("h5py",)),
-    Part("spark", "Spark; nothing uses it yet", _extra("spark"), ("joblibspark", "pyspark")),
+    Part(
+        "spark",
+        "grid searches and any joblib tasks on a Spark cluster",
+        f"sudo apt-get install openjdk-17-jre-headless && {_extra('spark')}",
+        ("joblibspark", "pyspark"),
+        java=17,
+    ),
     Part(
         "cuda",
         "kernels on an NVIDIA GPU",
@@ -164,7 +174,22 @@ def check(name: str) -> str | None:
             return f"{error.name} is not installed"
         except Exception as error:  # a broken library raises anything on import: OSError, RuntimeError, ...
             return f"{module} fails on import: {error}"
-    return None
+    oldest = PARTS[name].java
+    return None if oldest is None else _reason_against_java(oldest)
+
+
+def _reason_against_java(oldest: int) -> str | None:
+    """Return None if there is a Java of at least a version, else the reason why not."""
+    home = os.environ.get("JAVA_HOME")
+    java = os.path.join(home, "bin", "java") if home else "java"
+    try:
+        told = subprocess.run([java, "-version"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except OSError:
+        return f"Java {oldest} or newer is not installed ({java} is not there)"
+    version = re.search(r'version "(?:1\.)?(\d+)', told.stderr + told.stdout)
+    if version is None:
+        return f"{java} -version tells no version"
+    return None if int(version[1]) >= oldest else f"Java is {version[1]}, and {oldest} or newer is needed"
 
 
 def _tried_apart(module: str) -> str | None:

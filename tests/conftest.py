@@ -61,6 +61,18 @@ def pytest_runtest_setup(item):
             require(part)
 
 
+@pytest.fixture(scope="session")
+def spark():
+    """A Spark session on a cluster of two executors, with joblib's backend "spark" registered."""
+    require("spark")
+    import spark_work
+    from hpcml.joblib_backends import register_spark
+
+    with spark_work.cluster(**{"spark.driver.maxResultSize": "48m"}) as session:
+        register_spark()
+        yield session
+
+
 @pytest.fixture(autouse=True)
 def _settings_do_not_leak():
     before = dict(hpcml.config._process)

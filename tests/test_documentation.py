@@ -11,8 +11,13 @@ from hpcml.kernels import contract
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted(path for path in [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")] if path.exists())
-#: Those for the ranks of an MPI job run in test_mpi_examples.py, that over a table in test_adult_example.py.
-ELSEWHERE = {*REPOSITORY.glob("examples/mpi_*.py"), REPOSITORY / "examples" / "adult.py"}
+#: Those for the ranks of an MPI job run in test_mpi_examples.py, that over a table in test_adult_example.py,
+#: that for a Spark cluster in test_spark_programs.py.
+ELSEWHERE = {
+    *REPOSITORY.glob("examples/mpi_*.py"),
+    *REPOSITORY.glob("examples/spark_*.py"),
+    REPOSITORY / "examples" / "adult.py",
+}
 EXAMPLES = sorted(set(REPOSITORY.glob("examples/*.py")) - ELSEWHERE)
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

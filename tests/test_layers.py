@@ -29,7 +29,7 @@ ALLOWED = {
     "training": {"bottom", "kernels", "communicators"},
     "estimators": {"bottom", "kernels", "communicators", "training", None},
     "model_selection": {"bottom", "communicators", None},
-    "joblib_backends": {"bottom"},
+    "joblib_backends": {"bottom", None},  # the version
     "scaling": {None, "bottom", "estimators", "model_selection", "communicators"},
     "farm": {None, "bottom", "communicators", "joblib_backends"},
     "cli": {None, "bottom", "kernels", "estimators", "model_selection", "scaling", "joblib_backends"},

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hpcml.cli import estimators, files, report
+from hpcml.cli.backends import Backend, check_backend, running_on
 from hpcml.cli.failures import INTERRUPTED, CommandError, one_line
 from hpcml.cli.task import Data, Paths, Task, check_missing, checked_scoring
 
@@ -97,6 +98,27 @@ def search(
             "--n-jobs",
             "-j",
             help="Number of workers; -1 is one for each usable core. By default all usable cores work.",
+            rich_help_panel=SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    backend: Annotated[
+        Backend | None,
+        typer.Option(
+            "--backend",
+            help="Where the fits run: threads or processes of this machine, or executors of a Spark cluster. "
+            "By default the threads of the fits themselves are used.",
+            rich_help_panel=SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    spark_master: Annotated[
+        str | None,
+        typer.Option(
+            "--spark-master",
+            metavar="URL",
+            help="The cluster of --backend spark, as in spark://host:7077, yarn, local[4] or "
+            "local-cluster[2,1,1024]; by default what Spark is configured for, else this machine.",
             rich_help_panel=SEARCH,
             show_default=False,
         ),
@@ -196,10 +218,15 @@ def search(
 
     - `hpcml search rooms.csv -t price -e sklearn.linear_model.Ridge -g alpha=0.1,1,10`
 
+    On a Spark cluster:
+
+    - `hpcml search rooms.csv -t price --backend spark --spark-master spark://host:7077`
+
     The exit status is 0, 2 if what was asked for is impossible (one line says why), or 130 after Ctrl-C.
     """
     if n_jobs == 0:
         raise CommandError("--n-jobs 0 means nothing; give the number of workers, or -1 for all usable cores")
+    check_backend(backend, spark_master)
     paths = Paths(table, journal, output, save_model)
     paths.check()
     task = Task.read(estimator, param or [], grid_ or [], seed, verify)
@@ -209,7 +236,8 @@ def search(
         check_missing(task.estimator, data, estimator)
         if not quiet:
             report.show_data(data.title, data.table, data.encoder, data.X, data.y, data.target, task.kind)
-        found, seconds = _run(task, data, scorers, cv, n_jobs, journal, quiet)
+        with running_on(backend, n_jobs, spark_master):
+            found, seconds = _run(task, data, scorers, cv, n_jobs, journal, quiet)
         report.show_results(found, scorers, seconds, cv, top=top, quiet=quiet)
         _keep(found, data, output, save_model, quiet)
         if verify:

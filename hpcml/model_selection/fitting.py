@@ -226,6 +226,16 @@ class BatchTask:
     pairs: frozenset[tuple[int, int]]
     evaluation: Evaluation
 
+    @property
+    def cost(self) -> float:
+        """The batch's, for backends that deal tasks to workers."""
+        return self.batch.cost
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Names that the candidates vary, for backends that name their jobs."""
+        return frozenset(name for parameters in self.candidates.values() for name in parameters)
+
     def __call__(self) -> list[Record]:
         """Fit together, score, and fit on its own what could not be served."""
         with config.restored(self.evaluation.settings):

@@ -1,0 +1,100 @@
+"""Where the fits of a search run: ``--backend``."""
+
+import contextlib
+import enum
+from collections.abc import Callable, Iterator
+
+from hpcml.cli.failures import CommandError
+
+__all__ = ["Backend", "check_backend", "running_on"]
+
+
+class Backend(enum.StrEnum):
+    """The values of ``--backend``."""
+
+    threads = "threads"
+    processes = "processes"
+    spark = "spark"
+
+
+def check_backend(backend: Backend | None, spark_master: str | None) -> None:
+    """Refuse options that go with another backend.
+
+    Parameters
+    ----------
+    backend : Backend or None
+    spark_master : str or None
+
+    Raises
+    ------
+    CommandError
+    """
+    if spark_master is not None and backend != Backend.spark:
+        raise CommandError("--spark-master names a Spark cluster; add --backend spark")
+
+
+def running_on(
+    backend: Backend | None, n_jobs: int | None, spark_master: str | None
+) -> contextlib.AbstractContextManager[None]:
+    """Return a context inside of which joblib's tasks run where the command says.
+
+    Parameters
+    ----------
+    backend : Backend or None
+        None leaves joblib as it is.
+    n_jobs : int or None
+        None: all workers.
+    spark_master : str or None
+
+    Raises
+    ------
+    CommandError
+        On entry, if the backend does not work here.
+    """
+    if backend is None:
+        return contextlib.nullcontext()
+    return _CONTEXTS[backend](-1 if n_jobs is None else n_jobs, spark_master)
+
+
+@contextlib.contextmanager
+def _threads(n_jobs: int, _: str | None) -> Iterator[None]:
+    from joblib import parallel_config
+
+    with parallel_config("threading", n_jobs=n_jobs):
+        yield
+
+
+@contextlib.contextmanager
+def _processes(n_jobs: int, _: str | None) -> Iterator[None]:
+    from joblib import parallel_config
+
+    with parallel_config("loky", n_jobs=n_jobs):
+        yield
+
+
+@contextlib.contextmanager
+def _spark(n_jobs: int, master: str | None) -> Iterator[None]:
+    from joblib import parallel_config
+
+    from hpcml.joblib_backends import register_spark
+    from hpcml.joblib_backends.spark_session import new_session
+
+    try:
+        register_spark()
+        session = new_session("hpcml search", master)
+    except Exception as error:  # whatever Java raises on the way up
+        raise CommandError(
+            f"--backend spark does not work here: {str(error).strip().splitlines()[0]}"
+        ) from error
+    try:
+        with parallel_config("spark", n_jobs=n_jobs):
+            yield
+    finally:
+        session.stop()
+
+
+_CONTEXTS: dict[Backend, Callable[[int, str | None], contextlib.AbstractContextManager[None]]] = {
+    Backend.threads: _threads,
+    Backend.processes: _processes,
+    Backend.spark: _spark,
+}

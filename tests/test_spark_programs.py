@@ -1,0 +1,62 @@
+"""Programs that start Spark themselves: the example under spark-submit, the command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hpcml
+from hpcml.cli import main
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EXAMPLE = REPOSITORY / "examples" / "spark_grid.py"
+DATA = Path(os.environ.get("HPCML_DATA", "nowhere"), "sf-airbnb-numeric.csv")
+
+
+def run(*command, cwd):
+    paths = [str(Path(hpcml.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYSPARK_PYTHON": sys.executable,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+    }
+    options = {"cwd": cwd, "env": environment, "capture_output": True, "text": True, "timeout": 500}
+    return subprocess.run(list(map(str, command)), **options)
+
+
+@pytest.mark.slow
+@pytest.mark.require("spark")
+@pytest.mark.skipif(not EXAMPLE.exists(), reason="the examples are not beside the tests")
+@pytest.mark.skipif(not DATA.exists(), reason="HPCML_DATA names no folder with sf-airbnb-numeric.csv")
+def test_output_of_the_example_is_on_the_page(tmp_path):
+    done = run("spark-submit", "--master", "local-cluster[2,1,1024]", EXAMPLE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"```text\n{done.stdout}```" in (REPOSITORY / "docs" / "spark.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.require("spark")
+def test_the_command_on_spark(tmp_path):
+    grid = ["-g", "max_depth=2,4", "-g", "max_features=0.3,0.6", "-p", "n_estimators=5", "--quiet"]
+    command = [sys.executable, "-m", "hpcml.cli", "search", *grid]
+    done = run(*command, "--backend", "spark", "--spark-master", "local[2]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == run(*command, cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_the_command_on_this_machine(backend, capsys):
+    grid = ["-g", "max_depth=2,4", "-p", "n_estimators=3", "--quiet", "--n-jobs", "2"]
+    assert main(["search", *grid]) == 0
+    alone = capsys.readouterr().out
+    assert main(["search", *grid, "--backend", backend]) == 0
+    assert capsys.readouterr().out == alone
+
+
+def test_a_master_without_spark(capsys):
+    assert main(["search", "--spark-master", "local[2]"]) == 2
+    assert "add --backend spark" in capsys.readouterr().err

@@ -1,11 +1,15 @@
 """Every CUDA kernel once more under AddressSanitizer and UBSan, in a program of its own."""
 
+import functools
+import itertools
 import os
 import re
 import subprocess
 
 import numpy as np
 import pytest
+import test_kernels_gram
+import test_kernels_mixture
 from cuda_host import build
 from cuda_host.driver import HostDriver, on_host
 from cuda_host.recording import RecordingDriver
@@ -26,7 +30,23 @@ def clustering():
     call("add_seed", "cuda", X=X, weights=None, shares=shares, seed=centers[:1].copy(), **shards(2050))
 
 
-CALLS = (clustering,)
+def products():
+    for dtype in (np.float32, np.float64):
+        given = test_kernels_gram.arguments(70, 67, 3, dtype, weighted=True)
+        for name in test_kernels_gram.TAKES:
+            test_kernels_gram.run(name, "cuda", given)
+
+
+def mixtures():
+    for dtype, diagonal, d in itertools.product((np.float32, np.float64), (False, True), (3, 17)):
+        X, model = test_kernels_mixture.mixture(40, d, 2, dtype, 0, diagonal)
+        suffix = "_diagonal" if diagonal else ""
+        reduced = functools.partial(test_kernels_mixture.reduced, implementation="cuda", n_threads=1)
+        reduced("gaussian_step" + suffix, X=X, **model, shifts=model["means"])
+        call("gaussian_rows" + suffix, "cuda", X=X, **model, with_responsibilities=1)
+
+
+CALLS = (clustering, products, mixtures)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,7 @@ _ROWS = Array("X", "floating", ("n", "d"), "the rows", sparse=True)
 _WEIGHTS = Array("weights", "float64", ("n",), "weights of the rows; None: all 1", optional=True)
 _CENTERS = Array("centers", "float64", ("d",), "what is subtracted from every row")
 
-_BLAS = {
-    "numba": "the NumPy version spends its time in BLAS",
-    "cuda": "products in double precision, for which few GPUs have units; BLAS is there on every processor",
-}
+_BLAS = {"numba": "the NumPy version spends its time in BLAS"}
 
 _TARGETS = (
     Array("y", "floating", ("n", "t"), "targets; None: there are none", optional=True),

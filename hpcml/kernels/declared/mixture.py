@@ -2,10 +2,7 @@
 
 from hpcml.kernels.terms import THREADS, Array, Dimension, Kernel, Result, Scalar
 
-_DECLINED = {
-    "numba": "the NumPy version spends its time in BLAS and vectorised loops",
-    "cuda": "it is not written yet for a GPU",
-}
+_DECLINED = {"numba": "the NumPy version spends its time in BLAS and vectorised loops"}
 
 _X = Array("X", "floating", ("n", "d"), "the rows")
 _CENTER = Array("center", "floating", ("d",), "a point among the rows: it is subtracted from them first")

@@ -9,10 +9,13 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-__all__ = ["KINDS", "add", "during", "recorded"]
+__all__ = ["COUNTS", "KINDS", "add", "count_sum", "during", "recorded"]
 
 #: The kinds of activity.
 KINDS = ("compute", "communication", "dispatch")
+
+#: What is counted: sums over all rows, and the bytes of what they add up to.
+COUNTS = ("sums", "sum_bytes")
 
 _spent: dict[str, float] | None = None  # of the process: fits that are measured do not run side by side
 
@@ -30,7 +33,7 @@ def recorded() -> Iterator[dict[str, float]]:
     (0.5, 0.0)
     """
     global _spent
-    outer, _spent = _spent, dict.fromkeys(KINDS, 0.0)
+    outer, _spent = _spent, dict.fromkeys((*KINDS, *COUNTS), 0.0)
     try:
         yield _spent
     finally:
@@ -53,6 +56,27 @@ def add(kind: str, seconds: float) -> None:
     """
     if _spent is not None:
         _spent[kind] += seconds
+
+
+def count_sum(n_bytes: int) -> None:
+    """Report one sum over all rows.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Of what it adds up to.
+
+    Examples
+    --------
+    >>> from hpcml import activity
+    >>> with activity.recorded() as spent:
+    ...     activity.count_sum(80)
+    >>> spent["sums"], spent["sum_bytes"]
+    (1.0, 80.0)
+    """
+    if _spent is not None:
+        _spent["sums"] += 1
+        _spent["sum_bytes"] += n_bytes
 
 
 @contextlib.contextmanager

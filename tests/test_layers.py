@@ -30,6 +30,7 @@ ALLOWED = {
     "estimators": {"bottom", "kernels", "communicators", "training", None},
     "model_selection": {"bottom", "communicators", None},
     "joblib_backends": {"bottom", None},  # the version
+    "pytest_plugin": {None, "scaling"},
     "scaling": {None, "bottom", "estimators", "model_selection", "communicators"},
     "farm": {None, "bottom", "communicators", "joblib_backends"},
     "cli": {None, "bottom", "kernels", "estimators", "model_selection", "scaling", "joblib_backends"},

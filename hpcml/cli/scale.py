@@ -80,6 +80,12 @@ def run(
     oversubscription: Annotated[
         bool, typer.Option("--allow-oversubscription", help="Allow more workers than cores.")
     ] = False,
+    predict: Annotated[
+        str | None, typer.Option("--predict", help="Numbers of ranks of a cluster to predict, up to 4096.")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", help="What --predict assumes: infiniband, ethernet-10g, ...")
+    ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write the report as one HTML file.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write every sample.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the report's text.")] = None,
@@ -92,11 +98,16 @@ def run(
     Without `--strong`, `--weak` and `--sizes`, strong scaling is measured. Results must be equal at every
     number of workers. What the samples cannot tell is called not resolved or not identified.
     """
-    from hpcml.scaling import Plan, measure, summary
+    from hpcml.scaling import Plan, measure, networks, summary
+    from hpcml.scaling import predict as prediction
 
     targets = {"html": html, "json": json_, "markdown": markdown, "csv": csv, "png": png}
     _check_targets(targets)
+    if (predict is None) != (network is None):
+        raise CommandError("--predict and --network go together; name both")
     with _one_line():
+        assumed = None if network is None else networks.network(network)
+        asked = () if predict is None else _predictable(predict, strong or not (weak or sizes))
         plan = Plan(
             workload,
             workers=numbers(workers, "--workers"),
@@ -111,6 +122,8 @@ def run(
             allow_oversubscription=oversubscription,
         )
         document = measure(plan, verbose=0 if quiet else 1)
+        if assumed is not None:
+            document["prediction"] = prediction.predict(document, asked, assumed)
         print(summary.text(document))
         _write(document, targets)
 
@@ -132,6 +145,62 @@ def report_(
         document = _read(source)
         print(summary.text(document))
         _write(document, targets)
+
+
+def _predictable(text: str, strong: bool) -> tuple[int, ...]:
+    from hpcml.scaling.predict import LARGEST
+
+    asked = numbers(text, "--predict")
+    if max(asked) > LARGEST:
+        raise CommandError(f"--predict must be at most {LARGEST} workers. Got {max(asked)} instead")
+    if not strong:
+        raise CommandError("--predict starts from strong scaling; add --strong")
+    return asked
+
+
+@scale.command("compare")
+def compare_(
+    old: Annotated[Path, typer.Argument(metavar="OLD.json")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json")],
+    allowed: Annotated[str, typer.Option("--fail-if-slower", help="Share of time that may be lost.")] = "5%",
+) -> None:
+    """Compare two measurements of one workload on one machine; exit with 1 where the new one is slower.
+
+    A slowdown is one whose 95 % interval lies above 1 and whose estimate is beyond what is allowed.
+    """
+    from hpcml.scaling.compare import compare
+
+    with _one_line():
+        found = compare(_read(old), _read(new), share(allowed, "--fail-if-slower"))
+    for each in found:
+        print(each)
+    worse = [each for each in found if each.is_slower]
+    if worse:
+        raise CommandError(f"slower than {old} by more than {allowed}: {'; '.join(map(str, worse))}", 1)
+
+
+@scale.command("predict-load")
+def predict_load(
+    workload: Annotated[
+        str, typer.Argument(metavar="WORKLOAD", help="One that ends in -predict, or SCRIPT.py:FUNCTION.")
+    ],
+    callers: Annotated[str, typer.Option("--callers", help="Numbers of concurrent callers.")] = "1,2,4",
+    rows: Annotated[int, typer.Option("--rows", "-n", help="Rows of a call.")] = 100,
+    seconds: Annotated[str, typer.Option("--seconds", help="Time for each number of callers.")] = "5s",
+) -> None:
+    """Measure calls and rows a second, and latencies, under concurrent callers."""
+    from hpcml.scaling.load import measure_load
+
+    with _one_line():
+        found = measure_load(
+            workload, numbers(callers, "--callers"), rows=rows, seconds=duration(seconds, "--seconds")
+        )
+    print(f"{workload}, {rows} rows a call, each caller on one thread")
+    for each in found:
+        print(
+            f"{each.callers} callers: {each.calls_a_second:,.0f} calls/s, {each.rows_a_second:,.0f} rows/s, "
+            f"p50 {1000 * each.p50:.3g} ms, p99 {1000 * each.p99:.3g} ms ({each.calls} calls)"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml import activity
 from hpcml.communicators.checks import (
     ClosedTable,
     RowArrays,
@@ -159,6 +160,7 @@ def sum_of(pieces: list[Pieces], n_shards: int) -> dict[str, NDArray[np.float64]
     if len(pieces) > 1 or len(ranges) > 1:
         ranges, sums = merged(pieces, n_shards)
     assert ranges.tolist() == [[0, n_shards]], f"the pieces leave shards out: {ranges.tolist()}"
+    activity.count_sum(sums[0].nbytes)
     statistic, at = {}, 0
     for name, shape in pieces[0].shapes.items():
         size = math.prod(shape)

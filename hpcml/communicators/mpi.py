@@ -177,6 +177,7 @@ class MpiTable(Table):
             shapes = next(each for each in told if each is not None)
         assert shapes is not None
         sizes = [math.prod(shape) for shape in shapes.values()]
+        activity.count_sum(8 * sum(sizes))
         own = self._merged(pieces, sum(sizes))
         self._world.meet(f"map_reduce of {name} with {shapes}")
         parts = np.split(tree_sum(self._world, self._layout, own), np.cumsum(sizes)[:-1])

@@ -1,5 +1,7 @@
 """Scaling, measured and predicted: what more workers, or more rows, do to the time of a computation.
 
+Submodules load when they are first used: a process that is measured loads none that it does not need.
+
 Examples
 --------
 >>> from hpcml.scaling import laws
@@ -7,7 +9,33 @@ Examples
 15.4
 """
 
-from hpcml.scaling import fit, laws, report, statistics, summary
-from hpcml.scaling.measure import Plan, measure
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Plan", "fit", "laws", "measure", "report", "statistics", "summary"]
+if TYPE_CHECKING:
+    from hpcml.scaling import compare, fit, laws, load, networks, predict, report, statistics, summary
+    from hpcml.scaling.measurement import Plan, measure
+
+__all__ = [
+    "Plan",
+    "compare",
+    "fit",
+    "laws",
+    "load",
+    "measure",
+    "networks",
+    "predict",
+    "report",
+    "statistics",
+    "summary",
+]
+
+_OF_MEASUREMENT = ("Plan", "measure")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_MEASUREMENT:
+        return getattr(importlib.import_module("hpcml.scaling.measurement"), name)
+    if name in __all__:
+        return importlib.import_module(f"hpcml.scaling.{name}")
+    raise AttributeError(f"module 'hpcml.scaling' has no attribute {name!r}")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcml.activity import KINDS
 from hpcml.scaling import laws
 
 __all__ = ["PARTS", "Breakdown", "breakdown"]
@@ -42,7 +43,7 @@ class Breakdown:
 def _of_sample(sample: Mapping[str, Any]) -> dict[str, float] | None:
     """Return the parts of one sample as shares of p T."""
     told, p, T = sample.get("activity"), sample["p"], sample["seconds"]
-    if not told or not any(sum(each.values()) for each in told):
+    if not told or not any(each[kind] for each in told for kind in KINDS):
         return None
     if len(told) == p > 1:  # every worker reports
         compute = np.array([each["compute"] for each in told])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 __all__ = ["LEVEL", "STARVED", "Estimate", "Ratios", "difference", "estimate_ratios"]
 
@@ -185,9 +185,9 @@ def estimate_ratios(
             continue
         middle = _medians(resampled[:, :, j], logs[j])
         error, freedom = _spread(blocks, middle)
-        half[j] = stats.t.ppf((1 + LEVEL) / 2, freedom) * error
+        half[j] = special.stdtrit(freedom, (1 + LEVEL) / 2) * error
         # as wide as the interval: a normal spread would reach half at 1.96 deviations
-        wide = half[j] / stats.norm.ppf((1 + LEVEL) / 2)
+        wide = half[j] / special.ndtri((1 + LEVEL) / 2)
         deviation = middle - middle.mean() + apart[:, j]
         scale = deviation.std()
         draws[:, j] = logs[j] + (deviation * (wide / scale) if scale > 0 else 0.0)
@@ -259,6 +259,6 @@ def difference(old: Sequence[ArrayLike], new: Sequence[ArrayLike], *, seed: int 
     total = sum(errors)
     parts = sum(error**2 / freedom for error, freedom in zip(errors, freedoms, strict=True))
     freedom = total**2 / parts if parts else n - 2
-    half = float(stats.t.ppf((1 + LEVEL) / 2, max(1.0, freedom)) * np.sqrt(total))
+    half = float(special.stdtrit(max(1.0, freedom), (1 + LEVEL) / 2) * np.sqrt(total))
     log = middles[1] - middles[0]
     return Estimate(float(np.exp(log)), float(np.exp(log - half)), float(np.exp(log + half)), n)

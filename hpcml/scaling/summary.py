@@ -113,6 +113,16 @@ def sentences(document: Mapping[str, Any]) -> dict[str, list[str]]:
                 found[mode] = [f"1 worker: {_time(result.seconds[1])}."]
     if plan["sizes"]:
         found["sizes"] = _of_sizes(analyse_sizes(document))
+    prediction = document.get("prediction")
+    if prediction:
+        told = [
+            f"{each['p']} workers: {each['speedup']:.3g} × ({each['low']:.3g}–{each['high']:.3g})"
+            for each in prediction["rows"]
+        ]
+        found["predicted"] = [
+            f"Predicted, not measured, for the network {prediction['network']} ({prediction['source']}), "
+            f"one core a rank: {'; '.join(told)}."
+        ]
     if samples:
         launches = len(document["launches"])
         found["noise"] = [

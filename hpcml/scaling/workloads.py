@@ -97,9 +97,10 @@ def _prepare_fit(
 def _prepare_predict(
     path: str, parameters: dict[str, Any], columns: int, kind: str, n: int, rank: int, size: int
 ) -> Run:
-    X, y = _data(n, columns, kind)
-    few = max(PROBE, n // 10)
+    X, y = _data(max(n, 10 * PROBE), columns, kind)
+    few = max(10 * PROBE, n // 10)
     fitted = _estimator(path, parameters).fit(X[:few], y[:few])
+    X = X[:n]
     return lambda p, backend: _answers(fitted, X)
 
 

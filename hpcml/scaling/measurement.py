@@ -171,11 +171,14 @@ def measure(plan: Plan, *, verbose: int = 1) -> dict[str, Any]:
 
     Examples
     --------
+    >>> import pathlib, tempfile
     >>> from hpcml.scaling import Plan, measure
-    >>> plan = Plan("scaler", workers=(1,), rows=5000, budget=0.1)
-    >>> document = measure(plan, verbose=0)
-    >>> document["plan"]["workload"], document["samples"][0]["seconds"] > 0
-    ('scaler', True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     script = pathlib.Path(folder, "script.py")
+    ...     _ = script.write_text("def work(n, n_workers): return sum(range(n))")
+    ...     document = measure(Plan(f"{script}:work", workers=(1,), rows=10_000, budget=0.1), verbose=0)
+    >>> document["samples"][0]["seconds"] > 0
+    True
     """
     import hpcml
 

@@ -1,0 +1,223 @@
+"""Predictions for more workers than there are: a model of components, and a replay of tasks.
+
+Nothing here is a curve through measured speed-ups. What is computed is measured on one worker, what travels
+is counted, what a message costs is declared (`hpcml.scaling.networks`). Every result is predicted, not
+measured.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from hpcml.scaling import laws
+from hpcml.scaling.networks import Network
+from hpcml.scaling.statistics import LEVEL, Estimate
+
+__all__ = ["LARGEST", "predict", "predict_farm", "replay"]
+
+#: The model has nothing to say of more workers: their nodes fail, their network is shared.
+LARGEST = 4096
+#: Draws behind an interval.
+DRAWS = 400
+#: A table has at most this many shards, of at least so many rows: no more workers compute.
+MOST_SHARDS, SHARD_ROWS = 256, 1024
+
+
+def _longest(p: int) -> float:
+    """Return the expected largest of p standard normal numbers (Blom, "Statistical estimates", 1958)."""
+    return float(special.ndtri((p - 0.375) / (p + 0.25))) if p > 1 else 0.0
+
+
+def predict(document: Mapping[str, Any], workers: Sequence[int], network: Network) -> dict[str, Any]:
+    """Predict the time of a measured fit on p ranks of a cluster, one core each.
+
+    T(p) = serial + (compute / shards) x ceil(shards / p) x (1 + σ E[max of p]) + Σ of sums (α, β, γ): the
+    time of one worker's own kernels is shared out by whole shards, the slowest of p workers is waited for,
+    and every sum over the rows is one allreduce, by recursive doubling or on a ring, whichever is cheaper.
+
+    Parameters
+    ----------
+    document : mapping
+        A strong measurement whose samples at p = 1 report activity: fits on threads, processes or MPI.
+    workers : sequence of int
+        At most 4096 each.
+    network : Network
+
+    Returns
+    -------
+    dict
+        ``label``, ``network`` and ``rows``: for every p the seconds, the speed-up and its interval.
+
+    Raises
+    ------
+    ValueError
+        If a p is out of range or the document does not report what is needed.
+    """
+    for p in workers:
+        if not 1 <= p <= LARGEST:
+            raise ValueError(f"predict must be asked for 1 to {LARGEST} workers. Got {p} instead.")
+    one = [
+        each
+        for each in document["samples"]
+        if each["kind"] == "work" and each["p"] == 1 and each["n"] == document["rows"]
+    ]
+    told = [each["activity"][0] for each in one if each.get("activity")]
+    if not told or not any(each.get("sums") for each in told):
+        raise ValueError(
+            "predict needs samples that report kernels and sums over rows: fits on threads, processes or "
+            "mpi, measured with --strong. Got none of them."
+        )
+    seconds = np.array([each["seconds"] for each in one])
+    compute = np.minimum([each["compute"] for each in told], seconds)
+    sums, n_bytes = (float(np.median([each[name] for each in told])) for name in ("sums", "sum_bytes"))
+    spins = np.log(
+        [each["seconds"] for each in document["samples"] if each["kind"] == "spin" and each["p"] == 1]
+    )
+    # the deviation of a normal of the same median absolute deviation
+    sigma = float(np.median(np.abs(spins - np.median(spins))) / special.ndtri(0.75)) if len(spins) else 0.0
+    shards = max(1, min(MOST_SHARDS, document["rows"] // SHARD_ROWS))
+
+    rng = np.random.default_rng(0)
+    picked = rng.integers(len(seconds), size=(DRAWS, len(seconds)))
+    drawn_compute = np.median(compute[picked], axis=1)
+    drawn_total = np.median(seconds[picked], axis=1)
+    alpha, beta, gamma = (
+        rng.uniform(low, high, size=DRAWS) for low, high in (network.alpha, network.beta, network.gamma)
+    )
+    rows = []
+    for p in workers:
+        chunk = -(-shards // p) / shards
+        waited = 1 + sigma * _longest(min(p, shards))
+        m = n_bytes / max(1.0, sums)
+        doubling = laws.allreduce_doubling(p, m, alpha, beta, gamma)
+        exchange = sums * np.minimum(doubling, laws.allreduce_ring(p, m, alpha, beta, gamma))
+        drawn = (drawn_total - drawn_compute) + drawn_compute * chunk * waited + exchange
+        speedups = drawn_total / drawn
+        low, high = np.quantile(speedups, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        rows.append(
+            {
+                "p": int(p),
+                "seconds": float(np.median(drawn)),
+                "speedup": float(np.median(speedups)),
+                "low": float(low),
+                "high": float(high),
+                "exchange_seconds": float(np.median(exchange)),
+            }
+        )
+    return {
+        "label": "predicted, not measured",
+        "network": network.name,
+        "source": network.source,
+        "alpha": list(network.alpha),
+        "beta": list(network.beta),
+        "sums": sums,
+        "bytes_a_sum": n_bytes / max(1.0, sums),
+        "shards": shards,
+        "sigma": sigma,
+        "rows": rows,
+    }
+
+
+def replay(times: ArrayLike, p: int, *, dispatch: float = 0.0, overhead: float = 0.0) -> float:
+    """Return the makespan of independent tasks, event by event: the next task goes to the first free worker.
+
+    Parameters
+    ----------
+    times : array-like
+        Seconds of every task, in the order in which they are handed out.
+    p : int
+        Workers.
+    dispatch : float
+        Seconds that the one dispatcher is busy with each task.
+    overhead : float
+        Seconds that a worker spends on each task beside computing.
+
+    Raises
+    ------
+    ValueError
+        If `p` is below 1 or a time below 0.
+
+    Examples
+    --------
+    >>> from hpcml.scaling.predict import replay
+    >>> replay([3, 3, 2, 2], 2), replay([1] * 4, 4, dispatch=0.5)
+    (5.0, 3.0)
+    """
+    laws.farm_bounds(np.asarray(times, dtype=np.float64).tolist(), p)  # checks the arguments
+    if not (dispatch >= 0 and overhead >= 0):
+        raise ValueError(f"dispatch and overhead must be at least 0. Got {(dispatch, overhead)} instead.")
+    free = [0.0] * p
+    dispatcher = end = 0.0
+    for seconds in np.asarray(times, dtype=np.float64).tolist():
+        worker = heapq.heappop(free)
+        dispatcher = max(dispatcher, 0.0) + dispatch
+        finished = max(worker, dispatcher) + overhead + seconds
+        heapq.heappush(free, finished)
+        end = max(end, finished)
+    return end
+
+
+def predict_farm(
+    times: ArrayLike,
+    p: int,
+    *,
+    dispatch: tuple[float, float] = (0.0, 0.0),
+    overhead: tuple[float, float] = (0.0, 0.0),
+    spread: float = 0.05,
+    seed: int = 0,
+) -> Estimate:
+    """Predict the makespan of a farm of tasks, with an interval from the ranges of its costs.
+
+    Parameters
+    ----------
+    times : array-like
+        Measured seconds of every task.
+    p : int
+        Workers, at most 4096.
+    dispatch, overhead : tuple of float
+        Least and greatest seconds a task.
+    spread : float
+        Relative deviation of a task's time from run to run.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Estimate
+        Predicted, not measured.
+
+    Raises
+    ------
+    ValueError
+        If `p` is out of range.
+
+    Examples
+    --------
+    >>> from hpcml.scaling.predict import predict_farm
+    >>> found = predict_farm([1.0] * 128, 64)
+    >>> 1.9 < found.low <= found.value <= found.high < 2.5
+    True
+    """
+    if not 1 <= p <= LARGEST:
+        raise ValueError(f"p must lie between 1 and {LARGEST}. Got {p} instead.")
+    rng = np.random.default_rng(seed)
+    times = np.asarray(times, dtype=np.float64)
+    found: NDArray[np.float64] = np.array(
+        [
+            replay(
+                times * np.exp(spread * rng.standard_normal(len(times))),
+                p,
+                dispatch=rng.uniform(*dispatch),
+                overhead=rng.uniform(*overhead),
+            )
+            for _ in range(60)
+        ]
+    )
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(np.median(found)), float(low), float(high), len(times))

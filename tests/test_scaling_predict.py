@@ -1,0 +1,217 @@
+"""Predictions, replays, comparisons, loads and the pytest fixture."""
+
+import heapq
+import itertools
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scaling_samples import synthetic
+
+from hpcml.cli import main
+from hpcml.scaling import document, laws, networks, summary
+from hpcml.scaling.compare import compare
+from hpcml.scaling.load import measure_load
+from hpcml.scaling.predict import predict, predict_farm, replay
+
+ROOT = Path(__file__).parent.parent
+
+
+# -- replay ------------------------------------------------------------------------------------------------
+
+
+def test_replay_lies_within_grahams_bounds():
+    rng = np.random.default_rng(0)
+    for n, p in itertools.product((1, 7, 100), (1, 2, 5, 64)):
+        times = rng.lognormal(0, 1, n)
+        least, most = laws.farm_bounds(times.tolist(), p)
+        assert least - 1e-9 <= replay(times, p) <= most + 1e-9
+        with_costs = replay(times, p, dispatch=0.1, overhead=0.2)
+        assert with_costs >= laws.farm_with_dispatch(times.tolist(), p, 0.1, 0.2) - 1e-9
+
+
+def test_replay_is_list_scheduling():
+    rng = np.random.default_rng(1)
+    times = rng.random(50)
+    free = [0.0] * 3
+    for each in times:
+        heapq.heapreplace(free, free[0] + each)
+    assert replay(times, 3) == pytest.approx(max(free))
+    assert replay([], 3) == 0.0 and replay(times, 1) == pytest.approx(times.sum())
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: replay([1.0], 0), "p must be at least 1"),
+        (lambda: replay([-1.0], 1), "times must be at least 0"),
+        (lambda: replay([1.0], 1, dispatch=-1), "dispatch and overhead"),
+        (lambda: predict_farm([1.0], 5000), "p must lie between 1 and 4096"),
+        (lambda: networks.network("string-and-cans"), "network must be one of infiniband"),
+        (lambda: networks.Network("mine", (2.0, 1.0), (0.0, 0.0)), "alpha must be a range"),
+    ],
+)
+def test_wrong_arguments_are_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
+
+
+def test_sleeping_processes_are_predicted_and_run():
+    """Real processes and real dispatch; `benchmarks.validate` judges the errors, on a machine at rest."""
+    if not (ROOT / "benchmarks").is_dir():
+        pytest.skip("the benchmarks are not beside the tests; run the tests in a checkout")
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.validate import table, validate
+
+    rows = validate("multiprocessing", [16], sets=1, tasks_a_worker=2)
+    assert [each.tasks for each in rows] == [32] and "Median error" in table(rows)
+    for each in rows:  # nobody sleeps less than asked
+        assert each.measured > 0.8 * each.predicted and each.low <= each.predicted <= each.high
+
+
+# -- the model of components -------------------------------------------------------------------------------
+
+
+def fitted(rows=300_000, serial=0.01, compute=1.0, sums=20, sum_bytes=20 * 8192):
+    """Return a strong measurement of a fit that reports its kernels and sums."""
+    whole = synthetic(lambda p: serial + compute / p)
+    whole["rows"] = rows
+    for sample in whole["samples"]:
+        if sample["kind"] == "work":
+            p, sample["n"] = sample["p"], rows
+            told = {"compute": compute / p, "communication": 0.0, "dispatch": 0.0}
+            sample["activity"] = [told | {"sums": sums, "sum_bytes": sum_bytes}]
+    return whole
+
+
+def test_components_add_up():
+    exact = networks.Network("exact", (1e-3, 1e-3), (0.0, 0.0), (0.0, 0.0))
+    found = predict(fitted(), [1, 2, 64, 256, 4096], exact)
+    by = {each["p"]: each for each in found["rows"]}
+    assert found["label"] == "predicted, not measured" and found["shards"] == 256
+    assert by[1]["speedup"] == pytest.approx(1, abs=0.01)
+    # 20 sums of ⌈lg 64⌉ messages of 1 ms each, 4 of 256 shards, 0.01 s serial
+    assert by[64]["exchange_seconds"] == pytest.approx(0.12)
+    assert by[64]["seconds"] == pytest.approx(0.01 + 4 / 256 + 0.12, rel=0.1)
+    # no more workers than shards compute
+    assert by[4096]["seconds"] > by[256]["seconds"]
+    for each in found["rows"]:
+        assert each["low"] <= each["speedup"] <= each["high"]
+
+
+def test_a_wider_network_widens_the_interval_and_everything_is_labelled():
+    wide = predict(fitted(), [64], networks.network("ethernet-10g"))["rows"][0]
+    narrow = predict(fitted(), [64], networks.network("infiniband"))["rows"][0]
+    assert wide["high"] / wide["low"] > narrow["high"] / narrow["low"]
+    whole = fitted() | {"prediction": predict(fitted(), [64], networks.network("infiniband"))}
+    assert "Predicted, not measured, for the network infiniband" in summary.text(whole)
+
+
+def test_what_cannot_be_predicted_is_refused():
+    with pytest.raises(ValueError, match="predict must be asked for 1 to 4096 workers"):
+        predict(fitted(), [5000], networks.network("infiniband"))
+    with pytest.raises(ValueError, match="report kernels and sums over rows"):
+        predict(synthetic(lambda p: 1 / p), [64], networks.network("infiniband"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["kmeans", "--predict", "64"], "--predict and --network go together"),
+        (["kmeans", "--predict", "64", "--network", "wet-string"], "network must be one of"),
+        (["kmeans", "--predict", "5000", "--network", "infiniband"], "--predict must be at most 4096"),
+        (["kmeans", "--weak", "--predict", "64", "--network", "infiniband"], "add --strong"),
+        (["predict-load", "kmeans-predict", "--callers", "0"], "--callers must be whole numbers"),
+        (["predict-load", "kmeans-predict", "--rows", "0"], "rows must be at least 1"),
+        (["compare", "nowhere.json", "nowhere.json"], "nowhere.json cannot be read"),
+    ],
+)
+def test_wrong_requests_are_one_line(capsys, arguments, named):
+    assert main(["scale", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert named in err and err.count("\n") == 1, err
+
+
+# -- comparisons -------------------------------------------------------------------------------------------
+
+
+def test_comparisons_decide_on_intervals(tmp_path, capsys):
+    old, new, other = (tmp_path / name for name in ("old.json", "new.json", "other.json"))
+    old.write_text(document.written(synthetic(lambda p: 1 / p)))
+    new.write_text(document.written(synthetic(lambda p: 1.1 / p)))
+    other.write_text(document.written(synthetic(lambda p: 1 / p) | {"machine": {"cpu": "another"}}))
+    assert main(["scale", "compare", str(old), str(old)]) == 0
+    assert main(["scale", "compare", str(old), str(new)]) == 1
+    told = capsys.readouterr()
+    assert "1,000 rows on 2 workers: 1.1" in told.out and "slower than" in told.err
+    assert told.err.count("\n") == 1
+    assert main(["scale", "compare", str(old), str(new), "--fail-if-slower", "20%"]) == 0
+    assert main(["scale", "compare", str(new), str(old)]) == 0  # faster
+    capsys.readouterr()
+    assert main(["scale", "compare", str(old), str(other)]) == 2
+    assert "of one processor" in capsys.readouterr().err
+    few = synthetic(lambda p: 1 / p, launches=1, blocks=2)
+    assert "not resolved" in str(compare(few, few)[0])
+
+
+# -- concurrent callers ------------------------------------------------------------------------------------
+
+
+def test_loads(capsys):
+    found = measure_load("forest-predict", [1, 3], rows=20, seconds=0.3)
+    for each in found:
+        assert each.calls > 0 and 0 < each.p50 <= each.p99
+        assert each.rows_a_second == pytest.approx(20 * each.calls_a_second)
+    assert main(["scale", "predict-load", "scaler-predict", "--callers", "1", "--seconds", "0.1s"]) == 0
+    assert "1 callers: " in capsys.readouterr().out
+
+
+# -- the fixture -------------------------------------------------------------------------------------------
+
+SUITE = """
+import time
+
+import pytest
+
+
+def work(n, n_workers):
+    time.sleep(n / 1000 / n_workers)
+    return n
+
+
+def test_scales(benchmark, scaling):
+    scaling.measure(work, n=40, budget=2.0)
+    try:
+        scaling.assert_efficiency(p=2, at_least=0.1, of="workers")
+    except AssertionError as error:  # a machine that others use too
+        assert "not resolved" in str(error)
+    with pytest.raises(AssertionError, match="efficiency at p = 2"):
+        scaling.assert_efficiency(p=2, at_least=3.0)
+    with pytest.raises(ValueError, match="p must be one of"):
+        scaling.assert_efficiency(p=3, at_least=0.5)
+    benchmark.pedantic(work, (1, 1), rounds=1)
+
+
+def test_refusals(scaling):
+    with pytest.raises(ValueError, match="must come before"):
+        scaling.assert_efficiency(p=2, at_least=0.5)
+    with pytest.raises(TypeError, match="top of a file"):
+        scaling.measure(lambda n, p: n, n=1)
+"""
+
+
+def test_the_fixture_asserts_and_publishes(tmp_path):
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    installed = any(each.value == "hpcml.pytest_plugin" for each in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "hpcml.pytest_plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugin, "--benchmark-json=out.json", "test_suite.py"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    told = json.loads((tmp_path / "out.json").read_text())
+    assert "work on threads, 40 rows" in told["benchmarks"][0]["extra_info"]["scaling"]
+    assert told["hpcml_scaling"][0]["format"] == document.FORMAT

@@ -19,7 +19,7 @@ from hpcml.joblib_backends.spark_session import RECIPE, explained
 __all__ = ["Call", "Task"]
 
 #: Seconds without another task after which queued ones are launched, where nobody waits for results yet.
-_QUIET = 0.02
+_QUIET = 0.05
 
 #: Partitions a slot: more balance better and bring results earlier, each costs Spark some 10 ms.
 _PARTS_A_SLOT = 4

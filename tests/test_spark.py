@@ -1,12 +1,10 @@
 """joblib on a real Spark cluster: one job a call, results in order, arrays, errors, options."""
 
-import contextlib
 import json
 import threading
 import time
 import urllib.request
 import warnings
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -295,17 +293,3 @@ def test_joblibspark_registered_later_is_told_of():
         warnings.simplefilter("error")
         register_spark()
     assert Parallel()(delayed(square)(i) for i in range(3)) == [0, 1, 4]
-
-
-def test_the_benchmark_of_backends(spark, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
-    benchmark = pytest.importorskip("benchmarks.spark", reason="the benchmarks lie in a checkout")
-    import joblibspark.backend
-
-    joblib.register_parallel_backend("joblibspark", joblibspark.backend.SparkDistributedBackend)
-    monkeypatch.setattr(benchmark, "_cluster", contextlib.nullcontext)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # joblibspark warns twice a task
-        found = benchmark.measure(["short"], rounds=1, scale=0.02)
-    assert found.keys() == {"short"} and found["short"].keys() == {"hpcml", "joblibspark", "loky"}
-    assert all(len(times) == 1 for times in found["short"].values())

@@ -10,6 +10,7 @@ from scipy.stats import ortho_group
 import hpcml
 from hpcml.decomposition import PCA, IncrementalPCA
 from hpcml.model_selection import GridSearchCV
+from hpcml.training.wide_rows import decomposed
 
 SOLVERS = ("full", "covariance_eigh", "randomized", "arpack")
 
@@ -86,6 +87,25 @@ def test_full_is_as_exact_as_a_singular_value_decomposition(condition):
     cosines = np.abs(np.einsum("kd,kd->k", found.components_, V))
     gaps = np.min(np.abs(values[:, None] - values + np.eye(len(values))), axis=1)
     assert (1 - cosines <= (1e-14 / gaps) ** 2 + 1e-13).all()
+
+
+@pytest.mark.parametrize(("n", "d", "by_products"), [(300, 900, True), (520, 520, False)])
+def test_full_of_few_rows_is_as_exact(n, d, by_products):
+    X = np.random.default_rng(0).random((n, d)) + 5
+    found = decomposed(lambda start, stop: X[start:stop], n, d)
+    assert (found is not None) == by_products  # of products of rows, or else by LAPACK
+    pca = PCA(svd_solver="full").fit(X)
+    A = X - X.mean(axis=0)
+    values = np.linalg.svd(A, compute_uv=False)
+    np.testing.assert_allclose(pca.singular_values_, values, rtol=0, atol=1e-14 * values[0])
+    V = pca.components_
+    np.testing.assert_allclose(V @ V.T, np.eye(n), rtol=0, atol=1e-14)
+    turned = A @ V.T
+    np.testing.assert_allclose(turned.T @ turned, np.diag(values**2), rtol=0, atol=1e-13 * values[0] ** 2)
+    np.testing.assert_allclose(turned @ V, A, rtol=0, atol=1e-13)
+    assert (V[np.arange(n), np.abs(V).argmax(axis=1)] > 0).all()
+    with hpcml.config_context(n_threads=1):
+        np.testing.assert_array_equal(PCA(svd_solver="full").fit(X).components_, V)
 
 
 def test_full_of_a_table_that_lacks_rank():

@@ -110,27 +110,32 @@ def test_fits_over_shards_take_a_tenth_of_the_table(dtype):
 
 
 WIDE_FIT = """
+    import sys
     import numpy as np
+    from hpcml.decomposition import PCA
     from hpcml.linear_model import LinearRegression
 
     def status(key):
         lines = open("/proc/self/status").read().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
 
-    X = np.random.default_rng(0).random((20_000, 2000))
+    X = np.random.default_rng(0).random(tuple(map(int, sys.argv[2:])))
     y = X[:, 0] + X[:, 1]
-    LinearRegression().fit(X[:200, :50].copy(), y[:200])  # what is loaded once
+    estimator = PCA(svd_solver="full") if sys.argv[1] == "pca" else LinearRegression()
+    estimator.fit(X[:200, :50].copy(), y[:200])  # what is loaded once
     before = status("VmRSS")
     open("/proc/self/clear_refs", "w").write("5")  # the peak becomes the present size
-    LinearRegression().fit(X, y)
+    estimator.fit(X, y)
     print(status("VmHWM") - before, X.nbytes)
 """
 
 
 @pytest.mark.require("cython")
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
-def test_many_features_take_few_matrices():
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(WIDE_FIT)], capture_output=True, text=True)
+@pytest.mark.parametrize("fit", [("regression", "20000", "2000"), ("pca", "2000", "3000")], ids=" ".join)
+def test_many_features_take_few_matrices(fit):
+    command = [sys.executable, "-c", textwrap.dedent(WIDE_FIT), *fit]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     peak, table = map(int, done.stdout.split())
     assert peak <= 0.1 * table + 100e6, f"{peak / 1e6:.0f} MB beside a table of {table / 1e6:.0f} MB"

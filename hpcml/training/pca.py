@@ -1,7 +1,8 @@
 """Principal components of the rows of a table: singular values and right singular vectors about the mean.
 
 * `by_covariance`: eigenvectors of the covariance matrix, one pass over the rows.
-* `by_factors`: the SVD of the factor R of A = Q R, of `hpcml.training.factors`; few rows go to LAPACK.
+* `by_factors`: the SVD of the factor R of A = Q R, of `hpcml.training.factors`; few rows go to LAPACK,
+  or to `hpcml.training.wide_rows`.
 * `by_random_projection`: N. Halko, P.-G. Martinsson, J. A. Tropp, "Finding structure with randomness", SIAM
   Review 53 (2011), 217-288.
 * `by_lanczos`: R. B. Lehoucq, D. C. Sorensen, C. Yang, "ARPACK users' guide", SIAM 1998.
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from hpcml.communicators import Table
+from hpcml.training import wide_rows
 from hpcml.training.factors import factored
 from hpcml.training.gram import (
     Gram,
@@ -74,13 +75,15 @@ class Spectrum:
 
 
 def signed(vectors: Matrix) -> Matrix:
-    """Return vectors, in rows, with the sign that makes the largest entry of each positive."""
+    """Return vectors, in rows, which are given the sign that makes the largest entry of each positive."""
     if not vectors.size:
         return vectors
-    largest = np.argmax(np.abs(vectors), axis=1)
-    signs = np.sign(vectors[np.arange(len(vectors)), largest])
-    signs[signs == 0] = 1.0
-    return vectors * signs[:, np.newaxis]
+    step = max(1, wide_rows.BLOCK_BYTES // max(1, vectors[0].nbytes))
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step]
+        largest = np.take_along_axis(block, np.abs(block).argmax(axis=1)[:, np.newaxis], axis=1)
+        block *= np.where(largest < 0, -1.0, 1.0)
+    return vectors
 
 
 def _spectrum(mean: Matrix, squares: Matrix, vectors: Matrix, total: float, rank: int) -> Spectrum:
@@ -166,7 +169,7 @@ def by_factors(table: Table, n_features: int, dtype: np.dtype) -> Spectrum:
     """
     n = table.n_rows
     if is_for_lapack(n, n_features):
-        return spectrum_of_rows(table.take(np.arange(n)))
+        return spectrum_of_rows(table, np.arange(n))
     found = centered_gram(table, n_features)
     check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
     return spectrum_of_factors(table, found, dtype)
@@ -177,8 +180,22 @@ def is_for_lapack(n_rows: int, n_features: int) -> bool:
     return n_rows <= n_features or n_rows * n_features <= NUMBERS_FOR_LAPACK
 
 
-def spectrum_of_rows(rows: NDArray[Any]) -> Spectrum:
-    """Return the spectrum of rows, which are overwritten."""
+def spectrum_of_rows(table: Table, numbers: NDArray[np.int64]) -> Spectrum:
+    """Return the spectrum of some rows of a table, for which `is_for_lapack` holds.
+
+    Parameters
+    ----------
+    table : Table
+        With the row array ``X``.
+    numbers : ndarray of int
+        The rows.
+    """
+    n, d = len(numbers), table.take(numbers[:1]).shape[1]
+    if n > 1 and n * d > NUMBERS_FOR_LAPACK:
+        found = wide_rows.decomposed(lambda start, stop: table.take(numbers[start:stop]), n, d)
+        if found is not None:
+            return _whole(*found)
+    rows = table.take(numbers)
     rows = rows.astype(np.float64, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = rows.mean(axis=0)

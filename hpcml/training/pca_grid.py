@@ -114,7 +114,7 @@ class FoldSpectra:
     def _factored(self) -> Spectrum:
         n_features = len(self.sums.train.x_center)
         if is_for_lapack(self.n_rows, n_features):
-            return spectrum_of_rows(self.table.take(self._numbers()))
+            return spectrum_of_rows(self.table, self._numbers())
         found = self.sums.train.about_mean()
         self._check(np.diagonal(found.gram) / found.weight)
         self.table.map_rows(_training_weights, bit=1 << self.fold)

@@ -52,6 +52,7 @@ def reports():
         return dict(zip(pairs, pool.map(lambda pair: compile.compiled(*pair), pairs), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.require("nvcc")
 @pytest.mark.parametrize("architecture", architectures())
 @pytest.mark.parametrize("source", NAMES)
@@ -66,6 +67,7 @@ def test_kernels_keep_their_variables_in_registers(reports, source, architecture
         assert 0 < registers <= 255
 
 
+@pytest.mark.slow
 @pytest.mark.require("nvcc")
 def test_no_warning_of_the_compiler(reports):
     for (source, architecture), (_, report) in reports.items():

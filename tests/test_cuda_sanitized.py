@@ -9,7 +9,9 @@ import subprocess
 import numpy as np
 import pytest
 import test_kernels_gram
+import test_kernels_linear_loss
 import test_kernels_mixture
+import test_kernels_prediction
 from cuda_host import build
 from cuda_host.driver import HostDriver, on_host
 from cuda_host.recording import RecordingDriver
@@ -46,7 +48,23 @@ def mixtures():
         call("gaussian_rows" + suffix, "cuda", X=X, **model, with_responsibilities=1)
 
 
-CALLS = (clustering, products, mixtures)
+def losses():
+    for dtype, loss, d in itertools.product((np.float32, np.float64), ("logistic", "multinomial"), (3, 17)):
+        arguments = test_kernels_linear_loss.problem(40, d, 3, loss, dtype, mixed=True)
+        for name in ("linear_hessian", "linear_diagonal"):
+            test_kernels_linear_loss.run(name, "cuda", arguments)
+
+
+def trees():
+    rng = np.random.default_rng(0)
+    nodes, values, offsets = test_kernels_prediction.random_trees(rng, 3, 4, 2, 9, rng.standard_normal(9))
+    call("predict_values", "cuda", rng.random((40, 4), dtype=np.float32), nodes, values, offsets, 1)
+
+
+CALLS = (clustering, products, mixtures, losses, trees)
+
+
+pytestmark = pytest.mark.slow  # two programs and all libraries once more
 
 
 @pytest.fixture(scope="module")

@@ -91,34 +91,14 @@ template <typename T> struct Project {
 
 /* Sums are double, in the order of the features. Grid: (n / 64, k / 64) */
 template <typename T> __device__ __forceinline__ void project(const Project<T> &a) {
-    __shared__ double x[DEPTH][TILE + 1], w[DEPTH][TILE + 1];
     const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
     const Int row0 = (Int)blockIdx.x * TILE, k0 = (Int)blockIdx.y * TILE;
+    const auto left = [&](Int j, int i) -> double {
+        return row0 + i < a.n ? (double)a.X[(row0 + i) * a.d + j] - a.centers[j] : 0;
+    };
+    const auto right = [&](Int j, int c) -> double { return k0 + c < a.k ? a.W[j * a.k + k0 + c] : 0; };
     double sum[EACH][EACH];
-#pragma unroll
-    for (int i = 0; i < EACH; i++)
-#pragma unroll
-        for (int j = 0; j < EACH; j++) sum[i][j] = 0;
-    for (Int depth = 0; depth < a.d; depth += DEPTH) {
-        __syncthreads();
-        for (int e = threadIdx.x; e < DEPTH * TILE; e += THREADS) {
-            const Int row = row0 + e / DEPTH, j = depth + e % DEPTH;
-            x[e % DEPTH][e / DEPTH] = row < a.n && j < a.d ? (double)a.X[row * a.d + j] - a.centers[j] : 0;
-            const Int of_w = depth + e / TILE, column = k0 + e % TILE;
-            w[e / TILE][e % TILE] = of_w < a.d && column < a.k ? a.W[of_w * a.k + column] : 0;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int r = 0; r < DEPTH; r++) {
-            double u[EACH], v[EACH];
-#pragma unroll
-            for (int i = 0; i < EACH; i++) u[i] = x[r][ty + 16 * i], v[i] = w[r][tx + 16 * i];
-#pragma unroll
-            for (int i = 0; i < EACH; i++)
-#pragma unroll
-                for (int j = 0; j < EACH; j++) sum[i][j] += u[i] * v[j];
-        }
-    }
+    tile_of_products<double, EACH>(sum, 0, a.d, left, right);
 #pragma unroll
     for (int i = 0; i < EACH; i++)
 #pragma unroll

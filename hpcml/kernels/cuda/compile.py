@@ -14,8 +14,8 @@ from hpcml.errors import KernelUnavailable
 
 __all__ = ["OPTIONS", "code", "compiled", "reason", "sources"]
 
-#: -fmad=false: a fused multiplication and addition rounds once, and gains of splits must have the bits of the
-#: CPU's; sources whose results are compared with a tolerance are compiled without it.
+#: -fmad=false: a fused multiplication and addition rounds once, and trees must have the bits of the
+#: processor; sources whose results are compared with a tolerance are compiled without it.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "prediction": ("-fmad=false",),
 }

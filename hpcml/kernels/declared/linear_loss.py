@@ -33,10 +33,7 @@ _VALUES = (
     Result("loss", "float64", ("K",), "sum of w loss; under multinomial, that of the rows of each class"),
     Result("gradient", "float64", ("d+1", "K"), "its derivative by W, transposed"),
 )
-_DECLINED = {
-    "numba": "the NumPy version spends its time in BLAS",
-    "cuda": "it is not written yet for a GPU",
-}
+_DECLINED = {"numba": "the NumPy version spends its time in BLAS"}
 
 KERNELS = (
     Kernel(
@@ -67,7 +64,7 @@ KERNELS = (
             *_VALUES,
             Result("hessian", "float64", ("K", "K", "d+1", "d+1"), "by W[k] and W[l] at [k, l]"),
         ),
-        _DECLINED,
+        _DECLINED | {"cuda": "few models need it: those with few classes and features"},
     ),
     Kernel(
         "linear_diagonal",

@@ -5,8 +5,6 @@ from hpcml.kernels.terms import THREADS, Array, Kernel, Result
 _ROWS = Array("X", "float32", ("n", "d"), "the table; NaN is a missing value")
 _NODES = Array("nodes", "NODE_DTYPE", ("N",), "the nodes of all trees, tree after tree")
 _OFFSETS = Array("offsets", "int64", ("T+1",), "first node of every tree, then N")
-_DECLINED = {"cuda": "it is not written yet for a GPU"}
-
 KERNELS = (
     Kernel(
         "predict_leaves",
@@ -19,7 +17,6 @@ KERNELS = (
                 "leaves", "int32", ("n", "T"), "number of the leaf, counted from the first node of its tree"
             ),
         ),
-        _DECLINED,
     ),
     Kernel(
         "predict_values",
@@ -34,6 +31,5 @@ KERNELS = (
             THREADS,
         ),
         (Result("total", "float64", ("n", "K"), "sum over the trees"),),
-        _DECLINED,
     ),
 )

@@ -9,7 +9,7 @@ from scaling_samples import synthetic
 
 from hpcml.cli import main
 from hpcml.errors import MeasurementFailed
-from hpcml.scaling import Plan, analysis, document, measure, summary, workloads
+from hpcml.scaling import Plan, analysis, document, measure, report, summary, workloads
 from hpcml.scaling.launches import Launch
 
 SCRIPT = '''
@@ -90,6 +90,15 @@ def test_starved_samples_are_rejected_and_told():
 
 def test_more_than_p_times_is_flagged():
     assert "cache or noise" in summary.text(synthetic(lambda p: 1 / p**1.3))
+
+
+@pytest.mark.require("plots")
+def test_one_number_of_workers_has_a_time_and_no_speedup():
+    alone = synthetic(lambda p: 0.25, workers=(1,))
+    told = summary.sentences(alone)["strong"]
+    assert len(told) == 1 and told[0].startswith("1 worker: 2") and told[0].endswith(" ms.")
+    assert analysis.half_widths(alone)[0] < 0.03
+    assert b"<svg" in report.render(alone, "html") and report.render(alone, "csv")
 
 
 def test_documents_are_read_back_and_checked(tmp_path):

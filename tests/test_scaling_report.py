@@ -14,6 +14,8 @@ from hpcml.cli import main
 from hpcml.scaling import document, figures, report
 from hpcml.scaling.breakdown import PARTS, breakdown
 
+pytestmark = pytest.mark.require("plots")
+
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 #: What the page is asked in the browser: is every figure there, drawn, inside the window?

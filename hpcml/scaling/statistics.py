@@ -163,7 +163,7 @@ def estimate_ratios(
     True
     """
     m = len(p)
-    tables = [np.asarray(each, dtype=np.float64).reshape(-1, m) for each in launches]
+    tables = [np.asarray(each, dtype=np.float64).reshape(-1, m) for each in launches] if m else []
     tables = [each for each in tables if len(each)]
     rng = np.random.default_rng(seed)
     logs, half, counts = np.full(m, np.nan), np.full(m, np.inf), np.zeros(m, dtype=np.int64)

@@ -11,7 +11,7 @@ from hpcml import machine
 from hpcml.kernels import contract
 from hpcml.kernels.csr import CSR
 from hpcml.kernels.declared.linear_loss import LOSSES
-from hpcml.kernels.shards import bounds_of
+from hpcml.kernels.shards import TreeSum, bounds_of
 
 REDUCED = ["linear_gradient", "linear_hessian", "multinomial_hessian", "linear_diagonal"]
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
@@ -220,3 +220,32 @@ def test_wide_rows_are_taken_in_smaller_blocks():
     arguments = problem(40, 3000, 2, "logistic", np.float64)
     for name in ("linear_gradient", "linear_diagonal"):
         assert_close(run(name, "cython", arguments), run(name, "reference", arguments), np.float64)
+
+
+@pytest.mark.require("cython")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", ["logistic", "multinomial"])
+def test_sparse_rows_of_some_shards_add_up_to_the_same_bits(loss, dtype):
+    n, problems, K = 9 * 1024 + 5, 19, 3 if loss == "multinomial" else 1
+    arguments = problem(n, 7, K * problems, loss, dtype, as_csr=True, problems=problems, mixed=True)
+    arguments["origin"] = None
+    whole = run("linear_gradient", "cython", arguments, n_threads=3)
+    names = [a.name for a in contract.KERNELS["linear_gradient"].arguments]
+    bounds, tree = bounds_of(n), TreeSum(9)
+    for first, stop in [(0, 3), (3, 4), (4, 9)]:
+        start, end = bounds[first], bounds[stop]
+        some = {name: arguments[name] for name in names if name in arguments}
+        for name in ("y", "weights", "held"):
+            some[name] = some[name][start:end]
+        some["X"] = some["X"].rows(start, end)
+        pieces, sums = call(
+            "linear_gradient", "cython",
+            bounds=bounds[first : stop + 1] - start, first_shard=first, n_shards=9, **some, n_threads=2,
+        )  # fmt: skip
+        for (left, right), statistic in zip(pieces.tolist(), sums, strict=True):
+            tree.add(left, right, statistic)
+    _, (found,) = tree.pieces()
+    expected = np.concatenate([whole["loss"].ravel(), whole["gradient"].ravel()])
+    np.testing.assert_array_equal(found, expected)
+    reference = run("linear_gradient", "reference", arguments)
+    assert_close(whole, reference, dtype)

@@ -4,6 +4,8 @@ from libc.stdint cimport int32_t, int64_t
 
 import numpy as np
 
+from hpcml.kernels.csr import CSR
+from hpcml.kernels.shards import pieces_of
 from hpcml.machine import isa_level
 
 from arrays cimport at, rows_at, rows_t
@@ -38,6 +40,16 @@ cdef extern from "linear_loss.h" nogil:
         double epsilon
         void *packed
         void *margins
+    ctypedef struct linear_columns_t:
+        const linear_t *c
+        const void *values
+        const int32_t *rows
+        const int64_t *starts
+        const int64_t *bounds
+        const int64_t *pieces
+        int64_t n_pieces, m
+        double *statistics
+    int linear_by_columns(int level, int is_double, linear_columns_t *t, int n_threads)
     int64_t linear_statistic(const linear_t *c)
     size_t linear_packed(int level, int is_double, const linear_t *c)
     void linear_pack(int level, int is_double, const linear_t *c)
@@ -56,7 +68,10 @@ _LOSSES = {
 def linear_gradient(bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, folds, factors, problems,
                     loss, epsilon, n_threads=1):
     call = _Call(LINEAR_GRADIENT, X, origin, W, problems, folds, factors)
-    return call.of_rows(y, weights, held, loss, positive, epsilon).reduce(bounds, first_shard, n_shards, n_threads)
+    call.of_rows(y, weights, held, loss, positive, epsilon)
+    if isinstance(X, CSR) and problems > 1:
+        return call.by_columns(X.by_columns(), bounds, first_shard, n_shards, n_threads)
+    return call.reduce(bounds, first_shard, n_shards, n_threads)
 
 
 def linear_hessian(bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, folds, factors, problems,
@@ -115,6 +130,24 @@ cdef class _Call:
         return reduce_shards(bounds, first_shard, n_shards, linear_statistic(&self.c),
                              linear_scratch(self.level, self.is_double, &self.c),
                              linear_shard(self.level, self.is_double), &self.c, n_threads)
+
+    def by_columns(self, columns, const int64_t[::1] bounds, int64_t first_shard, int64_t n_shards, int n_threads):
+        cdef linear_columns_t t
+        cdef int64_t n_local = bounds.shape[0] - 1
+        cdef int failed = 0
+        pieces = pieces_of(first_shard, first_shard + n_local, n_shards)
+        local = pieces - first_shard
+        statistics = np.empty((len(pieces), linear_statistic(&self.c)))
+        t.c, t.bounds = &self.c, &bounds[0]
+        t.values, t.rows = at(columns.data), <const int32_t *>at(columns.indices)
+        t.starts = <const int64_t *>at(columns.indptr)
+        t.pieces, t.n_pieces = <const int64_t *>at(local), len(pieces)
+        t.statistics, t.m = <double *>at(statistics), statistics.shape[1]
+        with nogil:
+            failed = linear_by_columns(self.level, self.is_double, &t, n_threads)
+        if failed:
+            raise MemoryError(f"no memory for the slopes of {self.c.n} rows")
+        return pieces, statistics
 
     def margins(self, int n_threads):
         cdef int64_t n = self.c.n

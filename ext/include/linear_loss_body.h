@@ -39,7 +39,7 @@ static size_t ISA(cut)(const linear_t *c, REAL *memory, ISA(block) *b) {
 
 /* Whether problems have a lane each; then the columns of every class are padded to whole vectors. */
 INLINE int ISA(is_wide)(const linear_t *c) {
-    return c->what == LINEAR_GRADIENT && c->P > 1 && c->P >= RL / 2;
+    return c->what == LINEAR_GRADIENT && !c->indptr && c->P > 1 && c->P >= RL / 2;
 }
 
 /* Columns as they are packed. */
@@ -418,6 +418,7 @@ static void ISA(losses_of_block)(const linear_t *c, const ISA(block) *b, int64_t
 }
 
 #include "linear_loss_wide.h"
+#include "linear_loss_columns.h"
 
 static void ISA(linear_shard)(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch) {
     const linear_t *c = call;

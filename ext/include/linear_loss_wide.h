@@ -1,4 +1,4 @@
-/* Losses and gradients of many problems at once, with a problem in every lane; see linear_loss.h. No include guard.
+/* Losses and gradients of dense rows for many problems at once, with a problem in every lane; see linear_loss.h. No include guard.
  *
  * A row of margins holds the columns of the first class of all problems, then those of the second ..., each padded to
  * whole vectors; slopes take their place. Rows that a problem leaves out have weight 0 in its lane.
@@ -18,7 +18,7 @@ static size_t ISA(cut_wide)(const linear_t *c, void *memory, ISA(wide_block) *b)
     b->stride = ISA(padded)(c->d + 1);
     const int64_t fit = WIDE_BYTES / (b->columns * (int64_t)sizeof(REAL)) / RL * RL, most = ISA(block_rows)(c);
     b->rows = fit > most ? most : fit < RL ? RL : fit;
-    const int64_t sizes[] = {c->indptr ? 0 : b->rows * b->stride, b->rows * b->columns,
+    const int64_t sizes[] = {b->rows * b->stride, b->rows * b->columns,
                              c->folds && c->held ? b->rows * b->lanes : 0, b->columns, b->rows, b->rows};
     REAL **parts[] = {&b->x, &b->margins, &b->masks, &b->totals, &b->y, &b->w};
     size_t at = 0;
@@ -129,63 +129,6 @@ HOT void ISA(wide_losses_of_block)(const linear_t *c, const ISA(wide_block) *b, 
     }
 }
 
-#define AHEAD 6 /* entries by which memory is asked for what comes: W and G do not lie in the cache */
-
-INLINE void ISA(ask_for)(const void *from, int64_t bytes, const int write) {
-    for (int64_t at = 0; at < bytes; at += HPCML_ALIGNMENT) {
-        if (write) __builtin_prefetch((const char *)from + at, 1);
-        else __builtin_prefetch((const char *)from + at, 0);
-    }
-}
-
-/* Some whole vectors of a row of margins, from the column of `w` on. */
-INLINE void ISA(wide_sparse_row)(const linear_t *c, const REAL *w, int64_t width, int64_t begin, int64_t end, REAL *out,
-                                 const int vectors) {
-    const REAL *x = c->x;
-    VR sum[8];
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; v++) sum[v] = ISA(load_r)(w + c->d * width + v * RL);
-    for (int64_t q = begin; q < end; q++) {
-        const REAL *row = w + c->indices[q] * width;
-        const VR value = ISA(splat_r)(x[q]);
-        if (q + AHEAD < end)
-            ISA(ask_for)(w + c->indices[q + AHEAD] * width, vectors * RL * (int64_t)sizeof(REAL), 0);
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) sum[v] = ISA(fma_r)(value, ISA(load_r)(row + v * RL), sum[v]);
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; v++) ISA(store_r)(out + v * RL, sum[v]);
-}
-
-HOT void ISA(wide_sparse_margins)(const linear_t *c, const REAL *w, int64_t width, int64_t first, int64_t n,
-                                  REAL *margins) {
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t begin = c->indptr[first + i], end = c->indptr[first + i + 1];
-        REAL *out = margins + i * width;
-        int64_t k = 0;
-        for (; k + 8 * RL <= width; k += 8 * RL) ISA(wide_sparse_row)(c, w + k, width, begin, end, out + k, 8);
-        for (; k + 4 * RL <= width; k += 4 * RL) ISA(wide_sparse_row)(c, w + k, width, begin, end, out + k, 4);
-        for (; k < width; k += RL) ISA(wide_sparse_row)(c, w + k, width, begin, end, out + k, 1);
-    }
-}
-
-/* G (d + 1, K) += [X 1]^T R */
-HOT void ISA(add_wide_sparse)(const linear_t *c, const ISA(wide_block) *b, int64_t first, int64_t n, double *g) {
-    const REAL *x = c->x;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t begin = c->indptr[first + i], end = c->indptr[first + i + 1];
-        for (int64_t q = begin; q <= end; q++) { /* the last one is the intercept */
-            const REAL value = q < end ? x[q] : 1;
-            double *row = g + (q < end ? c->indices[q] : c->d) * c->K;
-            if (q + AHEAD < end) ISA(ask_for)(g + c->indices[q + AHEAD] * c->K, c->K * (int64_t)sizeof(double), 1);
-            for (int64_t k = 0; k < c->K / c->P; k++, row += c->P) {
-                const REAL *slopes = b->margins + i * b->columns + k * b->lanes;
-                for (int64_t p = 0; p < c->P; p++) row[p] += (double)(slopes[p] * value);
-            }
-        }
-    }
-}
-
 static void ISA(wide_shard)(const linear_t *c, int64_t start, int64_t stop, double *statistic, void *scratch) {
     const int64_t e = c->d + 1, K = c->K, P = c->P;
     ISA(model) m;
@@ -195,20 +138,14 @@ static void ISA(wide_shard)(const linear_t *c, int64_t start, int64_t stop, doub
     ISA(start_block)(c, b.x, b.rows, b.stride);
     for (int64_t first = start; first < stop; first += b.rows) {
         const int64_t n = stop - first < b.rows ? stop - first : b.rows;
-        if (c->indptr) {
-            ISA(wide_sparse_margins)(c, m.w, b.columns, first, n, b.margins);
-        } else {
-            ISA(copy_rows)(c, m.origin, b.x, b.stride, first, n);
-            ISA(rows_times)(b.x, b.stride, n, e, m.w, b.columns, NULL, b.margins, b.columns);
-        }
+        ISA(copy_rows)(c, m.origin, b.x, b.stride, first, n);
+        ISA(rows_times)(b.x, b.stride, n, e, m.w, b.columns, NULL, b.margins, b.columns);
         ISA(weigh_wide)(c, &b, &m, first, n);
         ISA(wide_losses_of_block)(c, &b, &m, n);
         for (int64_t k = 0; k < K / P; k++)
             for (int64_t p = 0; p < P; p++) statistic[k * P + p] += (double)b.totals[k * b.lanes + p];
-        if (c->indptr) ISA(add_wide_sparse)(c, &b, first, n, statistic + K);
-        for (int64_t k = 0; !c->indptr && k < K / P; k++)
+        for (int64_t k = 0; k < K / P; k++)
             ISA(across_rows)(b.x, b.stride, e, b.margins + k * b.lanes, b.columns, P, n, statistic + K + k * P, K, 0);
     }
 }
 #undef WIDE_BYTES
-#undef AHEAD

@@ -23,6 +23,8 @@ class CSR(NamedTuple):
         Where every row starts, then where the last one ends; the first entry is 0.
     n_columns : int
         Number of columns.
+    kept : dict, optional
+        Where `by_columns` keeps what it made; None: it is made at every call.
 
     Examples
     --------
@@ -37,12 +39,13 @@ class CSR(NamedTuple):
     indices: NDArray[np.int32]
     indptr: NDArray[np.int64]
     n_columns: int
+    kept: dict[str, CSR] | None = None
 
     @classmethod
     def of(cls, X: Any) -> CSR:
         """Return the rows of a SciPy matrix or array in CSR form; no value is copied."""
         data, indices = np.ascontiguousarray(X.data), np.ascontiguousarray(X.indices, dtype=np.int32)
-        return cls(data, indices, np.ascontiguousarray(X.indptr, dtype=np.int64), X.shape[1])
+        return cls(data, indices, np.ascontiguousarray(X.indptr, dtype=np.int64), X.shape[1], {})
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,6 +62,13 @@ class CSR(NamedTuple):
         first, last = self.indptr[start], self.indptr[stop]
         indptr = self.indptr[start : stop + 1] - first
         return CSR(self.data[first:last], self.indices[first:last], indptr, self.n_columns)
+
+    def by_columns(self) -> CSR:
+        """Return the same entries column after column, the transposed rows; kept as long as these."""
+        kept = {} if self.kept is None else self.kept
+        if "columns" not in kept:
+            kept["columns"] = CSR.of(self.to_scipy().T.tocsr())
+        return kept["columns"]
 
     def to_scipy(self) -> Any:
         """Return them as a SciPy array."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hpcml import blas
 from hpcml.kernels.csr import CSR
 
-__all__ = ["TreeSum", "bounds_of", "cut", "n_shards", "of_shard", "over_shards", "pick"]
+__all__ = ["TreeSum", "bounds_of", "cut", "n_shards", "of_shard", "over_shards", "pick", "pieces_of"]
 
 ROWS_OF_A_SHARD = 1024
 MOST_SHARDS = 256
@@ -47,6 +47,36 @@ def bounds_of(n_rows: int) -> NDArray[np.int64]:
     """
     S = n_shards(n_rows)
     return np.arange(S + 1, dtype=np.int64) * n_rows // S
+
+
+def pieces_of(first: int, stop: int, n_shards: int) -> NDArray[np.int64]:
+    """Return the largest nodes of the tree that cover the shards from `first` to `stop`, in order.
+
+    Parameters
+    ----------
+    first, stop : int
+    n_shards : int
+        Shards of the whole table.
+
+    Returns
+    -------
+    ndarray of int64 of shape (pieces, 2)
+        The first shard of each, and that after the last.
+
+    Examples
+    --------
+    >>> from hpcml.kernels.shards import pieces_of
+    >>> pieces_of(1, 6, 6).tolist(), pieces_of(0, 6, 6).tolist()
+    ([[1, 2], [2, 4], [4, 6]], [[0, 6]])
+    """
+    pieces = []
+    while first < stop:
+        width = 1
+        while width < n_shards and first % (2 * width) == 0 and min(first + 2 * width, n_shards) <= stop:
+            width *= 2
+        pieces.append((first, min(first + width, n_shards)))
+        first = pieces[-1][1]
+    return np.array(pieces, dtype=np.int64).reshape(-1, 2)
 
 
 def cut(array: Any, start: int, stop: int) -> Any:

@@ -155,8 +155,9 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
       under an l1 penalty orthant-wise ones [3]_.
 
     Where the gradient is as small as `tol` asks but the minimum is estimated to be further below than some
-    1e-8 of the objective (1e-7 for many parameters), up to 20 further iterations are made. Sparse rows stay
-    sparse. The margins of float32 rows are computed in float32, all sums in float64.
+    1e-8 of the objective (1e-7 for many parameters), up to 20 further iterations are made, 6 where it shows
+    that 20 would not get there. Sparse rows stay sparse. The margins of float32 rows are computed in float32,
+    all sums in float64.
 
     References
     ----------

@@ -29,6 +29,8 @@ MOST_IDLE = 5
 #: further steps are taken while the value is estimated to be further above the minimum than `Steps.near`, but
 #: not if the mean loss is below the other number: classes that are told apart have their minimum at infinity.
 MOST_POLISH = 20
+#: Further steps after which it shows whether as many as these will do; if not, there are no more.
+SURE_OF_POLISH = 6
 NO_LOSS = 1e-4
 
 
@@ -78,10 +80,17 @@ class LineSearch:
         self._best = self.values.copy(), self.norms.copy()
         self._idle = np.zeros(n_problems, dtype=np.int64)
         self._polished = np.zeros(n_problems, dtype=np.int64)
+        self._first_above = np.zeros(n_problems)  # the minimum, where the gradient had become small
         self._D, self._promised = np.zeros_like(self.P), np.zeros(n_problems)
         self._t, self._cuts = np.ones(n_problems), np.zeros(n_problems, dtype=np.int64)
         self.live = np.arange(n_problems)
         self._next(self.live)
+
+    def run(self, P: Floats) -> None:
+        """Go to parameters, and on until all problems are finished."""
+        self.begin(P)
+        while self.live.size:
+            self.round()
 
     def finite(self) -> NDArray[np.bool_]:
         """Return whether value, gradient and all curvature of every problem are finite."""
@@ -107,7 +116,7 @@ class LineSearch:
         return bool(taken.size)
 
     def _absolute(self, P: Floats, l1: Floats) -> Floats:
-        return np.asarray((l1 * np.abs(P)).sum(axis=1))
+        return np.asarray((l1 * np.abs(P)).sum(axis=1)) if self._with_l1 else np.zeros(len(P))
 
     def _norms(self, i: NDArray[np.intp]) -> Floats:
         V = self._G[i]
@@ -152,6 +161,15 @@ class LineSearch:
             self.converged[stuck] = (promised <= np.sqrt(self._rounding) * values) & self.finite()[stuck]
             self.live = np.setdiff1d(self.live, stuck)
 
+    def _reach(self, i: NDArray[np.intp], above: Floats) -> NDArray[np.bool_]:
+        """Return whether further steps seem to lead near the minimum before they are too many."""
+        n, near = self._polished[i], self._steps.near * np.abs(self.values[i])
+        self._first_above[i] = np.where(n == 0, above, self._first_above[i])
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            fallen = np.log(above / self._first_above[i]) / n  # by a step
+            last = n + np.log(near / above) / fallen
+        return np.asarray((n < SURE_OF_POLISH) | ((fallen < 0) & (last <= self._most_polish)))
+
     def _next(self, i: NDArray[np.intp]) -> None:
         """Find out which problems are solved, and the directions of the others."""
         if not i.size:
@@ -168,7 +186,7 @@ class LineSearch:
             above = self._steps.decrement(unsure, self.P[unsure], self._G[unsure])
             far = (above > self._steps.near * np.abs(self.values[unsure])) & np.isfinite(above)
             nothing = (NO_LOSS * self._objective.scale * self._objective.total_weight)[unsure]
-            more = far & (self.values[unsure] > nothing)
+            more = far & (self.values[unsure] > nothing) & self._reach(unsure, above)
             last = self._steps.last_step()
             if last is not None:  # so small that nothing needs to look at where it leads
                 ends = ~far & np.isfinite(above)

@@ -294,6 +294,30 @@ class Objective:
                 self.of(np.array([p]))._make_definite(H[p])
         return self._penalised(H)
 
+    def coupled_hessian(self, problem: int, p: Floats) -> Floats:
+        """Return the Hessian of the losses of a problem with all its columns, at its parameters."""
+        return np.asarray(self._coupled_hessian(problem, p)[0])
+
+    def penalised_hessian(self, losses: Floats, problem: int, source: int) -> Floats:
+        """Return the Hessian of a problem whose losses' part is what `coupled_hessian` gave for another."""
+        H = losses[np.newaxis] * (self.scale[problem] / self.scale[source])
+        own = self.of(np.array([problem]))
+        own._make_definite(H[0])
+        return np.asarray(own._penalised(H)[0])
+
+    def blocks_at_zero(self) -> Floats:
+        """Return a class's block of the Hessian of every multinomial problem where all parameters are 0.
+
+        There all classes are as likely, and the Hessian times parameters whose mean over the classes is 0 is
+        ``sum_i w_i x_i x_i^T / classes`` times those of every class, and the penalty.
+        """
+        first, own = np.unique(self.same_at_zero(), return_inverse=True)
+        few, e = self.of(first), self.parameters
+        H = few._blocks(np.zeros(few.shape)).reshape(len(first), -1, e, e)[:, 0]
+        scales = self.scale / few.scale[own] * self.classes / (self.classes - 1)
+        of_class = dataclasses.replace(self, l2=self.l2[:, :e], l1=self.l1[:, :e], classes=1)
+        return of_class._penalised(H[own] * scales[:, np.newaxis, np.newaxis])
+
     def same_at_zero(self) -> NDArray[np.intp]:
         """Return for every problem the first whose losses are the same, but for the scale, where all is 0."""
         keys: list[NDArray[Any]] = [self.positive[:, np.newaxis]]

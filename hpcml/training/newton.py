@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml.training.coupled_sample import close_optima, start_from_coupled_sample
 from hpcml.training.line_search import MOST_POLISH, LineSearch
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import (
@@ -47,9 +48,6 @@ COUPLED_ROWS_A_PARAMETER = 32
 #: Products of rows and squared parameters, of all problems that share a sample, up to which exact steps find
 #: its optima: some 10 ms each.
 SHARED_WORK = 2e9
-#: Rows, and the mean square root of differences of margins, by which optima of a sample are close.
-CLOSE_ROWS = 256
-CLOSE = 0.3
 #: A sample must be this much smaller than the table to be worth its while.
 SAMPLE_SHARE = 4
 
@@ -146,6 +144,7 @@ def _minimised(
         misled = ~(search.values <= sampled.values_before)
         if misled.any():
             search.begin(np.where(misled[:, np.newaxis], P, sampled.P))
+        search.n_iter += sampled.n_iter
     while search.live.size:
         if search.round() and on_step is not None:
             on_step(int(search.n_iter.max()), search.P, float(search.norms.max()))
@@ -175,10 +174,11 @@ def _again(
 
 @dataclass(frozen=True)
 class _Sampled:
-    """The optimum of a sample, and the value that the sample gives to the parameters before."""
+    """The optimum of a sample, the value that it gives to the parameters before, and steps over all rows."""
 
     P: Floats
     values_before: Floats
+    n_iter: NDArray[np.int64] | int = 0
 
 
 def _plan(
@@ -199,6 +199,10 @@ def _plan(
     if objective.alike is not None and size <= most and not with_l1:
         n_shared = max(COUPLED_ROWS, COUPLED_ROWS_A_PARAMETER * e) if objective.coupled else n_sampled
         if n_rows >= n_shared and not (whole and exact):
+            if objective.coupled:
+                tol, max_iter = np.broadcast_to(tol, len(P)), np.broadcast_to(max_iter, len(P))
+                coupled = start_from_coupled_sample(objective, P, tol, max_iter, n_shared)
+                return _Sampled(coupled.P, coupled.values_before, coupled.n_iter), coupled.steps
             return _from_shared_sample(objective, P, tol, max_iter, n_shared)
     if whole and exact:
         return None, ExactSteps(objective)
@@ -242,24 +246,8 @@ def _from_shared_sample(
         else:
             steps = LbfgsSteps(sample, *by_blocks(sample.hessian_like(start, sample.same_at_zero())))
             search = LineSearch(sample, steps, near, most_steps, most_polish=0)
-            search.begin(start)
-            while search.live.size:
-                search.round()
+            search.run(start)
             found = sample.symmetric(search.P)
-        H = sample.hessian_like(found, _close_optima(sample, found))
+        H = sample.hessian_like(found, close_optima(sample, found))
         sampled = _Sampled(found[spread], sample.values(start)[spread])
         return sampled, LbfgsSteps(objective, *by_blocks(H, spread))
-
-
-def _close_optima(sample: Objective, P: Floats) -> NDArray[np.intp]:
-    """Return for every problem one whose margins, and with them the curvature of the losses, are similar."""
-    n = min(CLOSE_ROWS, sample.table.n_rows)
-    rows = sample.table.take(np.arange(n, dtype=np.int64) * sample.table.n_rows // n)
-    Z, group = sample.margins(rows, P), sample.same_at_zero()
-    source = np.arange(len(P))
-    for p in range(len(P)):
-        for q in np.flatnonzero((source[:p] == np.arange(p)) & (group[:p] == group[p])):
-            if ((Z[:, p] - Z[:, q]) ** 2).mean() <= CLOSE**2:
-                source[p] = q
-                break
-    return source

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_lapack_funcs
+from scipy.linalg.blas import daxpy
 
 from hpcml.training.linear_objective import Objective
 from hpcml.training.proximal import least_subgradient, minimum_of_model
@@ -20,6 +21,8 @@ __all__ = [
     "Steps",
     "by_blocks",
     "by_diagonal",
+    "by_factors",
+    "factor_of",
     "finite_curvature",
 ]
 
@@ -45,6 +48,8 @@ HESSIANS_MEMORY = 2_000_000
 NEAR, NEAR_BY_DIAGONAL = 2e-8, 2e-7
 #: Pairs of steps and gradients that L-BFGS keeps; more bring little (Liu and Nocedal 1989).
 MOST_PAIRS = 10
+#: Numbers of a row from which on it is worth a call of BLAS, without room for what is added.
+LONG = 2048
 #: Memory for them, in numbers.
 PAIRS_MEMORY = 5_000_000
 
@@ -52,6 +57,24 @@ PAIRS_MEMORY = 5_000_000
 def _dot(A: Floats, B: Floats) -> Floats:
     """Return the inner product of every row of A with that of B."""
     return np.asarray(np.einsum("ij,ij->i", A, B))
+
+
+def _dot_of(i: Problems, A: Floats, B: Floats) -> Floats:
+    """Return the same; of rows that are not in `i`, which are 0 in B, it is 0."""
+    if A.shape[1] < LONG:
+        return _dot(A, B)
+    found = np.zeros(len(A))
+    found[i] = [A[p] @ B[p] for p in i]
+    return found
+
+
+def _add_multiples(i: Problems, a: Floats, A: Floats, to: Floats) -> None:
+    """Add multiples of the rows of A, 0 but of those in `i`."""
+    if A.shape[1] < LONG:
+        to += a[:, np.newaxis] * A
+        return
+    for p in i:
+        daxpy(A[p], to[p], a=a[p])
 
 
 class Steps(Protocol):
@@ -118,10 +141,10 @@ def factor_of(H: Floats) -> Any:
     diagonal[diagonal <= 0] = max(diagonal.max(), np.finfo(float).tiny)  # a feature of zeros
     ridge = RIDGE
     while True:
-        damped = H.copy()
+        damped = np.array(H, order="F")
         np.fill_diagonal(damped, np.diag(H) + ridge * diagonal)
         try:
-            return cho_factor(damped, lower=True, check_finite=False)
+            return cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
             ridge *= MORE_RIDGE
 
@@ -201,24 +224,30 @@ def by_blocks(H: Floats, spread: NDArray[np.intp] | None = None) -> tuple[Callab
     the blocks of problem p are those at `spread[p]`.
     """
     blocks = [finite_curvature(block) for block in H]
-    factors = [factor_of(block)[0] for block, _ in blocks]
-    (solve,) = get_lapack_funcs(("potrs",), (H,))
+    return by_factors([factor_of(block)[0] for block, _ in blocks], spread), all(
+        finite for _, finite in blocks
+    )
+
+
+def by_factors(factors: list[Floats], spread: NDArray[np.intp] | None = None) -> Callable[[Floats], Floats]:
+    """Return what solves with blocks by their Cholesky factors, in the lower triangle; see `by_blocks`."""
+    (solve,) = get_lapack_funcs(("potrs",), (factors[0],))
+    size = len(factors[0])
 
     def apply(R: Floats) -> Floats:
         own = np.arange(len(R)) if spread is None else spread
-        parts = np.ascontiguousarray(R.reshape(len(R), -1, H.shape[1]))
-        each, found = parts.shape[1], np.empty_like(parts)
+        parts = np.ascontiguousarray(R.reshape(len(R), -1, size))
+        each, found = parts.shape[1], np.zeros_like(parts)
         some = np.flatnonzero(R.any(axis=1))  # problems that are finished have zeros
-        found[:] = 0.0
         order = some[np.argsort(own[some], kind="stable")]
-        ends = np.searchsorted(own[order], np.arange(len(H) // each + 1))
-        for g in range(len(H) // each):
+        ends = np.searchsorted(own[order], np.arange(len(factors) // each + 1))
+        for g in range(len(factors) // each):
             members = order[ends[g] : ends[g + 1]]
             for k in range(each if members.size else 0):
                 found[members, k] = solve(factors[g * each + k], parts[members, k].T, lower=1)[0].T
         return found.reshape(R.shape)
 
-    return apply, all(finite for _, finite in blocks)
+    return apply
 
 
 def by_diagonal(D: Floats) -> tuple[Callable[[Floats], Floats], bool]:
@@ -259,21 +288,20 @@ class LbfgsSteps:
         n_pairs = max(3, min(MOST_PAIRS, PAIRS_MEMORY // (2 * objective.l1.size)))
         self._pairs: deque[tuple[Floats, Floats, Floats]] = deque(maxlen=n_pairs)
         self._sizes = np.ones(objective.shape[0])  # of the steps, relative to the preconditioner's
-        self._known: tuple[Floats, Floats] | None = None  # what the last decrement has multiplied, and got
+        self._known: tuple[Problems, Floats] | None = None  # what the last decrement has got
 
     def _times_inverse(self, i: Problems, R: Floats) -> Floats:
         """Multiply by the inverse of the Hessian that the pairs describe (two-loop recursion)."""
-        n_problems, size = self._objective.shape
-        whole = np.zeros((n_problems, size))
+        whole = np.zeros(self._objective.shape)
         whole[i] = R
         kept = []
         for s, y, rho in reversed(self._pairs):
-            a = rho * _dot(s, whole)
-            whole -= a[:, np.newaxis] * y
+            a = rho * _dot_of(i, s, whole)
+            _add_multiples(i, -a, y, whole)
             kept.append(a)
         whole = self._solve(whole) * self._sizes[:, np.newaxis]
         for (s, y, rho), a in zip(self._pairs, reversed(kept), strict=True):
-            whole += (a - rho * _dot(y, whole))[:, np.newaxis] * s
+            _add_multiples(i, a - rho * _dot_of(i, y, whole), s, whole)
         return whole[i]
 
     def _subgradient(self, i: Problems, P: Floats, G: Floats) -> Floats:
@@ -283,11 +311,14 @@ class LbfgsSteps:
         return self._objective.symmetric(self._precondition(self._objective.symmetric(R)))
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
-        V = self._subgradient(i, P, G)
-        if self._known is not None and np.array_equal(self._known[0], V):
-            D = -self._known[1]
-        else:
-            D = -self._times_inverse(i, V)
+        V, D, new = self._subgradient(i, P, G), np.empty_like(P), np.ones(len(i), dtype=bool)
+        if self._known is not None:
+            known, found = self._known
+            at = np.minimum(np.searchsorted(known, i), len(known) - 1)
+            new = known[at] != i
+            D[~new] = -found[at[~new]]
+        if new.any():
+            D[new] = -self._times_inverse(i[new], V[new])
         if self._with_l1:
             D[(D * V >= 0) & (self._l1[i] > 0)] = 0.0  # only downhill, entry by entry
         promised = _dot(V, D)
@@ -307,8 +338,11 @@ class LbfgsSteps:
 
     def accepted(self, i: Problems, step: Floats, change: Floats) -> None:
         self._known = None
-        n_problems, size = self._objective.shape
-        s, y, rho = np.zeros((n_problems, size)), np.zeros((n_problems, size)), np.zeros(n_problems)
+        if len(self._pairs) == self._pairs.maxlen:  # memory that is there costs less than more of it
+            s, y, rho = self._pairs.popleft()
+            s[:], y[:], rho[:] = 0.0, 0.0, 0.0
+        else:
+            s, y, rho = (np.zeros(shape) for shape in (*2 * [self._objective.shape], len(self._sizes)))
         s[i], y[i] = step, change
         curvature = _dot(s, y)
         fine = curvature > np.finfo(float).eps * _dot(y, y)
@@ -319,7 +353,7 @@ class LbfgsSteps:
 
     def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
         V = self._subgradient(i, P, G)
-        self._known = V, self._times_inverse(i, V)
+        self._known = i, self._times_inverse(i, V)
         return 0.5 * _dot(V, self._known[1])
 
     def last_step(self) -> Floats | None:

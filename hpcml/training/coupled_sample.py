@@ -1,0 +1,184 @@
+"""Start and preconditioner of multinomial problems that differ in their fold or the strength of the penalty.
+
+A whole Hessian, of all classes, costs as much as many passes over the rows. So there are few of them, of a
+sample: problems with similar margins have the same curvature of the losses, and those whose penalties differ
+by little beside it the same Cholesky factor. The sample's optima are found with the Hessian where all
+parameters are 0, which is that of one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve
+
+from hpcml.training.line_search import LineSearch
+from hpcml.training.linear_objective import Objective
+from hpcml.training.newton_steps import LbfgsSteps, by_factors, factor_of, finite_curvature
+
+__all__ = ["close_optima", "start_from_coupled_sample"]
+
+Floats = NDArray[np.float64]
+Precondition = tuple[Callable[[Floats], Floats], bool]
+
+#: Rows, and the mean square root of differences of margins, by which optima of a sample are close.
+CLOSE_ROWS = 256
+CLOSE = 0.3
+#: Differences of penalties, relative to the least curvature, by which problems have one factor: what that
+#: adds to the error of a sample's Hessian is small.
+CLOSE_PENALTY = 0.05
+#: How much above the minimum, relative to it, optima over all rows may be: those of folds are further away.
+NEAR_ALL_ROWS = 1e-7
+#: Steps of inverse iteration that find the least curvature well enough.
+INVERSE_ITERATIONS = 4
+
+
+@dataclass(frozen=True)
+class CoupledStart:
+    """Where the problems start, and with what steps.
+
+    Parameters
+    ----------
+    P : ndarray of shape (problems, parameters)
+    values_before : ndarray of shape (problems,)
+        The values that the sample gives to the parameters before.
+    n_iter : ndarray of int of shape (problems,)
+        Steps over all rows of the folds that have led there.
+    steps : LbfgsSteps
+    """
+
+    P: Floats
+    values_before: Floats
+    n_iter: NDArray[np.int64]
+    steps: LbfgsSteps
+
+
+def start_from_coupled_sample(
+    objective: Objective, P: Floats, tol: Floats, max_iter: NDArray[np.int64], n_sampled: int
+) -> CoupledStart:
+    """Return where the problems start, after solving one of those that share a factor.
+
+    Those with another penalty start as far from its optimum as their own optima over all rows are apart.
+
+    Parameters
+    ----------
+    objective : Objective
+        Multinomial, with problems that are alike and no l1 penalty.
+    P : ndarray of shape (problems, parameters)
+    tol, max_iter : ndarray of shape (problems,)
+    n_sampled : int
+        Rows of the sample.
+    """
+    with objective.table_of_sample(n_sampled) as table:
+        shared, chosen, spread = objective.told_apart(table).shared()
+        sample, start = shared.of_sample(table), P[chosen]
+        of_weight = 0.1 * shared.scale * shared.total_weight
+        near = np.maximum(tol[chosen], of_weight / np.sqrt(n_sampled))
+        found = _minimum(sample, _by_classes(sample), start, near, max_iter[chosen])
+        before = sample.values(start)[spread]
+        factors, owners, own, finite = _factors(sample, found)
+    steps = LbfgsSteps(shared, by_factors(factors, own), finite, NEAR_ALL_ROWS)
+    search = LineSearch(shared, steps, tol[chosen], max_iter[chosen])
+    search.run(found)
+    found, own = shared.symmetric(search.P), own[spread]
+    leader = _leaders(objective, spread, owners[own])
+    leaders, at = np.unique(leader, return_inverse=True)
+    P, n_iter = found[spread], np.zeros(len(P), dtype=np.int64)
+    apply = by_factors(factors, own)
+    if len(leaders) < len(P):
+        first = objective.of(leaders)
+        steps = LbfgsSteps(first, by_factors(factors, own[leaders]), finite)
+        search = LineSearch(first, steps, tol[leaders], max_iter[leaders])
+        search.run(P[leaders])
+        P += objective.symmetric(search.P[at] - P[leader])
+        n_iter = np.minimum(search.n_iter[at], max_iter - 1)
+    return CoupledStart(P, before, n_iter, LbfgsSteps(objective, apply, finite))
+
+
+def _leaders(objective: Objective, shared: NDArray[np.intp], owners: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return for every problem that of the same fold whose shared problem owns the factor, or itself."""
+    folds = np.zeros(len(shared), dtype=np.int64) if objective.folds is None else objective.folds
+    places = {key: p for p, key in enumerate(zip(shared.tolist(), folds.tolist(), strict=True))}
+    wanted = zip(owners.tolist(), folds.tolist(), strict=True)
+    return np.array([places.get(key, p) for p, key in enumerate(wanted)])
+
+
+def _minimum(
+    objective: Objective, precondition: Precondition, start: Floats, near: Floats, max_iter: NDArray[np.int64]
+) -> Floats:
+    search = LineSearch(objective, LbfgsSteps(objective, *precondition), near, max_iter, most_polish=0)
+    search.run(start)
+    return objective.symmetric(search.P)
+
+
+def _by_classes(objective: Objective) -> Precondition:
+    """Return what solves with the Hessians at 0, which are the same for all classes and couple none."""
+    inverses, all_finite = [], True
+    for block in objective.blocks_at_zero():
+        block, finite = finite_curvature(block)
+        inverses.append(cho_solve(factor_of(block), np.eye(len(block)), check_finite=False))
+        all_finite &= finite
+    K, inverse = objective.classes, np.array(inverses)
+
+    def apply(R: Floats) -> Floats:
+        return np.asarray((R.reshape(len(R), K, -1) @ inverse).reshape(R.shape))
+
+    return apply, all_finite
+
+
+def _factors(sample: Objective, P: Floats) -> tuple[list[Floats], NDArray[np.intp], NDArray[np.intp], bool]:
+    """Return Cholesky factors of Hessians, whose they are, each problem's, and if all was finite."""
+    source = close_optima(sample, P)
+    factors: list[Floats] = []
+    made: list[tuple[int, float]] = []  # for which problem, and the least curvature
+    own, all_finite = np.empty(len(P), dtype=np.intp), True
+    for p in np.argsort(source, kind="stable").tolist():
+        fits = [
+            f
+            for f, (q, least) in enumerate(made)
+            if source[q] == source[p] and np.abs(sample.l2[p] - sample.l2[q]).max() <= CLOSE_PENALTY * least
+        ]
+        if fits:
+            own[p] = fits[0]
+            continue
+        if p == source[p]:
+            losses = sample.coupled_hessian(p, P[p])
+        H, finite = finite_curvature(sample.penalised_hessian(losses, p, int(source[p])))
+        factor = factor_of(H)
+        own[p], all_finite = len(factors), all_finite and finite
+        made.append((p, _least_curvature(sample.of(np.array([p])), factor)))
+        factors.append(factor[0])
+    return factors, np.array([q for q, _ in made]), own, all_finite
+
+
+def _least_curvature(objective: Objective, factor: tuple[Floats, bool]) -> float:
+    """Return about the least eigenvalue where the mean over the classes is 0, of one problem."""
+    v = objective.symmetric(np.cos(np.arange(len(factor[0]), dtype=np.float64))[np.newaxis])[0]
+    size = 1.0
+    for _ in range(INVERSE_ITERATIONS):
+        v = objective.symmetric(cho_solve(factor, v / np.linalg.norm(v), check_finite=False)[np.newaxis])[0]
+        size = float(np.linalg.norm(v))
+    return 1.0 / size if np.isfinite(size) and size > 0 else 0.0
+
+
+def close_optima(sample: Objective, P: Floats) -> NDArray[np.intp]:
+    """Return for every problem one whose margins, and with them the curvature of the losses, are similar.
+
+    Parameters
+    ----------
+    sample : Objective
+    P : ndarray of shape (problems, parameters)
+    """
+    n = min(CLOSE_ROWS, sample.table.n_rows)
+    rows = sample.table.take(np.arange(n, dtype=np.int64) * sample.table.n_rows // n)
+    Z, group = sample.margins(rows, P), sample.same_at_zero()
+    source = np.arange(len(P))
+    for p in range(len(P)):
+        for q in np.flatnonzero((source[:p] == np.arange(p)) & (group[:p] == group[p])):
+            if ((Z[:, p] - Z[:, q]) ** 2).mean() <= CLOSE**2:
+                source[p] = q
+                break
+    return source

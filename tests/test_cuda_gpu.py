@@ -1,0 +1,91 @@
+"""The CUDA kernels on a GPU, where there is one: against the reference, and the same bits twice."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import test_kernels_gram
+import test_kernels_kmeans
+import test_kernels_linear_loss
+import test_kernels_mixture
+import test_kernels_prediction
+from kernel_calls import call
+
+from hpcml.kernels.declared.linear_loss import LOSSES
+
+pytestmark = pytest.mark.require("cuda")
+
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def twice(work):
+    """Return what work returns, by name; a second run has the same bits."""
+    first, second = work(), work()
+    for name, value in first.items():
+        assert value.tobytes() == second[name].tobytes(), name
+    return first
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [(1, 1, 1), (700, 17, 5), (5000, 64, 256), (3100, 130, 19)])
+def test_kmeans(shape, dtype):
+    case = test_kernels_kmeans.problem(*shape, np.dtype(dtype).name, weighted=True)
+    run = functools.partial(
+        test_kernels_kmeans.run_all, X=case[0], w=case[1], centers=case[2], origin=case[3]
+    )
+    expected = run("reference")
+    for name in [name for name in expected if name.startswith(("first_", "second_"))]:
+        del expected[name]  # of a kernel that the GPU does without
+    found = twice(lambda: run("cuda"))
+    test_kernels_kmeans.assert_close(found, expected, np.dtype(dtype).name)
+
+
+@DTYPES
+@pytest.mark.parametrize("name", test_kernels_gram.TAKES)
+def test_products(name, dtype):
+    given = test_kernels_gram.arguments(30_000, 150, 5, dtype, weighted=True)
+    found = twice(lambda: {name: test_kernels_gram.run(name, "cuda", given)})[name]
+    test_kernels_gram.assert_same(found, test_kernels_gram.run(name, "reference", given), dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize(("diagonal", "d"), [(False, 7), (False, 33), (True, 40)])
+def test_mixtures(diagonal, d, dtype):
+    X, model = test_kernels_mixture.mixture(5000, d, 4, dtype, 0, diagonal)
+    suffix = "_diagonal" if diagonal else ""
+    arguments = {"X": X, **model, "shifts": model["means"]}
+    reduced = functools.partial(
+        test_kernels_mixture.reduced, "gaussian_step" + suffix, n_threads=1, **arguments
+    )
+    found = twice(lambda: reduced(implementation="cuda"))
+    test_kernels_mixture.assert_near(found, reduced(implementation="reference"), dtype, 5000)
+    rows = functools.partial(call, "gaussian_rows" + suffix, X=X, **model, with_responsibilities=1)
+    for a, b in zip(rows(implementation="cuda"), rows(implementation="reference"), strict=True):
+        if a.dtype.kind == "f":
+            np.testing.assert_allclose(a, b, rtol=1e-3 if dtype == np.float32 else 1e-8, atol=1e-2)
+
+
+@DTYPES
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses(loss, dtype):
+    for d, mixed in itertools.product((7, 60), (False, True)):
+        arguments = test_kernels_linear_loss.problem(20_000, d, 5, loss, dtype, mixed=mixed)
+        for name in ("linear_gradient", "linear_hessian", "linear_diagonal"):
+            run = functools.partial(test_kernels_linear_loss.run, name, arguments=arguments)
+            found = twice(lambda run=run: run(implementation="cuda"))
+            test_kernels_linear_loss.assert_close(found, run(implementation="reference"), dtype)
+
+
+def test_trees_to_the_bit():
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((50_003, 6)).astype(np.float32)
+    X[rng.random(X.shape) < 0.1] = np.nan
+    trees = test_kernels_prediction.random_trees(rng, 20, 6, 3, 60, rng.standard_normal(50))
+    nodes, values, offsets = trees
+    for name, arguments in (
+        ("predict_leaves", (nodes, offsets)),
+        ("predict_values", (nodes, values, offsets)),
+    ):
+        found = call(name, "cuda", X, *arguments, 1)
+        assert found.tobytes() == call(name, "reference", X, *arguments, 1).tobytes()

@@ -187,11 +187,11 @@ def work(n, n_workers):
 def test_scales(benchmark, scaling):
     scaling.measure(work, n=40, budget=2.0)
     try:
-        scaling.assert_efficiency(p=2, at_least=0.1, of="workers")
+        scaling.assert_efficiency(p=2, at_least=1e-6, of="workers")
     except AssertionError as error:  # a machine that others use too
         assert "not resolved" in str(error)
     with pytest.raises(AssertionError, match="efficiency at p = 2"):
-        scaling.assert_efficiency(p=2, at_least=3.0)
+        scaling.assert_efficiency(p=2, at_least=1e6)
     with pytest.raises(ValueError, match="p must be one of"):
         scaling.assert_efficiency(p=3, at_least=0.5)
     benchmark.pedantic(work, (1, 1), rounds=1)

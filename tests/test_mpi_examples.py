@@ -143,3 +143,36 @@ def test_logistic_regression_on_a_census(tmp_path):
     assert job.returncode == 0, job.stderr
     accuracy = (joblib.load(save).predict(X.to_numpy()) == y.to_numpy()).mean()
     assert 0.84 < accuracy < 0.87
+
+
+# -- a grid on a farm --------------------------------------------------------------------------------------
+
+
+def airbnb():
+    file = Path(os.environ.get("HPCML_DATA", ""), "sf-airbnb-clean.csv")
+    if not os.environ.get("HPCML_DATA") or not file.exists():
+        pytest.skip("HPCML_DATA names no folder with sf-airbnb-clean.csv")
+    return file
+
+
+def test_a_grid_on_a_farm_as_a_slurm_job(tmp_path):
+    table = airbnb()
+    lines = table.read_text().splitlines(keepends=True)[:400]
+    (tmp_path / "rooms.csv").write_text("".join(lines))
+    srun = tmp_path / "srun"
+    srun.write_text(f'#!/bin/bash\nwhile [[ $1 == -* ]]; do shift; done\nexec {mpirun()} -n 2 "$@"\n')
+    srun.chmod(0o755)
+    path_variable = [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
+    env = environment(PATH=os.pathsep.join(path_variable), SLURM_CPUS_PER_TASK="1")
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    job = ["bash", "examples/mpi_grid.sh", "rooms.csv", "price"]
+    found = [
+        subprocess.run(job, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+        for _ in range(2)
+    ]
+    for each in found:
+        assert each.returncode == 0, each.stderr
+        assert "399 rows" in each.stdout and "2 ranks: 81 fits asked for" in each.stdout
+    tables = [each.stdout.partition("\n")[2] for each in found]
+    assert tables[0] == tables[1] and tables[0].count("\n") == 6  # the second one is the journal's
+    assert len((tmp_path / "grid.journal").read_text().splitlines()) == 82

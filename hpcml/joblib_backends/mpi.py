@@ -138,7 +138,7 @@ class MpiBackend(ParallelBackendBase):
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many ranks work."""
         if n_jobs == 0:
-            raise ValueError("n_jobs must be at least 1, or negative as in joblib (-1: all ranks). Got 0.")
+            raise ValueError("n_jobs == 0 in Parallel has no meaning; give a number of ranks, or -1 for all")
         size = self._farm.size
         if n_jobs is None:
             return size

@@ -1,0 +1,117 @@
+"""What a farm of MPI ranks costs: ``mpirun -n 2 python -m hpcml.farm -m benchmarks.farm``.
+
+The same tasks run in turns on the ranks and on as many of joblib's own processes, which are warm, or on as
+many threads of this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import joblib
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.datasets import make_regression
+
+import hpcml
+from hpcml import machine
+from hpcml.ensemble import RandomForestRegressor
+from hpcml.joblib_backends import register_mpi
+from hpcml.model_selection import GridSearchCV
+
+__all__ = ["measure"]
+
+ROUNDS = 5
+#: Tasks that do nothing, and tasks of 50 ms.
+EMPTY, BUSY = 500, 40
+SECONDS = 0.05
+#: Float64 values of 80 MB.
+VALUES = 10_000_000
+#: Trees of the largest forest of the grid.
+TREES = 200
+
+
+def _spin(seconds: float) -> None:
+    start = time.thread_time()
+    while time.thread_time() - start < seconds:
+        pass
+
+
+def _first(X: np.ndarray) -> float:
+    return float(X[0])
+
+
+def _empty(ranks: int) -> None:
+    Parallel(batch_size=1)(delayed(abs)(i) for i in range(EMPTY))
+
+
+def _busy(ranks: int) -> None:
+    Parallel(batch_size=1)(delayed(_spin)(SECONDS) for _ in range(BUSY))
+
+
+_X = np.random.default_rng(0).random(VALUES)
+
+
+def _array(ranks: int) -> None:
+    Parallel()(delayed(_first)(_X) for _ in range(ranks))
+
+
+def _grid(ranks: int) -> None:
+    X, y = make_regression(6000, 20, noise=1.0, random_state=0)
+    grid = {"max_features": [4, 8, 12, 16], "max_depth": [6, None], "n_estimators": [TREES // 2, TREES]}
+    with hpcml.config_context(n_threads=ranks if _is_here() else None):
+        GridSearchCV(RandomForestRegressor(random_state=0), grid, cv=3, refit=False).fit(X, y)
+
+
+def _is_here() -> bool:
+    return "Mpi" not in type(joblib.parallel.get_active_backend()[0]).__name__
+
+
+#: What is measured, and who does it besides the farm.
+CASES: dict[str, tuple[Callable[[int], None], str]] = {
+    "empty tasks": (_empty, "loky"),
+    "tasks of 50 ms": (_busy, "loky"),
+    "80 MB to every rank": (_array, "loky"),
+    "a grid of forests": (_grid, "threads"),
+}
+
+
+def _seconds(backend: str, ranks: int, case: Callable[[int], None]) -> float:
+    where: Any = contextlib.nullcontext()
+    if backend != "threads":
+        where = joblib.parallel_backend(backend, n_jobs=ranks)
+    with where:
+        start = time.perf_counter()
+        case(ranks)
+        return time.perf_counter() - start
+
+
+def measure() -> dict[str, dict[str, list[float]]]:
+    """Return seconds of each case, by who did it."""
+    register_mpi()
+    with joblib.parallel_backend("mpi"):
+        ranks = joblib.effective_n_jobs()
+    samples: dict[str, dict[str, list[float]]] = {}
+    for name, (case, other) in CASES.items():
+        own = samples.setdefault(name, {"mpi": [], other: []})
+        for i in range(ROUNDS + 1):
+            for backend, times in own.items():
+                seconds = _seconds(backend, ranks, case)
+                if i:  # the first one warms up
+                    times.append(seconds)
+    return samples
+
+
+if __name__ == "__main__":
+    print(f"{machine.cpu_model()}, {machine.usable_cores()[1]}; ms: median (least to most)")
+    for name, by_whom in measure().items():
+        told = "; ".join(
+            f"{who} {1e3 * np.median(t):.1f} ({1e3 * min(t):.1f} to {1e3 * max(t):.1f})"
+            for who, t in by_whom.items()
+        )
+        mine, theirs = (float(np.median(t)) for t in by_whom.values())
+        print(f"{name:20} {told}; ratio {theirs / mine:.2f}", flush=True)
+    print(f"empty tasks: {EMPTY}, tasks of 50 ms: {BUSY}")

@@ -81,7 +81,7 @@ _DECLARED = (
         _extra("peers"),
         ("sklearnex", "lightgbm", "xgboost", "faiss"),
     ),
-    Part("mpi", "fits whose rows lie on the ranks of an MPI job", _extra("mpi"), ("mpi4py.MPI",), apart=True),
+    Part("mpi", "fits and searches on the ranks of an MPI job", _extra("mpi"), ("mpi4py.MPI",), apart=True),
     Part("hdf5", "rows in HDF5 files", _extra("hdf5"), ("h5py",)),
     Part(
         "spark",

@@ -33,7 +33,7 @@ ALLOWED = {
     "pytest_plugin": {None, "scaling"},
     "scaling": {None, "bottom", "estimators", "model_selection", "communicators"},
     "farm": {None, "bottom", "communicators", "joblib_backends"},
-    "cli": {None, "bottom", "kernels", "estimators", "model_selection", "scaling", "joblib_backends"},
+    "cli": {None, "bottom", "kernels", "estimators", "model_selection", "scaling", "joblib_backends", "farm"},
 }
 
 

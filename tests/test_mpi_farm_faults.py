@@ -236,6 +236,24 @@ def test_fits_over_ranks_and_farms_exclude_each_other():
     assert "inside one of its own tasks" in inside or "needs the ranks" in inside
 
 
+# -- the command -------------------------------------------------------------------------------------------
+
+GRID = ["-g", "max_depth=2,4", "-g", "max_features=0.3,0.6", "-p", "n_estimators=5", "--quiet"]
+
+
+def test_the_command(capfd):
+    from hpcml.cli import main
+
+    command = [sys.executable, "-m", "hpcml.cli", "search", *GRID, "--backend", "mpi"]
+    run = launch([mpirun(), "-n", "2", *command], environment(), timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert main(["search", *GRID]) == 0
+    assert capfd.readouterr().out == run.stdout
+    run = launch(command, environment(), timeout=60)
+    assert run.returncode == 2
+    assert "start it with: mpirun -n 4 hpcml search -g" in run.stderr and "Traceback" not in run.stderr
+
+
 # -- several nodes, little shared memory, another MPI ------------------------------------------------------
 
 

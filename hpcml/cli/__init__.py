@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpcml.cli.failures import INTERRUPTED, WRONG, CommandError, one_line
+from hpcml.cli.failures import INTERRUPTED, TERMINATED, WRONG, CommandError, one_line
 
 __all__ = ["app", "main"]
 
@@ -108,7 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # the reader (head, less) has seen enough; click makes it an exit
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ) as error:  # the reader (head, less) has seen enough; click makes it an exit
+        if isinstance(error, SystemExit) and error.code == TERMINATED:
+            raise
         _drop_output()
         return 0
     except OSError as error:  # commands tell of their own files themselves

@@ -2,6 +2,8 @@
 
 import contextlib
 import enum
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 
 from hpcml.cli.failures import CommandError
@@ -15,10 +17,11 @@ class Backend(enum.StrEnum):
     threads = "threads"
     processes = "processes"
     spark = "spark"
+    mpi = "mpi"
 
 
 def check_backend(backend: Backend | None, spark_master: str | None) -> None:
-    """Refuse options that go with another backend.
+    """Refuse options that go with another backend, and let the ranks of an MPI job serve this one.
 
     Parameters
     ----------
@@ -28,9 +31,29 @@ def check_backend(backend: Backend | None, spark_master: str | None) -> None:
     Raises
     ------
     CommandError
+    SystemExit
+        On the ranks that served, when the command has ended.
     """
     if spark_master is not None and backend != Backend.spark:
         raise CommandError("--spark-master names a Spark cluster; add --backend spark")
+    if backend == Backend.mpi:
+        _start_farm()
+
+
+def _start_farm() -> None:
+    from hpcml import farm, launcher
+    from hpcml.joblib_backends.mpi_dispatch import running
+
+    if running() is not None:
+        return
+    found = launcher.announced()
+    if found is None or found.size == 1:
+        command = shlex.join(["hpcml", *sys.argv[1:]])
+        raise CommandError(f"--backend mpi needs several ranks; start it with: mpirun -n 4 {command}")
+    try:
+        farm.start()
+    except (RuntimeError, ImportError) as error:
+        raise CommandError(f"--backend mpi does not work here: {error}") from error
 
 
 def running_on(
@@ -93,8 +116,20 @@ def _spark(n_jobs: int, master: str | None) -> Iterator[None]:
         session.stop()
 
 
+@contextlib.contextmanager
+def _mpi(n_jobs: int, _: str | None) -> Iterator[None]:
+    from joblib import parallel_config
+
+    from hpcml.joblib_backends import register_mpi
+
+    register_mpi()
+    with parallel_config("mpi", n_jobs=n_jobs):
+        yield
+
+
 _CONTEXTS: dict[Backend, Callable[[int, str | None], contextlib.AbstractContextManager[None]]] = {
     Backend.threads: _threads,
     Backend.processes: _processes,
     Backend.spark: _spark,
+    Backend.mpi: _mpi,
 }

@@ -106,8 +106,9 @@ def search(
         Backend | None,
         typer.Option(
             "--backend",
-            help="Where the fits run: threads or processes of this machine, or executors of a Spark cluster. "
-            "By default the threads of the fits themselves are used.",
+            help="Where the fits run: threads or processes of this machine, executors of a Spark cluster, or "
+            "ranks of an MPI job (started with mpirun -n 4 hpcml search ...). By default the threads of the "
+            "fits themselves are used.",
             rich_help_panel=SEARCH,
             show_default=False,
         ),
@@ -222,11 +223,15 @@ def search(
 
     - `hpcml search rooms.csv -t price --backend spark --spark-master spark://host:7077`
 
+    On the ranks of an MPI job:
+
+    - `mpirun -n 4 hpcml search rooms.csv -t price --backend mpi --journal rooms.journal`
+
     The exit status is 0, 2 if what was asked for is impossible (one line says why), or 130 after Ctrl-C.
     """
+    check_backend(backend, spark_master)
     if n_jobs == 0:
         raise CommandError("--n-jobs 0 means nothing; give the number of workers, or -1 for all usable cores")
-    check_backend(backend, spark_master)
     paths = Paths(table, journal, output, save_model)
     paths.check()
     task = Task.read(estimator, param or [], grid_ or [], seed, verify)

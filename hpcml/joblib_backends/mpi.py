@@ -12,12 +12,14 @@ from joblib.parallel import FallbackToBackend, ParallelBackendBase, register_par
 
 from hpcml import config, launcher
 from hpcml.joblib_backends.mpi_dispatch import Call, Farm, running
-from hpcml.joblib_backends.mpi_tasks import RankThreads, inside_a_task
+from hpcml.joblib_backends.mpi_tasks import inside_a_task
+from hpcml.joblib_backends.nested import nested_backend
 
 __all__ = ["MpiBackend", "launch_line", "register_mpi"]
 
-#: joblib's default, and scikit-learn's: it says nothing of what the caller wants.
-_DEFAULT_PRE_DISPATCH = "2*n_jobs"
+#: joblib's default, and scikit-learn's: it says nothing of what the caller wants, so all tasks are made at
+#: once. joblib's own "all" would lose an exception of the generator of tasks where all before it are done.
+_DEFAULT_PRE_DISPATCH, _EVERY_TASK = "2*n_jobs", 1 << 30
 
 #: What `mmap_mode` may be: arrays are read-only where they are shared, or each task's own.
 _SHARED, _OWN = ("r",), ("c", None)
@@ -182,7 +184,7 @@ class MpiBackend(ParallelBackendBase):
             self._user = parallel
             pre_dispatch = parallel.pre_dispatch
             if isinstance(pre_dispatch, str) and pre_dispatch.replace(" ", "") == _DEFAULT_PRE_DISPATCH:
-                parallel.pre_dispatch = "all"
+                parallel.pre_dispatch = _EVERY_TASK
         return n
 
     def start_call(self) -> None:
@@ -223,8 +225,5 @@ class MpiBackend(ParallelBackendBase):
         self._user = None
 
     def get_nested_backend(self) -> tuple[Any, int | None]:
-        """Return what runs parallel work inside a task: threads of its rank, then none."""
-        level = (self.nesting_level or 0) + 1
-        if level > 1:
-            return super().get_nested_backend()
-        return RankThreads(nesting_level=level), None
+        """Return what runs parallel work inside a task: threads of its rank."""
+        return nested_backend(config.n_threads(-1), self.nesting_level or 0)

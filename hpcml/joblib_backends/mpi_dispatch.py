@@ -23,6 +23,7 @@ from hpcml.joblib_backends.mpi_arrays import Nodes, Shelf
 from hpcml.joblib_backends.mpi_control import LARGEST_TASK, QUEUES, Publisher
 from hpcml.joblib_backends.mpi_messages import Messages, Pause
 from hpcml.joblib_backends.mpi_tasks import Envelope, ThreadLimit, opened, run
+from hpcml.joblib_backends.outcomes import Outcome
 from hpcml.joblib_backends.payload import Packer
 
 if TYPE_CHECKING:
@@ -483,12 +484,8 @@ class Farm:
 
 
 def _resolve(future: Future[Any], outcome: bytes) -> None:
-    try:
-        well, result = pickle.loads(outcome)
-    except Exception as error:  # what a user's class raises when it is made
-        future.set_exception(error)
-        return
-    if well:
-        future.set_result(result)
+    found = Outcome.load(outcome)
+    if found.failed:
+        future.set_exception(found.value)
     else:
-        future.set_exception(result.error())
+        future.set_result(found.value)

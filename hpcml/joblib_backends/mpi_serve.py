@@ -166,11 +166,12 @@ class Server:
         try:
             self._running = envelope.call
             try:
-                return envelope.call, run(envelope, self._shelf, self._limit, self._place)
+                outcome = run(envelope, self._shelf, self._limit, self._place)
             finally:
                 self._running = None
-        except Cancelled:
-            return envelope.call, None
+        except Cancelled:  # which mostly becomes an outcome, as other exceptions do
+            outcome = None
+        return envelope.call, None if envelope.call in self._cancelled else outcome
 
     # -- the other thread ----------------------------------------------------------------------------------
 

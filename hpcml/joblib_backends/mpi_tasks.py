@@ -10,30 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
-from joblib.parallel import ThreadingBackend
 from numpy.typing import NDArray
 
 from hpcml import blas, config
+from hpcml.joblib_backends import outcomes
 from hpcml.joblib_backends.mpi_arrays import Shelf
 from hpcml.joblib_backends.payload import load
-from hpcml.remote_errors import RemoteError
 
-__all__ = ["Cancelled", "Envelope", "RankThreads", "ThreadLimit", "inside_a_task", "opened", "run"]
+__all__ = ["Cancelled", "Envelope", "ThreadLimit", "inside_a_task", "opened", "run"]
 
 _here = threading.local()
 
 
 class Cancelled(BaseException):
     """Ends a task whose result nobody wants any more."""
-
-
-class RankThreads(ThreadingBackend):
-    """joblib's threads for what a task itself does in parallel: no more than the cores of its rank."""
-
-    def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many threads work."""
-        return min(super().effective_n_jobs(n_jobs), config.n_threads(-1))
 
 
 @dataclass(frozen=True)
@@ -146,24 +136,18 @@ def run(envelope: Envelope, shelf: Shelf, limit: ThreadLimit, place: str) -> byt
     Returns
     -------
     bytes
-        A pickled pair: whether all went well, and the result or a `RemoteError`.
-
-    Raises
-    ------
-    Cancelled
-        If that was raised in the task.
+        For `outcomes.Outcome.load`.
     """
-    _here.running = True
-    try:
+
+    def call() -> Any:
         body: Any = envelope.body
         task = load(body if isinstance(body, bytes) else shelf[body].data, _Arrays(envelope, shelf))
-        limit.set(envelope.n_threads)
+        limit.set(envelope.n_threads)  # loading may have brought libraries with pools of threads
         with config.config_context(communicator="serial", n_threads=envelope.n_threads):
-            result = task()
-        return cloudpickle.dumps((True, result), protocol=pickle.HIGHEST_PROTOCOL)
-    except Cancelled:
-        raise
-    except BaseException as error:
-        return pickle.dumps((False, RemoteError.of(error, place)))
+            return task()
+
+    _here.running = True
+    try:
+        return outcomes.run(call, place)[0]
     finally:
         _here.running = False

@@ -38,12 +38,14 @@ class Outcome:
             return cls(error, failed=True)
 
 
-def run(function: Callable[[], Any]) -> tuple[bytes, bool]:
+def run(function: Callable[[], Any], place: str = "") -> tuple[bytes, bool]:
     """Call a function and return its outcome as bytes, and whether it failed.
 
     Parameters
     ----------
     function : callable
+    place : str
+        Where this is, for the note of an exception; by default the process and the machine.
 
     Returns
     -------
@@ -59,5 +61,5 @@ def run(function: Callable[[], Any]) -> tuple[bytes, bool]:
     try:
         return cloudpickle.dumps((False, function()), protocol=5), False
     except BaseException as error:  # SystemExit too: the process serves others after this task
-        place = f"in process {os.getpid()} on {platform.node()}"
+        place = place or f"in process {os.getpid()} on {platform.node()}"
         return cloudpickle.dumps((True, RemoteError.of(error, place)), protocol=5), True

@@ -62,7 +62,7 @@ def many_tasks():
 
 
 def test_tasks_run_on_all_ranks_in_order():
-    found = run_ranks(3, many_tasks, communicator="").results[0]
+    found = run_ranks(3, many_tasks, communicator="", timeout=150).results[0]
     assert found["sizes"] == [3, 3, 1, 2, 3, 3, 2, 1] and "n_jobs" in found["zero"]
     assert found["order"] == [i**2 for i in range(3000)]
     assert found["ranks"] == 3 and found["two ranks"] == 2 and found["one"]
@@ -150,7 +150,7 @@ def arrays():
 
 
 def test_arrays_arrive_once_read_only_and_as_they_are():
-    found = run_ranks(2, arrays, communicator="").results[0]
+    found = run_ranks(2, arrays, communicator="", timeout=150).results[0]
     for name, (first, second) in found["kinds"].items():
         writeable, fortran, at, total = first
         assert first[0] == second[0] and fortran == found["expected"][name][1], name
@@ -197,7 +197,7 @@ def kept():
 
 
 def test_an_array_that_a_task_kept_stays_readable():
-    found, maps = run_ranks(2, held, communicator="").results[0]
+    found, maps = run_ranks(2, held, communicator="", timeout=150).results[0]
     assert found == {float(np.arange(300_000.0).sum())}
     assert maps == 1  # not given back while it is in use
 
@@ -256,7 +256,7 @@ def options():
 
 
 def test_generators_timeouts_and_threads():
-    found = run_ranks(2, options, communicator="").results[0]
+    found = run_ranks(2, options, communicator="", timeout=150).results[0]
     assert found["generator"] == list(range(6)) and found["interleaved"] == list(range(4))
     assert sorted(found["unordered"]) == list(range(6)) and found["unordered"][0] != 0
     assert found["timeout"] == "TimeoutError"
@@ -323,7 +323,7 @@ class Fails(Writes):
 
 
 def test_errors_have_their_type_their_message_and_the_traceback_of_the_rank():
-    found = run_ranks(2, errors, communicator="").results[0]
+    found = run_ranks(2, errors, communicator="", timeout=150).results[0]
     names = {
         "value": "ValueError",
         "key": "KeyError",

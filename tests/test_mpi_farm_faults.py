@@ -68,11 +68,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_killed_rank_ends_the_job_and_the_journal_resumes_it(folder):
-    run = launch(farm_command("script.py", "killed", 8), environment(), timeout=60)
+    run = launch(farm_command("script.py", "killed", 8), environment(), timeout=150)
     assert run.returncode != 0 and "journal=" in run.stderr
     noted = len(journal_lines(folder))
     assert 0 < noted < 16
-    run = launch(farm_command("script.py", "killed", 8), environment(), timeout=60)
+    run = launch(farm_command("script.py", "killed", 8), environment(), timeout=150)
     assert run.returncode == 0, run.stderr
     assert f"found 8 {noted}" in run.stdout or "found 8 True" in run.stdout
     assert len(journal_lines(folder)) == 16
@@ -124,7 +124,7 @@ def interrupted():
 
 
 def test_after_an_interrupt_the_ranks_can_be_used_again():
-    name, found, seconds = run_ranks(2, interrupted, communicator="").results[0]
+    name, found, seconds = run_ranks(2, interrupted, communicator="", timeout=150).results[0]
     assert name == "KeyboardInterrupt" and found == list(range(6)) and seconds < 10
 
 
@@ -156,7 +156,7 @@ def test_ctrl_c_is_rank_0s(folder):
 def script(folder, text, *arguments, ranks=2, command=None, **env):
     (folder / "script.py").write_text(text)
     start = farm_command("script.py", *arguments, ranks=ranks) if command is None else command
-    return launch(start, environment(**env), timeout=60)
+    return launch(start, environment(**env), timeout=150)
 
 
 def test_the_exit_status_and_the_arguments_are_the_scripts(folder):
@@ -173,7 +173,7 @@ def test_the_exit_status_and_the_arguments_are_the_scripts(folder):
     run = script(folder, text, "a", "-b")
     assert run.returncode == 3 and "__main__ ['script.py', 'a', '-b']" in run.stdout, run.stderr
     assert run.stdout.count("[0, 2, 4, 6, 8, 10]") == 1
-    module = launch(farm_command("-m", "script", "a"), environment(), timeout=60)
+    module = launch(farm_command("-m", "script", "a"), environment(), timeout=150)
     assert module.returncode == 3 and module.stdout.count("__main__") == 1
 
 
@@ -205,7 +205,7 @@ def test_a_wrong_start_is_told_with_the_right_command(folder):
     assert "choose one of them" in run.stderr
     run = script(folder, WRONG, HPCML_COMMUNICATOR="mpi")
     assert run.returncode != 0 and run.stderr.count("exclude each other") == 1
-    run = launch(farm_command("missing.py"), environment(), timeout=60)
+    run = launch(farm_command("missing.py"), environment(), timeout=150)
     assert run.returncode != 0 and run.stderr.count("missing.py does not exist; usage: mpirun") == 1
 
 
@@ -231,7 +231,7 @@ def uses_the_backend():
 
 
 def test_fits_over_ranks_and_farms_exclude_each_other():
-    rows, inside = run_ranks(2, other_use, communicator="").results[0]
+    rows, inside = run_ranks(2, other_use, communicator="", timeout=150).results[0]
     assert "serve the script of rank 0" in rows
     assert "inside one of its own tasks" in inside or "needs the ranks" in inside
 
@@ -245,11 +245,11 @@ def test_the_command(capfd):
     from hpcml.cli import main
 
     command = [sys.executable, "-m", "hpcml.cli", "search", *GRID, "--backend", "mpi"]
-    run = launch([mpirun(), "-n", "2", *command], environment(), timeout=60)
+    run = launch([mpirun(), "-n", "2", *command], environment(), timeout=150)
     assert run.returncode == 0, run.stderr
     assert main(["search", *GRID]) == 0
     assert capfd.readouterr().out == run.stdout
-    run = launch(command, environment(), timeout=60)
+    run = launch(command, environment(), timeout=150)
     assert run.returncode == 2
     assert "start it with: mpirun -n 4 hpcml search -g" in run.stderr and "Traceback" not in run.stderr
 

@@ -21,7 +21,7 @@ from hpcml.errors import HpcmlError
 from hpcml.joblib_backends import register_spark
 from spark_work import square
 
-pytestmark = pytest.mark.require("spark")
+pytestmark = [pytest.mark.require("spark"), pytest.mark.slow]
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(300, 5))

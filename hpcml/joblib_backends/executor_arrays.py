@@ -107,11 +107,6 @@ class Layout:
             array = array.copy(order="K")
         return array
 
-    def from_file(self, path: str, described: Described) -> np.ndarray:
-        """Return an array that Spark itself has put into a file."""
-        with open(path, "rb") as file:
-            return self._mapped(file, described)
-
     def lay_out(self, key: str, described: Described, content: Any) -> np.ndarray:
         """Write an array into a file of its own and return it mapped."""
         self._links.mkdir(parents=True, exist_ok=True)

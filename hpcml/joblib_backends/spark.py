@@ -11,12 +11,10 @@ from hpcml.joblib_backends.executor import Work
 from hpcml.joblib_backends.nested import nested_backend
 from hpcml.joblib_backends.outcomes import Outcome
 from hpcml.joblib_backends.spark_call import Call, Task
-from hpcml.joblib_backends.spark_connect import ConnectCluster
 from hpcml.joblib_backends.spark_jobs import ClassicCluster
 from hpcml.joblib_backends.spark_session import (
     checked_count,
     current_session,
-    is_connect,
     require_spark,
     resource_profile,
     slots,
@@ -145,7 +143,7 @@ class SparkBackend(ParallelBackendBase):
         cpus = task_cpus(session, self.num_cpus_per_spark_task)
         threads = self.inner_max_num_threads or cpus
         self._call = Call(
-            (ConnectCluster if is_connect(session) else ClassicCluster)(session, profile),
+            ClassicCluster(session, profile),
             inheritable_thread_target(session),
             self._n_jobs,
             slots(session, cpus),

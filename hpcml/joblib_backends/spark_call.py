@@ -43,7 +43,7 @@ class Call:
 
     Parameters
     ----------
-    cluster : ClassicCluster or ConnectCluster
+    cluster : ClassicCluster
         Runs jobs.
     inherit : callable
         Wraps what a thread runs, so that Spark sees there the properties that its user set.

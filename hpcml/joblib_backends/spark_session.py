@@ -16,7 +16,6 @@ __all__ = [
     "checked_count",
     "current_session",
     "explained",
-    "is_connect",
     "new_session",
     "require_spark",
     "resource_profile",
@@ -43,22 +42,27 @@ def require_spark() -> None:
         )
 
 
-def is_connect(session: Any) -> bool:
-    """Return whether a session is one of Spark Connect, which has no SparkContext."""
-    return type(session).__module__.startswith("pyspark.sql.connect")
-
-
 def current_session() -> Any:
-    """Return the active Spark session, else the one of the process, else a new one, and say so."""
+    """Return the active Spark session, else the one of the process, else a new one, and say so.
+
+    Raises
+    ------
+    HpcmlError
+        If it is a session of Spark Connect, which has no SparkContext.
+    """
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
-    if session is not None:
-        return session
     before = time.time() * 1000
-    with _own_python():
-        session = SparkSession.builder.appName("hpcml").getOrCreate()
-    if not is_connect(session) and session.sparkContext.startTime >= before:
+    if session is None:
+        with _own_python():
+            session = SparkSession.builder.appName("hpcml").getOrCreate()
+    if type(session).__module__.startswith("pyspark.sql.connect"):
+        raise HpcmlError(
+            "the backend 'spark' needs a session with a SparkContext, and Spark Connect has none; use "
+            "SparkSession.builder.master(...) on a machine that reaches the cluster"
+        )
+    if session.sparkContext.startTime >= before:
         warnings.warn(
             f"there was no Spark session, so one was made with master {session.sparkContext.master!r}; make "
             "your own first (SparkSession.builder...getOrCreate()) to choose a cluster",
@@ -143,7 +147,7 @@ def resource_profile(session: Any, cpus: int | None, gpus: int | None) -> Any:
     own = session.conf
     configured = int(own.get("spark.task.cpus", "1")), int(own.get("spark.task.resource.gpu.amount", "0"))
     wanted = cpus or configured[0], configured[1] if gpus is None else gpus
-    if not is_connect(session) and session.sparkContext.master.partition("[")[0] == "local":
+    if session.sparkContext.master.partition("[")[0] == "local":
         if wanted == configured:
             return None
         raise ValueError(
@@ -174,28 +178,12 @@ def slots(session: Any, cpus: int) -> int:
         At least 1.
     """
     conf = session.conf
-    if is_connect(session):
-        return max(1, _connect_cores(session) // cpus)
     each, executors = conf.get("spark.executor.cores", None), conf.get("spark.executor.instances", None)
     if conf.get("spark.default.parallelism", None) and each and executors:  # then it is not the cores
         cores = int(each) * int(executors)
     else:
         cores = session.sparkContext.defaultParallelism
     return max(1, cores // cpus)
-
-
-#: Cores of the sessions of Spark Connect that were asked, by session.
-_connect: dict[str, int] = {}
-
-
-def _connect_cores(session: Any) -> int:
-    """Return the cores of a cluster behind Spark Connect: as many as Spark makes partitions by itself."""
-    if session.session_id not in _connect:
-        from pyspark.sql.functions import spark_partition_id
-
-        parts = session.range(1 << 16).select(spark_partition_id().alias("part")).distinct()
-        _connect[session.session_id] = parts.count()
-    return _connect[session.session_id]
 
 
 #: What a Spark error tells of, and what to do about it.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases_linear import log_odds
+from benchmarks.cases_linear import log_odds, sparse_log_odds
 from benchmarks.data import Dataset
 from benchmarks.estimate import threads
 from benchmarks.kinds import Case, Memory, Speed
@@ -95,5 +95,14 @@ CASES: tuple[Case, ...] = (
         ("hpcml",),
         bytes_a_value=12.0,  # one and a half tables
         bytes_more=300e6,  # of the cache of tables between steps, which may take 1 GiB
+    ),
+    Memory(
+        "sparse-grid-memory",
+        "LogisticRegression grid of sparse rows, 12 C x 5 folds",
+        sparse_log_odds(50_000, 20_000, 50),
+        Search("linear_model.LogisticRegression", {"C": np.logspace(-4, 4, 12).tolist()}),
+        ("hpcml",),
+        bytes_a_value=12.0,  # one and a half times values and numbers of columns, of 4 bytes each
+        bytes_more=60 * 20_001 * 8 * 20.0,  # 60 models and what L-BFGS steps know of each, 20 vectors
     ),
 )

@@ -30,6 +30,12 @@ def _reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak becomes the present size
 
 
+def _bytes_of(X: Any) -> int:
+    """Return what a table takes, also one of sparse rows."""
+    parts = (X.data, X.indices, X.indptr) if hasattr(X, "indptr") else (X,)
+    return sum(int(part.nbytes) for part in parts)
+
+
 def _alone(name: str, peer_name: str, scale: float, seed: int) -> dict[str, Any]:
     """Run the work once and return what it took beyond what was there before; for a fresh process."""
     case, peer = CASES[name], PEERS[peer_name]
@@ -51,7 +57,7 @@ def _alone(name: str, peer_name: str, scale: float, seed: int) -> dict[str, Any]
         "before": before,
         "peak": _status("VmHWM"),
         "values": int(data.X.size),
-        "table": int(data.X.nbytes),
+        "table": _bytes_of(data.X),
     }
 
 

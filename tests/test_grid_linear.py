@@ -311,8 +311,10 @@ def test_separable_and_collinear_rows_are_no_worse_than_alone():
         assert_close(together, alone, 30)
 
 
-def test_verify_shows_scikit_learns_scores():
-    X, y = rows_for(LogisticRegression(), 300)
-    search = GridSearchCV(LogisticRegression(), CS, cv=3, scoring="neg_log_loss").fit(X, y)
+@pytest.mark.parametrize("name, scoring", [("logistic", "neg_log_loss"), ("svc", "roc_auc"), ("svr", "r2")])
+def test_verify_shows_scikit_learns_scores(name, scoring):
+    estimator, _ = ESTIMATORS[name]
+    X, y = rows_for(estimator, 300)
+    search = GridSearchCV(estimator, {"C": [1e-2, 1.0]}, cv=3, scoring=scoring, n_jobs=1).fit(X, y)
     found = search.verify(2)
     assert np.abs(found.differences["score"]).max() < 1e-3

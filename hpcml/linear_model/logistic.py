@@ -453,7 +453,7 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
         )
         found = minimise_together(objective, tol, max_iter, candidate)
         fitted = {}
-        parameters = [model.get_params(deep=False) for model in models]
+        parameters = [dict(vars(model)) for model in models]  # nothing else yet, and quickly found
         for p, (i, j) in enumerate(pairs):
             model = type(self)(**parameters[i])
             model.classes_ = rows.classes

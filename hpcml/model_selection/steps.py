@@ -53,6 +53,7 @@ class Grid:
         self._pipeline = clone(pipeline)
         self._steps: dict[Any, Any] = {}
         self._known: dict[Any, tuple[Any, Any]] = {}
+        self._plans: dict[Any, tuple[Plan, Any]] = {}
 
     def candidate(self, number: int, parameters: Mapping[str, Any]) -> Candidate:
         """Return one candidate; its steps must not be changed.
@@ -98,10 +99,16 @@ class Grid:
     def _step(self, name: str, settings: dict[str, Any]) -> Any:
         key = name, tuple((setting, _key(value)) for setting, value in settings.items())
         if key not in self._steps:
-            made = clone(self._pipeline).set_params(**clone(settings, safe=False))
             # the settings are kept, so that no other object gets the identity of one of them
-            self._steps[key] = dict(made.steps)[name], settings
+            self._steps[key] = self._made(name, settings), settings
         return self._steps[key][0]
+
+    def _made(self, name: str, settings: dict[str, Any]) -> Any:
+        step, values = dict(self._pipeline.steps)[name], clone(settings, safe=False)
+        if name in settings or not hasattr(step, "set_params"):
+            return dict(clone(self._pipeline).set_params(**values).steps)[name]
+        own = {setting.partition("__")[2]: value for setting, value in values.items()}
+        return clone(step).set_params(**own)
 
     def look(self, what: Callable[..., Any], *estimators: Any) -> Any:
         """Return ``what(*estimators)``, computed once for the same objects."""
@@ -109,6 +116,15 @@ class Grid:
         if key not in self._known:
             self._known[key] = what(*estimators), estimators
         return self._known[key][0]
+
+    def planned(
+        self, plan: Planner, estimators: Sequence[Any], settings: list[dict[str, Any]], n_folds: int
+    ) -> Plan:
+        """Return the plan of estimators of one kind, made once for the same objects."""
+        key = n_folds, tuple(map(id, estimators))
+        if key not in self._plans:
+            self._plans[key] = plan(estimators[0], settings, n_folds), estimators
+        return self._plans[key][0]
 
 
 def _key(value: Any) -> Any:
@@ -320,7 +336,7 @@ def _planned(
         return [([0], Together(estimators, reason="no other candidate shares its last step"))]
     # relative to the first one, for all: what is planned is what the batch is fitted with
     settings = grid.look(_differences, *estimators)
-    made = plan(estimators[0], settings, n_folds)
+    made = grid.planned(plan, estimators, settings, n_folds)
     groups = [([i], Together([estimators[i]], reason=reason)) for i, reason in made.separate.items()]
     for batch in made.batches:
         numbers = list(batch.candidates)

@@ -103,6 +103,6 @@ CASES: tuple[Case, ...] = (
         Search("linear_model.LogisticRegression", {"C": np.logspace(-4, 4, 12).tolist()}),
         ("hpcml",),
         bytes_a_value=12.0,  # one and a half times values and numbers of columns, of 4 bytes each
-        bytes_more=60 * 20_001 * 8 * 20.0,  # 60 models and what L-BFGS steps know of each, 20 vectors
+        bytes_more=60 * 20_001 * 8 * 10.0,  # 60 models and what L-BFGS steps know of each, 10 vectors
     ),
 )

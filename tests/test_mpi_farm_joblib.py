@@ -35,7 +35,7 @@ NOT_OURS = {
     "test_parallel_with_interactively_defined_functions": "starts a Python of its own, which is no farm",
     "test_parallel_with_unpicklable_functions_in_args": "starts a Python of its own, which is no farm",
     "test_auto_memmap_on_arrays_from_generator": "asserts np.memmap; arrays are of shared memory here",
-    "test_parallel_unordered_generator_returns_fastest_first[mpi-4]": "four workers on two ranks",
+    "test_parallel_unordered_generator_returns_fastest_first": "decided by the clock, or four workers",
     "test_memmapping_leaks": "about the files of memory maps, of which there are none",
     "test_backend_batch_statistics_reset": "about joblib's batches; ranks claim several short tasks at once",
     "test_warning_about_timeout_not_supported_by_backend": "about a backend of joblib's without timeouts",
@@ -51,7 +51,7 @@ from hpcml.joblib_backends import register_mpi
 register_mpi()
 import pytest
 options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", ".", "--tb=short", "-rA"]
-sys.exit(pytest.main([*options, "-k", "mpi or backend", *sys.argv[1:], "test_parallel_there.py"]))
+sys.exit(pytest.main([*options, "-k", "mpi or backend1", *sys.argv[1:], "test_parallel_there.py"]))
 """
 
 

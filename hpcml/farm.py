@@ -243,11 +243,12 @@ class _Termination:
             return
         self.came = True
         deadline = time.monotonic() + LAST_SECONDS
+        cut_short = self.busy is not None and self.busy()
         self.act()
         time.sleep(LAST_RESULTS)
         if self.busy is not None:
             print(
-                f"hpcml.farm: SIGTERM, the job ends. {ADVICE}." if self.busy() else "hpcml.farm: SIGTERM",
+                f"hpcml.farm: SIGTERM, the job ends. {ADVICE}." if cut_short else "hpcml.farm: SIGTERM",
                 file=sys.stderr,
                 flush=True,
             )

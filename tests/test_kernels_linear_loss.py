@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_calls import call
 from scipy import sparse
@@ -249,3 +249,24 @@ def test_sparse_rows_of_some_shards_add_up_to_the_same_bits(loss, dtype):
     np.testing.assert_array_equal(found, expected)
     reference = run("linear_gradient", "reference", arguments)
     assert_close(whole, reference, dtype)
+
+
+@pytest.mark.require("cython")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", LOSSES)
+@given(
+    n=st.integers(1, 3000), d=st.integers(1, 40), problems=st.integers(1, 40), n_folds=st.integers(1, 12),
+    overlapping=st.booleans(), weighted=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=12)
+def test_every_fold_at_the_same_parameters(loss, dtype, n, d, problems, n_folds, overlapping, weighted):
+    K = problems * 3 if loss == "multinomial" else problems
+    arguments = problem(n, d, K, loss, dtype, seed=n + d, weighted=weighted, problems=problems)
+    rng = np.random.default_rng(n)
+    arguments["held"] = rng.integers(0, 1 << n_folds, n) if overlapping else 1 << rng.integers(0, n_folds, n)
+    arguments["each"] = rng.permutation(n_folds)
+    name = "linear_gradient_of_folds"
+    found = run(name, "cython", arguments)
+    assert_close(found, run(name, "reference", arguments), dtype)
+    again = run(name, "cython", arguments, n_threads=3)
+    assert all(again[part].tobytes() == found[part].tobytes() for part in found)

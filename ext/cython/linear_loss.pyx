@@ -18,6 +18,7 @@ cdef extern from "linear_loss.h" nogil:
         LINEAR_PAIRS
         LINEAR_DIAGONAL
         LINEAR_MARGINS
+        LINEAR_FOLDS
         LOSS_LOGISTIC
         LOSS_MULTINOMIAL
         LOSS_SQUARED_HINGE
@@ -37,6 +38,8 @@ cdef extern from "linear_loss.h" nogil:
         const int64_t *folds
         const double *factors
         int64_t n_folds, n_classes
+        const int64_t *each
+        int64_t F
         double epsilon
         void *packed
         void *margins
@@ -72,6 +75,12 @@ def linear_gradient(bounds, first_shard, n_shards, X, y, weights, held, origin, 
     if isinstance(X, CSR) and problems > 1:
         return call.by_columns(X.by_columns(), bounds, first_shard, n_shards, n_threads)
     return call.reduce(bounds, first_shard, n_shards, n_threads)
+
+
+def linear_gradient_of_folds(bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, each, problems,
+                             loss, epsilon, n_threads=1):
+    call = _Call(LINEAR_FOLDS, X, origin, W, problems, None, None).of_folds(each)
+    return call.of_rows(y, weights, held, loss, positive, epsilon).reduce(bounds, first_shard, n_shards, n_threads)
 
 
 def linear_hessian(bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, folds, factors, problems,
@@ -112,6 +121,10 @@ cdef class _Call:
         self.c.folds, self.c.factors = <const int64_t *>at(folds), <const double *>at(factors)
         self.c.n_folds = 0 if folds is None else folds.max() + 1
         self.c.n_classes = 0 if factors is None else factors.shape[1]
+
+    def of_folds(self, each):
+        self.c.each, self.c.F = <const int64_t *>at(each), len(each)
+        return self
 
     def of_rows(self, y, weights, held, loss, positive, double epsilon):
         self.c.y, self.c.weights = <const double *>at(y), <const double *>at(weights)

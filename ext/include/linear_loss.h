@@ -13,7 +13,7 @@
 #define LINEAR_ROWS 128          /* of a block: as many as may be added up in single precision */
 #define LINEAR_BYTES (256 << 10) /* of a block: it is read again from the second cache */
 
-enum { LINEAR_GRADIENT, LINEAR_HESSIAN, LINEAR_PAIRS, LINEAR_DIAGONAL, LINEAR_MARGINS };
+enum { LINEAR_GRADIENT, LINEAR_HESSIAN, LINEAR_PAIRS, LINEAR_DIAGONAL, LINEAR_MARGINS, LINEAR_FOLDS };
 enum { LOSS_LOGISTIC, LOSS_MULTINOMIAL, LOSS_SQUARED_HINGE, LOSS_SQUARED_EPSILON_INSENSITIVE };
 
 typedef struct {
@@ -30,6 +30,8 @@ typedef struct {
     const int64_t *folds;              /* (P); NULL: rows count in every problem */
     const double *factors;             /* (P, n_classes) of the weights; may be NULL */
     int64_t n_folds, n_classes;
+    const int64_t *each;               /* (F), the folds of LINEAR_FOLDS */
+    int64_t F;
     double epsilon;
     void *packed;                      /* W as linear_pack leaves it: REAL */
     void *margins;                     /* (n, K), of the kernel of rows: REAL */
@@ -42,6 +44,7 @@ static int64_t linear_statistic(const linear_t *c) {
         case LINEAR_GRADIENT: return K + K * e;
         case LINEAR_HESSIAN: return K + K * e + K * e * e;
         case LINEAR_PAIRS: return K + K * e + K * K * e * e;
+        case LINEAR_FOLDS: return c->F * (K + K * e);
         default: return K * e;
     }
 }

@@ -39,7 +39,8 @@ static size_t ISA(cut)(const linear_t *c, REAL *memory, ISA(block) *b) {
 
 /* Whether problems have a lane each; then the columns of every class are padded to whole vectors. */
 INLINE int ISA(is_wide)(const linear_t *c) {
-    return c->what == LINEAR_GRADIENT && !c->indptr && c->P > 1 && c->P >= RL / 2;
+    return c->what == LINEAR_FOLDS ||
+           (c->what == LINEAR_GRADIENT && !c->indptr && c->P > 1 && c->P >= RL / 2);
 }
 
 /* Columns as they are packed. */
@@ -419,10 +420,15 @@ static void ISA(losses_of_block)(const linear_t *c, const ISA(block) *b, int64_t
 
 #include "linear_loss_wide.h"
 #include "linear_loss_columns.h"
+#include "linear_loss_folds.h"
 
 static void ISA(linear_shard)(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch) {
     const linear_t *c = call;
     const int64_t e = c->d + 1, K = c->K;
+    if (c->what == LINEAR_FOLDS) {
+        ISA(folds_shard)(c, start, stop, statistic, scratch);
+        return;
+    }
     if (ISA(is_wide)(c)) {
         ISA(wide_shard)(c, start, stop, statistic, scratch);
         return;
@@ -446,6 +452,7 @@ static void ISA(linear_shard)(const void *call, int64_t start, int64_t stop, dou
 static size_t ISA(scratch_bytes)(const linear_t *c) {
     ISA(block) b;
     ISA(wide_block) w;
+    if (c->what == LINEAR_FOLDS) return ISA(folds_scratch_bytes)(c);
     return ISA(is_wide)(c) ? ISA(cut_wide)(c, NULL, &w) : ISA(cut)(c, NULL, &b);
 }
 #undef LOGISTIC_TERMS

@@ -410,7 +410,8 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
         return {"accept_large_sparse": self.solver not in _SHORT_INDICES}
 
     def _grid_key(self) -> tuple[Any, ...]:
-        check_parameters(type(self).__name__, self.get_params(deep=False), self._allowed)
+        values = {name: getattr(self, name) for name in self._allowed}
+        check_parameters(type(self).__name__, values, self._allowed)
         penalty = resolved_penalty(self)
         kind = self.solver == "liblinear", self.solver in _SHORT_INDICES, penalty.l1_ratio > 0
         return *kind, bool(self.fit_intercept), hashable(self.class_weight)
@@ -424,7 +425,8 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
         dtype = np.dtype(np.float64 if self.solver == "liblinear" else rows.X.dtype)
         of_folds = [factors_of(self.class_weight, rows.classes, sums) for sums in folds.sums]
         factors = None if of_folds[0] is None else np.array(of_folds)
-        totals = (folds.sums if factors is None else folds.sums * factors).sum(axis=1)
+        ones = np.ones(folds.sums.shape) if factors is None else factors
+        totals, whole = (folds.sums * ones).sum(axis=1), ones @ folds.whole
         if not (totals > 0).all():
             raise ValueError(NO_WEIGHT)
         candidate, fold, _ = problems_of(len(models), len(folds.numbers))
@@ -450,6 +452,8 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
             factors=None if factors is None else factors[fold],
             origin=None if l1[:, d].any() else origin_of(rows.table, d),
             alike=candidate,
+            whole_weight=whole[fold],
+            dense=not sparse.issparse(rows.X),
         )
         found = minimise_together(objective, tol, max_iter, candidate)
         fitted = {}

@@ -15,7 +15,7 @@ from sklearn.utils import get_tags, indexable
 import hpcml
 from hpcml.model_selection import row_sharded
 from hpcml.model_selection.arguments import Routed, check_arguments, check_refit_metric, route
-from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits, with_seed
+from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits, narrow_classes, with_seed
 from hpcml.model_selection.evaluation import Options, evaluate
 from hpcml.model_selection.fingerprint import fingerprint
 from hpcml.model_selection.fitting import Record
@@ -115,7 +115,7 @@ class SharingSearch:
         X, y = indexable(X, y)
         params = take_params(params, n_rows(X))
         routed = route(self, scoring, params)
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        cv = check_cv(self.cv, narrow_classes(y), classifier=is_classifier(self.estimator))
         journal = self._open_journal(X, y, cv, params)
         try:
             found = self._search(X, y, cv, scoring, routed, journal)

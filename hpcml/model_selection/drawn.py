@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
@@ -13,10 +14,13 @@ from hpcml.model_selection.journal import decode_splits, encode_splits
 from hpcml.model_selection.planning import reason_not_to_share
 from hpcml.model_selection.rows import as_rows, n_rows
 
-__all__ = ["Drawn", "draw_seed", "draw_splits", "unseeded_names", "with_seed"]
+__all__ = ["Drawn", "draw_seed", "draw_splits", "narrow_classes", "unseeded_names", "with_seed"]
 
 # What estimators draw as seeds themselves; fits scikit-learn's check on every platform.
 _MAX_SEED = np.iinfo(np.int32).max
+
+# They ask of classes only which rows have the same, and in which order classes are sorted and first met.
+_STRATIFIED = (StratifiedKFold, StratifiedShuffleSplit, RepeatedStratifiedKFold)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,27 @@ class Drawn:
         return cls(decode_splits(kept["splits"], kept["n_rows"]), candidates, kept["seed"])
 
 
+def narrow_classes(y: Any) -> Any:
+    """Return small whole numbers in one byte each: they are sorted several times as fast.
+
+    Parameters
+    ----------
+    y : array-like or None
+        Anything else stays as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hpcml.model_selection.drawn import narrow_classes
+    >>> narrow_classes(np.array([1, 0, 2])).dtype, narrow_classes(np.array([1, 1000])).dtype
+    (dtype('int8'), dtype('int64'))
+    """
+    if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "iu" or not len(y):
+        return y
+    limits = np.iinfo(np.int8)
+    return y.astype(np.int8) if limits.min <= y.min() and y.max() <= limits.max else y
+
+
 def draw_splits(cv: Any, X: Any, y: Any, params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     """Return the splits of `cv`.
 
@@ -66,6 +91,8 @@ def draw_splits(cv: Any, X: Any, y: Any, params: Mapping[str, Any]) -> list[tupl
     IndexError
         If a mask has another length than the table.
     """
+    if type(cv) in _STRATIFIED:
+        y = narrow_classes(y)
     n_splits = cv.get_n_splits(X, y, **params)
     n = n_rows(X)
     splits = [(as_rows(train, n), as_rows(test, n)) for train, test in cv.split(X, y, **params)]

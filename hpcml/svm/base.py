@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
@@ -220,9 +221,11 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
         C = np.array([float(model.C) for model in models])[candidate]
         strengths = np.array([model._penalty(d, 0.0) for model in models])[candidate]
         nothing = np.zeros_like(strengths)
-        totals = folds.sums.sum(axis=1)[fold]
-        if factors is not None:
+        if factors is None:
+            totals, whole = folds.sums.sum(axis=1)[fold], np.full(len(fold), folds.whole.sum())
+        else:
             totals = np.einsum("fkc,fc->fk", factors, folds.sums)[fold, column]
+            whole = (factors @ folds.whole)[fold, column]
         objective = Objective(
             rows.table,
             self.loss,
@@ -239,6 +242,8 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
             factors=None if factors is None else factors[fold, column],
             origin=origin_of(rows.table, d) if penalty == "l2" or not self.fit_intercept else None,
             alike=candidate * n_columns + column,
+            whole_weight=whole,
+            dense=not sparse.issparse(rows.X),
         )
         # the gradient where all coefficients are 0 is that of the first candidate, times C
         first = np.flatnonzero(candidate == 0)

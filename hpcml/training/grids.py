@@ -359,12 +359,14 @@ def held_out(n_rows: int, trains: Sequence[Any]) -> NDArray[np.int64]:
     """
     if len(trains) > MOST_FOLDS:
         raise ValueError(f"folds of a batch must be {MOST_FOLDS} at most. Got {len(trains)} instead.")
-    held = np.full(n_rows, (1 << len(trains)) - 1, dtype=np.int64)
+    held = np.zeros(n_rows, dtype=np.uint8 if len(trains) <= 8 else np.int64)
     for j, train in enumerate(trains):
-        held[train] &= ~np.int64(1 << j)
-        if np.count_nonzero((held >> j) & 1) != n_rows - len(train):
+        out = np.full(n_rows, 1 << j, dtype=held.dtype)
+        out[train] = 0
+        if np.count_nonzero(out) != n_rows - len(train):
             raise ValueError(f"fold {j} of the batch trains on rows more than once")
-    return held
+        held = held | out
+    return held.astype(np.int64)
 
 
 def rows_of(X: Any, numbers: NDArray[Any], bytes_of_a_row: int | None = None) -> Iterator[tuple[slice, Any]]:

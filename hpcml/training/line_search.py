@@ -31,6 +31,8 @@ MOST_IDLE = 5
 MOST_POLISH = 20
 #: Further steps after which it shows whether as many as these will do; if not, there are no more.
 SURE_OF_POLISH = 6
+#: What one more step, at whose end nothing looks, may leave of `Steps.near`; and from where it may start.
+LEFT, MOST_LEFT = 0.1, 100.0
 NO_LOSS = 1e-4
 
 
@@ -68,11 +70,11 @@ class LineSearch:
         self._l1, self._with_l1 = objective.l1, bool(objective.l1.any())
         self._rounding = ROUNDING[objective.itemsize]
 
-    def begin(self, P: Floats) -> None:
-        """Go to parameters."""
+    def begin(self, P: Floats, known: tuple[Floats, Floats] | None = None) -> None:
+        """Go to parameters, where the objective's values and gradients may be known."""
         n_problems = len(P)
         self.P = P.copy()
-        smooth, self._G = self._objective.evaluate(P)
+        smooth, self._G = self._objective.evaluate(P) if known is None else known
         self.values = smooth + self._absolute(P, self._l1)
         self.norms = self._norms(np.arange(n_problems))
         self.n_iter = np.zeros(n_problems, dtype=np.int64)
@@ -83,6 +85,7 @@ class LineSearch:
         self._first_above = np.zeros(n_problems)  # the minimum, where the gradient had become small
         self._D, self._promised = np.zeros_like(self.P), np.zeros(n_problems)
         self._t, self._cuts = np.ones(n_problems), np.zeros(n_problems, dtype=np.int64)
+        self._above = np.full(n_problems, np.inf)  # the minimum, before the last step
         self.live = np.arange(n_problems)
         self._next(self.live)
 
@@ -111,6 +114,7 @@ class LineSearch:
             self.P[taken], self._G[taken], self.values[taken] = trial[good], gradient[good], values[good]
             self.norms[taken] = self._norms(taken)
             self.n_iter[taken] += 1
+            self._above[taken] = np.where(t[good] == 1.0, 0.5 * np.abs(self._promised[taken]), np.inf)
         self._shorten(i[~good], values[~good])
         self._next(taken)
         return bool(taken.size)
@@ -170,6 +174,15 @@ class LineSearch:
             last = n + np.log(near / above) / fallen
         return np.asarray((n < SURE_OF_POLISH) | ((fallen < 0) & (last <= self._most_polish)))
 
+    def _is_far(self, i: NDArray[np.intp], above: Floats, with_last: bool) -> NDArray[np.bool_]:
+        """Return whether values are so far above the minimum that one more look at the rows is worth it."""
+        near = self._steps.near * np.abs(self.values[i])
+        far = (above > near) & np.isfinite(above)
+        if with_last:  # the step that follows leaves about the share that the last one has left
+            share = np.minimum(above / self._above[i], 1.0)
+            far &= (above > MOST_LEFT * near) | (above * share > LEFT * near)
+        return np.asarray(far)
+
     def _next(self, i: NDArray[np.intp]) -> None:
         """Find out which problems are solved, and the directions of the others."""
         if not i.size:
@@ -184,10 +197,10 @@ class LineSearch:
         unsure = i[solved & (self._polished[i] < self._most_polish) & (self.n_iter[i] < self._max_iter[i])]
         if unsure.size:
             above = self._steps.decrement(unsure, self.P[unsure], self._G[unsure])
-            far = (above > self._steps.near * np.abs(self.values[unsure])) & np.isfinite(above)
+            last = self._steps.last_step()
+            far = self._is_far(unsure, above, last is not None)
             nothing = (NO_LOSS * self._objective.scale * self._objective.total_weight)[unsure]
             more = far & (self.values[unsure] > nothing) & self._reach(unsure, above)
-            last = self._steps.last_step()
             if last is not None:  # so small that nothing needs to look at where it leads
                 ends = ~far & np.isfinite(above)
                 self.P[unsure[ends]] += last[ends]

@@ -2,7 +2,7 @@
 
 Every pair of a candidate and a fold is a problem, or one a class against the rest. Rows that a fold does not
 train on have weight 0 in its problems: no rows are copied. Problems that differ in their fold alone have one
-start and one preconditioner, from a sample of all rows.
+start, the optimum over all rows or a sample of them, and one preconditioner.
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ class Folds:
         Training rows of every class.
     sums : ndarray of shape (folds, classes)
         Their weights.
+    whole : ndarray of shape (classes,)
+        Weights of all rows.
     """
 
     numbers: tuple[int, ...]
     bits: NDArray[np.int64]
     counts: NDArray[np.int64]
     sums: Floats
+    whole: Floats
 
     def that_have_all(self) -> Folds:
         """Return the folds whose training rows are of all classes, with weight."""
@@ -55,7 +58,7 @@ class Folds:
         if good.all():
             return self
         numbers = tuple(number for number, is_good in zip(self.numbers, good, strict=True) if is_good)
-        return Folds(numbers, self.bits[good], self.counts[good], self.sums[good])
+        return Folds(numbers, self.bits[good], self.counts[good], self.sums[good], self.whole)
 
 
 def folds_of(
@@ -96,11 +99,12 @@ def folds_of(
     # whole numbers add up to the same in any order; weights are added shard by shard
     counts = sum(communicator.gather(_sums_of_sets(**sizes, held=table.rows("held"), y=y)["sums"]))
     sums = table.map_reduce(_sums_of_sets, **sizes, y=classes)["sums"] if weighted else counts
+    whole = sums[0].sum(axis=0).astype(np.float64)
     sets = np.arange(1 << FOLDS_OF_A_SET)
     inside = [(j // FOLDS_OF_A_SET, sets >> j % FOLDS_OF_A_SET & 1 == 0) for j in range(len(numbers))]
     counts, sums = (np.array([of[at, those].sum(axis=0) for at, those in inside]) for of in (counts, sums))
     bits = np.arange(len(numbers), dtype=np.int64)
-    return Folds(tuple(numbers), bits, counts, sums.astype(np.float64))
+    return Folds(tuple(numbers), bits, counts, sums.astype(np.float64), whole)
 
 
 def _sums_of_sets(

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
+from scipy.special import expit
 
 from hpcml.communicators import Table
 from hpcml.communicators.serial import SerialTable
@@ -85,6 +87,8 @@ class Objective:
         Class that is +1 in a problem; what it says is ignored by losses of regression and multinomial.
     total_weight : float or ndarray of shape (problems,)
         Sum of the weights of the rows.
+    whole_weight : ndarray of shape (problems,), optional
+        The same, with the rows that a fold leaves out; only with `folds` and `alike`.
     itemsize : int
         Bytes of a value of X.
     weighted : bool
@@ -122,6 +126,8 @@ class Objective:
     factors: Floats | None = None
     origin: Floats | None = None
     alike: NDArray[np.intp] | None = None
+    whole_weight: Floats | None = None
+    dense: bool = False
 
     def __post_init__(self) -> None:
         for name in ("scale", "total_weight"):
@@ -147,7 +153,9 @@ class Objective:
         """Return the objective of some of the problems."""
         if len(problems) == self.shape[0]:
             return self
-        names = ("scale", "l2", "l1", "positive", "total_weight", "folds", "factors", "alike")
+        names = (
+            "scale", "l2", "l1", "positive", "total_weight", "folds", "factors", "alike", "whole_weight"
+        )  # fmt: skip
         parts = {name: getattr(self, name) for name in names}
         cut: dict[str, Any] = {name: None if part is None else part[problems] for name, part in parts.items()}
         return dataclasses.replace(self, **cut)
@@ -172,10 +180,15 @@ class Objective:
         _, chosen, spread, counts = np.unique(
             self.alike, return_index=True, return_inverse=True, return_counts=True
         )
-        folds = None
-        if self.folds is not None and (counts == 1).any():  # alone: over the rows of its own fold
-            folds = np.where(counts == 1, self.folds[chosen], NO_FOLD)
-        return dataclasses.replace(self.of(chosen), folds=folds, alike=None), chosen, spread
+        alone, own, folds = counts == 1, self.of(chosen), None
+        if self.folds is not None and alone.any():  # over the rows of its own fold
+            folds = np.where(alone, self.folds[chosen], NO_FOLD)
+        total = own.total_weight
+        if own.whole_weight is not None:  # more rows weigh as much as those of a fold, beside the penalty
+            total = np.where(alone, total, own.whole_weight)
+        scale = own.scale * own.total_weight / total
+        kept = {"scale": scale, "total_weight": total, "folds": folds, "alike": None, "whole_weight": None}
+        return dataclasses.replace(own, **kept), chosen, spread
 
     def told_apart(self, sample: Table) -> Objective:
         """Return the objective with no problem alike another whose fold has other rows than most have.
@@ -272,6 +285,23 @@ class Objective:
         values, slopes = self._penalty(P)
         return self.scale * losses + values, self._constrained(G) + slopes
 
+    def evaluate_alike(self, P: Floats, spread: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Evaluate every problem at parameters of those that are alike, ``P[spread]``.
+
+        Margins of dense rows are computed once for all folds, unless these weigh classes differently.
+        """
+        if not self.dense or self.coupled or self.folds is None or self.factors is not None:
+            return self.evaluate(P[spread])
+        each, fold = np.unique(self.folds, return_inverse=True)
+        positive = np.empty(len(P))
+        positive[spread] = self.positive
+        given = {"W": self._columns(P, self.origin), "positive": positive, "each": each, "problems": len(P)}
+        more = {"loss": self.loss, "epsilon": self.epsilon, "origin": self.origin}
+        found = self.table.map_reduce("linear_gradient_of_folds", **given, **more)
+        G = self.scale[:, np.newaxis] * found["gradient"].transpose(0, 2, 1)[fold, spread]
+        values, slopes = self._penalty(P[spread])
+        return self.scale * found["loss"][fold, spread] + values, self._constrained(G) + slopes
+
     def values(self, P: Floats) -> Floats:
         """Return the value of every problem, with its l1 part."""
         return self.evaluate(P)[0] + (self.l1 * np.abs(P)).sum(axis=1)
@@ -317,6 +347,62 @@ class Objective:
         scales = self.scale / few.scale[own] * self.classes / (self.classes - 1)
         of_class = dataclasses.replace(self, l2=self.l2[:, :e], l1=self.l1[:, :e], classes=1)
         return of_class._penalised(H[own] * scales[:, np.newaxis, np.newaxis])
+
+    def hessian_mixed(self, P: Floats, sources: NDArray[np.intp], shares: Floats) -> Floats:
+        """Return Hessians whose losses' part is made of those of some problems, as `mixed_curvature` says.
+
+        Parameters
+        ----------
+        P : ndarray of shape (problems, parameters)
+        sources : ndarray of int
+            The problems, of one column.
+        shares : ndarray of shape (problems, sources)
+        """
+        own = self.of(sources)
+        H = own._blocks(P[sources])
+        shares = shares * self.scale[:, np.newaxis] / own.scale
+        return self._penalised((shares @ H.reshape(len(H), -1)).reshape(-1, *H.shape[1:]))
+
+    def mixed_curvature(self, P: Floats, limit: float, n_rows: int) -> tuple[NDArray[np.intp], Floats]:
+        """Return problems of one column of whose curvature that of every problem is made, and the shares.
+
+        Parameters
+        ----------
+        P : ndarray of shape (problems, parameters)
+        limit : float
+            Difference of the curvatures of rows, relative to them, that may be left.
+        n_rows : int
+            Rows, at equal distances, that tell it.
+        """
+        n = min(n_rows, self.table.n_rows)
+        numbers = np.arange(n, dtype=np.int64) * self.table.n_rows // n
+        margins = self.margins(self.table.take(numbers), P)[:, :, 0]
+        D, same = self._curvatures(margins, self.table.take(numbers, "y")), self.same_at_zero()
+        sizes = np.maximum(np.linalg.norm(D, axis=0), np.finfo(float).tiny)
+        sources: list[int] = []
+        shares = np.zeros((len(P), len(P)))
+        for group in np.unique(same):
+            members = np.flatnonzero(same == group)
+            own = [int(members[np.argmax(sizes[members])])]
+            while True:
+                left = np.empty(len(members))
+                for at, p in enumerate(members):
+                    shares[p, own], left[at] = nnls(D[:, own], D[:, p])
+                worst = int(np.argmax(left / sizes[members]))
+                if left[worst] <= limit * sizes[members[worst]] or members[worst] in own:
+                    break
+                own.append(int(members[worst]))
+            sources += own
+        return np.array(sources), shares[:, sources]
+
+    def _curvatures(self, margins: Floats, y: NDArray[Any]) -> Floats:
+        """Return the second derivative of the losses of rows, for every problem of one column."""
+        if self.loss == "logistic":
+            return np.asarray(expit(margins) * expit(-margins))
+        if self.loss == "squared_hinge":
+            signs = np.where(y[:, np.newaxis] == self.positive, 1.0, -1.0)
+            return np.where(signs * margins < 1.0, 2.0, 0.0)
+        return np.where(np.abs(margins - y[:, np.newaxis]) > self.epsilon, 2.0, 0.0)
 
     def same_at_zero(self) -> NDArray[np.intp]:
         """Return for every problem the first whose losses are the same, but for the scale, where all is 0."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.training.coupled_sample import close_optima, start_from_coupled_sample
+from hpcml.training.coupled_sample import start_from_coupled_sample
 from hpcml.training.line_search import MOST_POLISH, LineSearch
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import (
@@ -25,6 +25,7 @@ from hpcml.training.newton_steps import (
     Steps,
     by_blocks,
     by_diagonal,
+    shared_blocks,
 )
 
 __all__ = ["OVERFLOWED", "Solution", "minimise"]
@@ -48,6 +49,12 @@ COUPLED_ROWS_A_PARAMETER = 32
 #: Products of rows and squared parameters, of all problems that share a sample, up to which exact steps find
 #: its optima: some 10 ms each.
 SHARED_WORK = 2e9
+#: Difference of the curvatures of rows that is left where Hessians are made of a few of them.
+UNLIKE_CURVATURE = 0.03
+#: Passes over the rows that the Hessian of all rows may cost, instead of a sample's.
+HESSIAN_PASSES = 1.0
+#: Rows by which they are compared.
+CURVATURE_ROWS = 256
 #: A sample must be this much smaller than the table to be worth its while.
 SAMPLE_SHARE = 4
 
@@ -140,7 +147,7 @@ def _minimised(
     if sampled is None:
         search.begin(P)
     else:
-        search.begin(sampled.P)
+        search.begin(sampled.P, sampled.known)
         misled = ~(search.values <= sampled.values_before)
         if misled.any():
             search.begin(np.where(misled[:, np.newaxis], P, sampled.P))
@@ -174,11 +181,15 @@ def _again(
 
 @dataclass(frozen=True)
 class _Sampled:
-    """The optimum of a sample, the value that it gives to the parameters before, and steps over all rows."""
+    """The optimum of a sample, the value that it gives to the parameters before, and steps over all rows.
+
+    Also the values and gradients there, if they are known.
+    """
 
     P: Floats
     values_before: Floats
     n_iter: NDArray[np.int64] | int = 0
+    known: tuple[Floats, Floats] | None = None
 
 
 def _plan(
@@ -198,7 +209,8 @@ def _plan(
     whole = n_rows <= SAMPLE_SHARE * n_sampled
     if objective.alike is not None and size <= most and not with_l1:
         n_shared = max(COUPLED_ROWS, COUPLED_ROWS_A_PARAMETER * e) if objective.coupled else n_sampled
-        if n_rows >= n_shared and not (whole and exact):
+        cheap = len(P) * n_rows * size**2 <= SHARED_WORK
+        if n_rows >= n_shared and not (whole and exact and (cheap or objective.coupled)):
             if objective.coupled:
                 tol, max_iter = np.broadcast_to(tol, len(P)), np.broadcast_to(max_iter, len(P))
                 coupled = start_from_coupled_sample(objective, P, tol, max_iter, n_shared)
@@ -238,8 +250,8 @@ def _from_shared_sample(
     with objective.table_of_sample(n_sampled) as table:
         shared, chosen, spread = objective.told_apart(table).shared()
         sample, start = shared.of_sample(table), P[chosen]
-        near = 0.1 / np.sqrt(n_sampled) * shared.scale * shared.total_weight
-        near = np.maximum(np.broadcast_to(tol, len(P))[chosen], near)
+        tol_of_each = np.broadcast_to(tol, len(P))[chosen]
+        near = np.maximum(tol_of_each, 0.1 / np.sqrt(n_sampled) * shared.scale * shared.total_weight)
         most_steps = np.broadcast_to(max_iter, len(P))[chosen]
         if len(start) * n_sampled * start.shape[1] ** 2 <= SHARED_WORK and not sample.coupled:
             found = _minimised(sample, start, near, most_steps, most_polish=0).parameters
@@ -248,6 +260,13 @@ def _from_shared_sample(
             search = LineSearch(sample, steps, near, most_steps, most_polish=0)
             search.run(start)
             found = sample.symmetric(search.P)
-        H = sample.hessian_like(found, close_optima(sample, found))
-        sampled = _Sampled(found[spread], sample.values(start)[spread])
-        return sampled, LbfgsSteps(objective, *by_blocks(H, spread))
+        before = sample.values(start)[spread]
+        sources, shares = sample.mixed_curvature(found, UNLIKE_CURVATURE, CURVATURE_ROWS)
+        whole = len(sources) * objective.parameters <= HESSIAN_PASSES * 4 * len(P)
+        H = (shared if whole else sample).hessian_mixed(found, sources, shares)
+    own, of_folds = shared_blocks(H, None, spread)
+    near = np.maximum(tol_of_each, near / np.sqrt(objective.table.n_rows / n_sampled))
+    search = LineSearch(shared, LbfgsSteps(shared, *own), near, most_steps, most_polish=0)
+    search.run(found)
+    known = objective.evaluate_alike(search.P, spread)
+    return _Sampled(search.P[spread], before, known=known), LbfgsSteps(objective, *of_folds)

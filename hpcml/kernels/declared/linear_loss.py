@@ -19,12 +19,11 @@ _PROBLEMS = (
     Array("folds", "int64", ("G",), "fold of a problem; None: all rows count in all problems", optional=True),
     Array("factors", "float64", ("G", "C"), "of the weights of the rows of each class", optional=True),
 )
-_MODEL = (
-    _W,
-    Array("positive", "float64", ("K",), "class that is +1 in a column, all others are -1"),
-    *_PROBLEMS,
-    Scalar("problems", "int", "how many; the first column of each, then the second of each and so on", low=1),
+_POSITIVE = Array("positive", "float64", ("K",), "class that is +1 in a column, all others are -1")
+_N_PROBLEMS = Scalar(
+    "problems", "int", "how many; the first column of each, then the second of each and so on", low=1
 )
+_MODEL = (_W, _POSITIVE, *_PROBLEMS, _N_PROBLEMS)
 _LOSS = (
     Scalar("loss", "str", "the loss of a row's margin", choices=LOSSES),
     Scalar("epsilon", "float", "half width in which squared_epsilon_insensitive is 0", low=0.0),
@@ -43,6 +42,28 @@ KERNELS = (
         "Add up the loss of every row and its gradient.",
         (*_ROWS, *_MODEL, *_LOSS),
         _VALUES,
+        _DECLINED,
+    ),
+    Kernel(
+        "linear_gradient_of_folds",
+        "reduce",
+        "linear_loss",
+        "Add up the same for the rows that each of several folds does not leave out, of dense rows.",
+        (
+            Array("X", "floating", ("n", "d"), "the rows; margins are computed in their precision"),
+            *_ROWS[1:3],
+            Array("held", "int64", ("n",), "set of the folds that leave a row out, a bit each"),
+            _ORIGIN,
+            _W,
+            _POSITIVE,
+            Array("each", "int64", ("F",), "the folds"),
+            _N_PROBLEMS,
+            *_LOSS,
+        ),
+        (
+            Result("loss", "float64", ("F", "K"), "as that of linear_gradient, for every fold"),
+            Result("gradient", "float64", ("F", "d+1", "K"), "its derivative by W, transposed"),
+        ),
         _DECLINED,
     ),
     Kernel(

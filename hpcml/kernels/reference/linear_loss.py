@@ -84,6 +84,17 @@ def linear_gradient(X, y, weights, held, origin, W, positive, folds, factors, pr
     return losses.sum(axis=0), _transposed_times(X, slopes)
 
 
+def linear_gradient_of_folds(X, y, weights, held, origin, W, positive, each, problems, loss, epsilon):
+    """Return the same for the rows that each of several folds does not leave out."""
+    found = [
+        linear_gradient(
+            X, y, weights, held, origin, W, positive, np.full(problems, fold), None, problems, loss, epsilon
+        )
+        for fold in each
+    ]
+    return tuple(np.array(part) for part in zip(*found, strict=True))
+
+
 def linear_hessian(X, y, weights, held, origin, W, positive, folds, factors, problems, loss, epsilon):
     """Return loss, gradient, and the Hessian of each column: X^T diag(l'') X."""
     X, losses, slopes, curvatures = _evaluated(

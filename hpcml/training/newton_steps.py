@@ -47,8 +47,6 @@ HESSIANS_MEMORY = 2_000_000
 #: The first leaves scores of test rows within some 1e-6 of the optimum's, because one more step follows that
 #: needs no pass over the rows; with the second it would take too long.
 NEAR, NEAR_BY_DIAGONAL = 2e-8, 2e-7
-#: Rounding, relative to a gradient, of the changes that make it up, below which it needs not be solved with.
-FOLLOWED = 1e-9
 #: Pairs of steps and gradients that L-BFGS keeps; more bring little (Liu and Nocedal 1989).
 MOST_PAIRS = 10
 #: Numbers of a row from which on it is worth a call of BLAS, without room for what is added.
@@ -234,8 +232,7 @@ def shared_blocks(
 ) -> list[tuple[Callable[[Floats], Floats], bool]]:
     """Return the same for several problems that share blocks, which are factored once."""
     blocks = [finite_curvature(block) for block in H]
-    factors = [factor_of(block)[0] for block, _ in blocks]
-    finite = all(is_finite for _, is_finite in blocks)
+    factors, finite = [factor_of(block)[0] for block, _ in blocks], all(known for _, known in blocks)
     return [(by_factors(factors, spread), finite) for spread in spreads]
 
 
@@ -295,11 +292,8 @@ class LbfgsSteps:
         self._l1 = objective.l1
         self._with_l1 = bool(objective.l1.any())
         self._precondition = precondition
-        n_pairs = max(3, min(MOST_PAIRS, PAIRS_MEMORY // (3 * objective.l1.size)))
-        # steps, changes of the gradient, the same preconditioned, inverse curvatures
-        self._pairs: deque[tuple[Floats, Floats, Floats, Floats]] = deque(maxlen=n_pairs)
-        # gradients, and the same preconditioned: it is linear, so that changes are added
-        self._gradients, self._solved = np.zeros(objective.shape), np.zeros(objective.shape)
+        n_pairs = max(3, min(MOST_PAIRS, PAIRS_MEMORY // (2 * objective.l1.size)))
+        self._pairs: deque[tuple[Floats, Floats, Floats]] = deque(maxlen=n_pairs)
         self._sizes = np.ones(objective.shape[0])  # of the steps, relative to the preconditioner's
         self._known: tuple[Problems, Floats] | None = None  # what the last decrement has got
 
@@ -308,30 +302,14 @@ class LbfgsSteps:
         whole = np.zeros(self._objective.shape)
         whole[i] = R
         kept = []
-        solved = self._solved_at(i, whole)
-        for s, y, z, rho in reversed(self._pairs):
+        for s, y, rho in reversed(self._pairs):
             a = rho * _dot_of(i, s, whole)
             _add_multiples(i, -a, y, whole)
-            _add_multiples(i, -a, z, solved)
             kept.append(a)
-        whole = solved * self._sizes[:, np.newaxis]
-        for (s, y, _, rho), a in zip(self._pairs, reversed(kept), strict=True):
+        whole = self._solve(whole) * self._sizes[:, np.newaxis]
+        for (s, y, rho), a in zip(self._pairs, reversed(kept), strict=True):
             _add_multiples(i, a - rho * _dot_of(i, y, whole), s, whole)
         return whole[i]
-
-    def _solved_at(self, i: Problems, whole: Floats) -> Floats:
-        """Return gradients preconditioned, 0 for all problems but some; most have been followed since."""
-        if self._with_l1:
-            return self._solve(whole)
-        away = np.abs(whole[i] - self._gradients[i]).max(axis=1)
-        new = i[~(away <= FOLLOWED * np.abs(whole[i]).max(axis=1))]
-        if new.size:
-            some = np.zeros_like(whole)
-            some[new] = whole[new]
-            self._gradients[new], self._solved[new] = whole[new], self._solve(some)[new]
-        found = np.zeros_like(whole)
-        found[i] = self._solved[i]
-        return found
 
     def _subgradient(self, i: Problems, P: Floats, G: Floats) -> Floats:
         return least_subgradient(P, G, self._l1[i]) if self._with_l1 else G
@@ -376,11 +354,9 @@ class LbfgsSteps:
         curvature = _dot(s, y)
         fine = curvature > np.finfo(float).eps * _dot(y, y)
         rho[fine] = 1.0 / curvature[fine]
-        z = self._solve(y)
-        self._gradients += y
-        self._solved += z
-        self._sizes[fine] = (curvature[fine] / _dot(y, z)[fine]) if fine.any() else 1.0
-        self._pairs.append((s, y, z, rho))
+        lengths = _dot(y, self._solve(y))
+        self._sizes[fine] = (curvature[fine] / lengths[fine]) if fine.any() else 1.0
+        self._pairs.append((s, y, rho))
 
     def decrement(self, i: Problems, P: Floats, G: Floats) -> Floats:
         V = self._subgradient(i, P, G)

@@ -57,6 +57,8 @@ def test_the_command_on_this_machine(backend, capsys):
     assert capsys.readouterr().out == alone
 
 
-def test_a_master_without_spark(capsys):
+def test_a_master_without_spark_and_one_of_no_kind(capsys):
     assert main(["search", "--spark-master", "local[2]"]) == 2
     assert "add --backend spark" in capsys.readouterr().err
+    assert main(["search", "--backend", "spark", "--spark-master", "host:7077"]) == 2
+    assert "spark://HOST:PORT" in capsys.readouterr().err

@@ -10,6 +10,9 @@ from hpcml.cli.failures import CommandError
 
 __all__ = ["Backend", "check_backend", "running_on"]
 
+#: How the names of Spark's masters start.
+_MASTERS = ("local", "spark://", "yarn", "k8s://")
+
 
 class Backend(enum.StrEnum):
     """The values of ``--backend``."""
@@ -36,6 +39,11 @@ def check_backend(backend: Backend | None, spark_master: str | None) -> None:
     """
     if spark_master is not None and backend != Backend.spark:
         raise CommandError("--spark-master names a Spark cluster; add --backend spark")
+    if spark_master is not None and not spark_master.startswith(_MASTERS):
+        raise CommandError(
+            "--spark-master must be local[N], spark://HOST:PORT, yarn or k8s://HOST:PORT. "
+            f"Got {spark_master!r} instead"
+        )
     if backend == Backend.mpi:
         _start_farm()
 

@@ -115,7 +115,7 @@ def test_scores_model_and_results_are_those_of_the_library(capsys, table, rooms,
     X = TableEncoder().fit_transform(raw)
     forest = RandomForestRegressor(random_state=7)
     expected = GridSearchCV(forest, {"max_depth": [2, 4], "n_estimators": [3, 6]}, cv=3).fit(X, y)
-    written = pd.read_csv(results)
+    written = pd.read_csv(results, float_precision="round_trip")
     # bits, not nearness: the CSV has all digits
     np.testing.assert_array_equal(written["mean_test_score"], expected.cv_results_["mean_test_score"])
     assert list(written["rank_test_score"]) == list(expected.cv_results_["rank_test_score"])

@@ -109,9 +109,15 @@ def _cures(missing: list[str]) -> list[str]:
     """Return the commands that mend parts; extras of the package in one."""
     from hpcml.parts import PARTS
 
-    own = {name: f'python -m pip install "hpcml[{name}]"' for name in missing}
-    extras = [name for name in missing if PARTS[name].cure == own[name]]
-    cures = [PARTS[name].cure for name in missing if name not in extras]
+    extras, cures = [], []
+    for name in missing:
+        command, _, _ = PARTS[name].cure.partition("  #")  # --all has the remarks
+        before = command.removesuffix(f'python -m pip install "hpcml[{name}]"')
+        if before == "" or before.endswith(" && "):
+            extras.append(name)
+            cures += [before.removesuffix(" && ")] if before else []
+        else:
+            cures.append(command)
     return [*cures, f'python -m pip install "hpcml[{",".join(extras)}]"'] if extras else cures
 
 

@@ -64,7 +64,7 @@ class NormalMixture(ToSklearnMixin, DensityMixin, BaseEstimator):
         if hasattr(self, "feature_names_in_"):
             return False
         with np.errstate(over="ignore", invalid="ignore"):
-            return len(X) > 0 and X.shape[1] == self.n_features_in_ and bool(np.isfinite(X.sum()))
+            return len(X) > 0 and X.shape[1] == self.means_.shape[1] and bool(np.isfinite(X.sum()))
 
     def score_samples(self, X: ArrayLike) -> NDArray[Any]:
         """Return the log-density of each row.

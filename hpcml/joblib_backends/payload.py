@@ -85,6 +85,9 @@ class Packer:
             # views that frames make anew for each pickling are the same array
             key = (obj.__array_interface__["data"][0], obj.shape, obj.strides, obj.dtype)
             return self._pickled(obj, key) if obj.dtype.hasobject else ("array", self._array(obj, key))
+        if hasattr(kind, "__arrow_array__") and str(obj.dtype) in ("str", "string"):
+            # pandas makes the buffers of its texts anew for each pickling
+            return self._pickled(obj, id(obj)) if obj.nbytes >= max(1, self.max_nbytes) else None
         if kind is list and len(obj) >= _LONG_LIST:
             return self._pickled(obj, id(obj))
         return None

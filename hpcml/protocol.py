@@ -85,6 +85,14 @@ class Batch:
 class GridSharing(Protocol):
     """What an estimator implements to share work in a grid search.
 
+    A class may also name in the attribute ``grid_resources`` parameters that a halving search may raise so
+    that each round goes on from the one before: ``("n_estimators",)`` where a forest begins with the trees of
+    a smaller one. Such searches give its `fit_grid` one more argument, ``kept``: a dict by index of the fold.
+    In it lies what the `fit_grid` of the round before has put there, if all candidates of the batch were in
+    one batch; what this one puts there is for the next round. It must have ``nbytes`` and go through pickle;
+    what is too large is not handed on. The fits must be those that an empty dict gives, to the bit, and what
+    `Batch.done` counts, beside fits, must be what is not done again.
+
     Examples
     --------
     >>> from sklearn.linear_model import Ridge

@@ -1,4 +1,4 @@
-"""Halving searches: scikit-learn's candidates, resources and scores, shared within a round."""
+"""Halving searches: scikit-learn's candidates, resources and scores, shared within and between rounds."""
 
 import joblib
 import numpy as np
@@ -15,8 +15,9 @@ from sklearn.svm import SVC
 from upstream import run_upstream
 
 from hpcml import model_selection as ours
-from hpcml.ensemble import RandomForestClassifier
-from hpcml.model_selection import HalvingGridSearchCV, HalvingRandomSearchCV, explain_plan
+from hpcml.ensemble import RandomForestClassifier, RandomForestRegressor
+from hpcml.model_selection import HalvingGridSearchCV, HalvingRandomSearchCV, explain_plan, rounds
+from hpcml.training.forest import Growth
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 4))
@@ -95,6 +96,73 @@ def test_rounds_share():
     search.fit(X, LABELS)
     assert search.n_candidates_ == [6, 2] and search.plan_.done == {"fits": 6, "trees": 30}
     assert not search.plan_.separate
+
+
+FORESTS = {
+    "depths": (
+        RandomForestRegressor(random_state=0),
+        {"max_depth": [1, 3, 5, None], "min_samples_split": [2, 0.2], "max_features": [1, 1.0]},
+        {"factor": 3},
+    ),
+    "leaves": (
+        RandomForestClassifier(random_state=0, class_weight="balanced_subsample", max_samples=0.6),
+        [{"max_leaf_nodes": [2, 5, 12]}, {"max_depth": [1, 2, 5], "ccp_alpha": [0.0, 0.01]}],
+        {"factor": 2, "min_resources": 3, "max_resources": 12},
+    ),
+    "the same resource twice": (
+        RandomForestClassifier(random_state=np.random.RandomState(4)),
+        {"max_depth": [1, 2, 3, 4, 5], "bootstrap": [True, False], "criterion": ["gini", "entropy"]},
+        {"factor": 2, "aggressive_elimination": True, "min_resources": 5, "max_resources": 20},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name, backend", list(zip(FORESTS, ["loky", "threading", "sequential"], strict=True))
+)
+def test_forests_go_on_from_the_round_before(name, backend, monkeypatch):
+    forest, grid, options = FORESTS[name]
+    options = {"resource": "n_estimators", "max_resources": 27, "cv": KFold(2), "refit": False, **options}
+    y = LABELS if isinstance(forest, RandomForestClassifier) else TARGET
+    monkeypatch.setenv("HPCML_NUM_THREADS", "1")  # fits are too small for threads
+    expected = theirs.HalvingGridSearchCV(forest, grid, **options).fit(X, y)
+    grown = []
+    growth = Growth.trees
+    monkeypatch.setattr(
+        Growth,
+        "trees",
+        lambda self, seeds, *a, **k: (grown.append(len(seeds)), growth(self, seeds, *a, **k))[1],
+    )
+    searches = [HalvingGridSearchCV(forest, grid, **options).fit(X, y)]
+    counted = sum(grown)
+    with joblib.parallel_config(backend=backend):
+        searches.append(HalvingGridSearchCV(forest, grid, n_jobs=2, **options).fit(X, y))
+    monkeypatch.setattr(rounds, "KEPT_BYTES", 100)  # too few for any tree
+    searches.append(HalvingGridSearchCV(forest, grid, **options).fit(X, y))
+    for search in searches:
+        for split in range(2):
+            key = f"split{split}_test_score"
+            np.testing.assert_array_equal(search.cv_results_[key], expected.cv_results_[key])
+        assert search.plan_.asked["trees"] == 2 * np.sum(expected.cv_results_["n_resources"])
+    assert counted == searches[0].plan_.done["trees"] == searches[1].plan_.done["trees"]
+    assert counted < searches[2].plan_.done["trees"]
+    assert "each round goes on from the one before" in str(searches[0].plan_)
+
+
+@pytest.mark.parametrize(
+    "model, resource, reason",
+    [
+        (RandomForestClassifier(4, random_state=0), "n_samples", "each draws rows of its own"),
+        (SignsClassifier(random_state=0), "n_terms", "SignsClassifier does not go on from a smaller n_terms"),
+    ],
+)
+def test_where_nothing_is_carried_over_the_plan_says_so(model, resource, reason):
+    name = "max_depth" if resource == "n_samples" else "shift"
+    most = {"max_resources": 9} if resource == "n_terms" else {}
+    search = HalvingGridSearchCV(
+        model, {name: [1, 2, 3]}, resource=resource, cv=KFold(3), random_state=0, **most
+    )
+    assert str(search.fit(X, LABELS).plan_).endswith(f"; rounds start anew: {reason}")
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])

@@ -35,6 +35,9 @@ MOST_DRAWS = np.iinfo(np.int32).max
 class Forest(SharedGrid, TreeModel):
     """Base of the random forests."""
 
+    #: A larger forest begins with the trees of a smaller one.
+    grid_resources = ("n_estimators",)
+
     _tree_class: Any
     _seeds: NDArray[np.uint64]
     _sampling: Sampling

@@ -14,6 +14,7 @@ from hpcml.model_selection.fitting import Evaluation, Record
 from hpcml.model_selection.pipelines import SharedPipeline
 from hpcml.model_selection.plan import Plan
 from hpcml.model_selection.planning import make_plan
+from hpcml.model_selection.rounds import Rounds
 from hpcml.model_selection.scoring import Scoring
 from hpcml.progress import Progress
 
@@ -87,6 +88,7 @@ def evaluate(
     finished: Mapping[tuple[int, int], Record] | None = None,
     keep: Callable[[list[Record]], None] | None = None,
     refuse: str | None = None,
+    rounds: Rounds | None = None,
 ) -> tuple[Plan, list[Record]]:
     """Fit and score every candidate on every fold, sharing what can be shared.
 
@@ -110,6 +112,8 @@ def evaluate(
         Gets the records of each task as soon as they come.
     refuse : str, optional
         Why nothing may be shared: every fit must be there afterwards, in its record.
+    rounds : Rounds, optional
+        What rounds of a halving search leave for each other.
 
     Returns
     -------
@@ -137,12 +141,16 @@ def evaluate(
         settings=config.snapshot(),
         keep_fitted=refuse is not None,
     )
-    tasks = tasks_of(plan, estimator, X, y, seeded, splits, records, evaluation)
+    kept = [None] * len(plan.batches) if rounds is None else rounds.begin(plan)
+    tasks = tasks_of(plan, estimator, X, y, seeded, splits, records, evaluation, kept)
     with Progress(n_candidates * n_folds, "fits", options.verbose if options.progress else 0) as progress:
         progress.skip(len(records))
 
         def take(new: list[Record]) -> None:
             plan.fallbacks += [r.pop("separate") for r in new if "separate" in r]
+            for record in new:
+                if rounds is not None and "left" in record:
+                    rounds.leave(record["candidate"], record["fold"], record.pop("left"))
             if keep is not None:
                 keep(new)
             records.update({(record["candidate"], record["fold"]): record for record in new})

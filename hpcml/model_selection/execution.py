@@ -13,6 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from hpcml import config
 from hpcml.model_selection.fitting import BatchTask, Evaluation, Record, SingleTask
 from hpcml.model_selection.plan import Plan
+from hpcml.model_selection.rounds import Kept
 
 __all__ = ["run", "tasks_of"]
 
@@ -33,15 +34,16 @@ def tasks_of(
     splits: list[tuple[Any, Any]],
     finished: Mapping[Pair, Record],
     evaluation: Evaluation,
+    kept: Sequence[Kept | None],
 ) -> list[Task]:
-    """Return what is left to do: batches, the dearest first, then single fits."""
+    """Return what is left to do: batches, the dearest first, each with what it has kept, then single fits."""
     tasks: list[Task] = []
-    for batch in sorted(plan.batches, key=lambda batch: -batch.cost):
+    for batch, own_kept in sorted(zip(plan.batches, kept, strict=True), key=lambda pair: -pair[0].cost):
         pairs = frozenset((i, j) for i in batch.candidates for j in batch.folds if (i, j) not in finished)
         if pairs:
             own = {i: candidates[i] for i in batch.candidates}
             folds = {j: splits[j] for j in batch.folds}
-            tasks.append(BatchTask(estimator, X, y, batch, own, folds, pairs, evaluation))
+            tasks.append(BatchTask(estimator, X, y, batch, own, folds, pairs, evaluation, own_kept))
     for i in sorted(plan.separate):
         for j, split in enumerate(splits):
             if (i, j) not in finished:

@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from hpcml import config
 from hpcml.model_selection.planning import sharing_of
+from hpcml.model_selection.rounds import Kept
 from hpcml.model_selection.rows import n_rows, take_params, take_rows, take_table
 from hpcml.model_selection.scoring import Scoring, StoredResponses
 from hpcml.protocol import Batch
@@ -215,6 +216,9 @@ class BatchTask:
     pairs : frozenset of (int, int)
         What is left to do: candidate and fold.
     evaluation : Evaluation
+    kept : Kept, optional
+        What the round before has left, in a halving search whose rounds go on from each other; what this one
+        leaves is in the last record of each fold, as ``"left"``.
     """
 
     estimator: Any
@@ -225,6 +229,7 @@ class BatchTask:
     folds: Mapping[int, tuple[Any, Any]]
     pairs: frozenset[tuple[int, int]]
     evaluation: Evaluation
+    kept: Kept | None = None
 
     @property
     def cost(self) -> float:
@@ -277,6 +282,11 @@ class BatchTask:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         self._charge(records, fitted_candidates, spent)
+        if self.kept is not None:
+            for j, record in {record["fold"]: record for record in records}.items():
+                left = self.kept.left(j)
+                if left is not None:
+                    record["left"] = left
         for record in records:
             i, j = record["candidate"], record["fold"]
             self.evaluation.report(i, j, self.candidates[i], record)
@@ -291,6 +301,7 @@ class BatchTask:
             dict(self.folds),
             responses=self.evaluation.responses or (),
             fit_params=take_params(self.evaluation.fit_params, n_rows(self.X)),
+            **({} if self.kept is None else {"kept": self.kept.of_folds}),
         )
 
     def _scored(self, i: int, j: int, fitted: Any, values: Mapping[str, Any], fold: _Fold) -> Record:

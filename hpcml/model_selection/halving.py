@@ -29,6 +29,7 @@ from hpcml.model_selection.fitting import Record
 from hpcml.model_selection.journal import Journal
 from hpcml.model_selection.plan import Plan
 from hpcml.model_selection.results import report_failed_fits
+from hpcml.model_selection.rounds import Rounds, reason_to_start_anew
 from hpcml.model_selection.rows import n_rows
 from hpcml.model_selection.scoring import Scoring
 
@@ -62,7 +63,10 @@ class _Schedule:
 
 
 class HalvingSearch(SharingSearch):
-    """What the halving searches have in common: rounds, each of which is one shared plan."""
+    """What the halving searches have in common: rounds, each of which is one shared plan.
+
+    A round goes on from the one before where the estimator can (`hpcml.protocol`).
+    """
 
     journal = None
     factor: float
@@ -180,6 +184,9 @@ class HalvingSearch(SharingSearch):
         self.plan_ = Plan(0, self.n_splits_, seed=seed)
         rows: list[dict[str, Any]] = []
         records: list[Record] = []
+        anew = reason_to_start_anew(self.estimator, self.resource)
+        rounds = Rounds(schedule.n_rounds) if anew is None else None
+        self.plan_.rounds = f"rounds start anew: {anew}" if anew else "each round goes on from the one before"
         for number in range(schedule.n_rounds):
             n_resources = schedule.resources(number)
             self.n_resources_.append(n_resources)
@@ -204,6 +211,7 @@ class HalvingSearch(SharingSearch):
                 routed=routed,
                 seed=seed,
                 options=self._options(),
+                rounds=rounds,
             )
             seconds = time.perf_counter() - start
             if all(record["fit_error"] is not None for record in new):
@@ -213,7 +221,10 @@ class HalvingSearch(SharingSearch):
             rows += candidates
             records += new
             n_kept = math.ceil(len(candidates) / self.factor)
-            candidates = _best(candidates, _means(new, self.n_splits_), n_kept)
+            best = _best(_means(new, self.n_splits_), n_kept)
+            candidates = [candidates[i] for i in best]
+            if rounds is not None:
+                rounds.go_on_with(best)
         self.n_remaining_candidates_ = len(candidates)
         self.n_required_iterations_, self.n_possible_iterations_ = schedule.n_required, schedule.n_possible
         self.n_iterations_ = schedule.n_rounds
@@ -250,10 +261,10 @@ def _means(records: list[Record], n_folds: int) -> Any:
     return np.average(np.array(scores, dtype=np.float64).reshape(-1, n_folds), axis=1)
 
 
-def _best(candidates: list[dict[str, Any]], means: Any, n: int) -> list[dict[str, Any]]:
-    """Return the n best candidates, the best one last; those without a score come first."""
+def _best(means: Any, n: int) -> list[int]:
+    """Return the numbers of the n best candidates, the best one last; those without a score come first."""
     order = np.roll(np.argsort(means), np.count_nonzero(np.isnan(means)))
-    return [candidates[i] for i in order[-n:]]
+    return [int(i) for i in order[-n:]]
 
 
 def _add(whole: Plan, part: Plan) -> None:
@@ -281,7 +292,7 @@ class HalvingGridSearchCV(HalvingSearch, model_selection.HalvingGridSearchCV):
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, n_resources_, n_candidates_, ...
         As in scikit-learn.
     plan_ : hpcml.model_selection.Plan
-        What was shared, over all rounds.
+        What was shared, over all rounds; ``plan_.rounds`` says whether each went on from the one before.
 
     Examples
     --------
@@ -295,7 +306,7 @@ class HalvingGridSearchCV(HalvingSearch, model_selection.HalvingGridSearchCV):
     >>> search.n_candidates_, search.n_resources_
     ([8, 3], [50, 150])
     >>> print(search.plan_)
-    33 fits asked for, 165 trees; 30 grown
+    33 fits asked for, 165 trees; 30 grown; rounds start anew: each draws rows of its own
     """
 
     def _drawn(self, least: int, most: int) -> list[dict[str, Any]]:
@@ -318,7 +329,7 @@ class HalvingRandomSearchCV(HalvingSearch, model_selection.HalvingRandomSearchCV
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, n_resources_, n_candidates_, ...
         As in scikit-learn.
     plan_ : hpcml.model_selection.Plan
-        What was shared, over all rounds.
+        What was shared, over all rounds; ``plan_.rounds`` says whether each went on from the one before.
 
     Examples
     --------
@@ -334,6 +345,8 @@ class HalvingRandomSearchCV(HalvingSearch, model_selection.HalvingRandomSearchCV
     ... ).fit(X, y)
     >>> search.n_candidates_, search.n_resources_
     ([9, 3, 1], [1, 3, 9])
+    >>> print(search.plan_)
+    39 fits asked for, 81 trees; 27 grown; each round goes on from the one before
     """
 
     def _drawn(self, least: int, most: int) -> list[dict[str, Any]]:

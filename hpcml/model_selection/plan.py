@@ -29,6 +29,8 @@ class Plan:
         Pairs of candidate and fold that were read from the journal instead of fitted.
     fallbacks : list of str
         Errors because of which pairs of a batch were fitted on their own after all.
+    rounds : str
+        Of a halving search: whether a round goes on from the one before, or why it cannot.
 
     Examples
     --------
@@ -46,6 +48,7 @@ class Plan:
     seed: int | None = None
     resumed: int = 0
     fallbacks: list[str] = field(default_factory=list)
+    rounds: str = ""
     #: Whose `fit_grid` serves the batches; None where there are none.
     sharing: Any = field(default=None, repr=False, compare=False)
 
@@ -83,6 +86,8 @@ class Plan:
             text = f"{asked['fits']} fits asked for, {first}; {second}"
             if self.separate and units == ["trees"]:
                 text += f"; {len(self.separate) * self.n_folds} fits done separately"
+        if self.rounds:
+            text += f"; {self.rounds}"
         if self.fallbacks:
             text += f"; {len(self.fallbacks)} fits of batches done separately after all (see fallbacks)"
         if self.resumed:

@@ -71,6 +71,7 @@ class GridFit:
     candidates: dict[int, dict[str, Any]]
     folds: dict[int, tuple[NDArray[Any], NDArray[Any]]]
     responses: Sequence[str]
+    kept: dict[int, Any] | None = None
 
     def estimators(self, estimator: Any) -> dict[int, Any]:
         """Return an estimator for every candidate; see `candidate_estimators`."""
@@ -126,6 +127,7 @@ class GridMixin:
         *,
         responses: Sequence[str],
         fit_params: Mapping[str, Any],
+        kept: dict[int, Any] | None = None,
     ) -> Fits:
         """Fit the candidates of a batch together; see `hpcml.protocol.GridSharing`.
 
@@ -141,6 +143,8 @@ class GridMixin:
             Which of the estimator's methods to call on the test rows.
         fit_params : mapping
             ``sample_weight`` of all rows if `fit` takes it, or nothing.
+        kept : dict of int to object, optional
+            Only of a class with `grid_resources`: what is left for a halving search's next round, by fold.
 
         Yields
         ------
@@ -161,7 +165,7 @@ class GridMixin:
         if missing:
             raise AttributeError(f"{type(self).__name__} has no {', '.join(missing)}.")
         numbers = {j: (numbers_of(train), numbers_of(test)) for j, (train, test) in folds.items()}
-        batch = GridFit(X, y, fit_params.get("sample_weight"), candidates, numbers, responses)
+        batch = GridFit(X, y, fit_params.get("sample_weight"), candidates, numbers, responses, kept)
         error: Exception | None = None
         with contextlib.closing(self._fit_grid(batch)) as fits:
             for i, j, fitted, values in fits:

@@ -133,6 +133,11 @@ class Trees:
             )
         vars(self).update(state)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return int(self.nodes.nbytes + self.values.nbytes + self.offsets.nbytes)
+
     # -- parts -----------------------------------------------------------------------------------------------
 
     def slice(self, start: int, stop: int) -> Trees:

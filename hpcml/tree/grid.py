@@ -14,7 +14,7 @@ from hpcml.protocol import Batch
 from hpcml.training.forest import Growth
 from hpcml.training.forest_grid import Asked, means, plan
 from hpcml.training.grids import Fits, GridFit, GridMixin, hashable, merged_parameters
-from hpcml.training.trees import NO_LIMIT, StopRule
+from hpcml.training.trees import NO_LIMIT, StopRule, Trees
 from hpcml.tree.base import Cut, stop_rule
 
 __all__ = ["Prepared", "SharedGrid"]
@@ -50,7 +50,8 @@ class SharedGrid(GridMixin):
         X, y, weights = self._validated(batch.X, batch.y, batch.weights)  # type: ignore[attr-defined]
         for group in groups.values():
             for j, (train, test) in batch.folds.items():
-                fold = _Fold(X, y, weights, train, test)
+                # a batch of `plan_grid` has one group
+                fold = _Fold(X, y, weights, train, test, j, batch.kept if len(groups) == 1 else None)
                 for i, fitted, values in _fit_group(type(self), group, fold, batch.responses):
                     yield i, j, fitted, values
 
@@ -69,13 +70,34 @@ class SharedGrid(GridMixin):
 
 @dataclass
 class _Fold:
-    """The whole table, and the rows of one fold."""
+    """The whole table, the rows of one fold, and by fold what a halving search keeps between its rounds."""
 
     X: Any
     y: Any
     weights: NDArray[np.float64] | None
     train: NDArray[Any]
     test: NDArray[Any]
+    number: int
+    kept: dict[int, Any] | None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Trees that a larger forest begins with."""
+
+    trees: Trees
+    seeds: NDArray[np.uint64]
+    rule: StopRule
+
+    @property
+    def nbytes(self) -> int:
+        return self.trees.nbytes
+
+    def begins(self, seeds: NDArray[np.uint64], rule: StopRule) -> bool:
+        """Return whether these are the first trees of the seeds, grown at no stricter a rule."""
+        n = min(len(self.seeds), len(seeds))
+        whole = StopRule.loosest([self.rule, rule]) == self.rule
+        return whole and np.array_equal(self.seeds[:n], seeds[:n])
 
 
 def _varied(candidates: Iterable[dict[str, Any]]) -> list[str]:
@@ -115,7 +137,16 @@ def _fit_group(
     loosest = replace(prepared.growth.split, rule=StopRule.loosest(rules.values()))
     seeds = prepared.draw(max(counts.values()))
     n_threads = leader._n_threads()
-    trees = leader._grow(replace(prepared.growth, split=loosest), seeds)
+    growth = replace(prepared.growth, split=loosest)
+    kept: _Kept | None = None if fold.kept is None else fold.kept.pop(fold.number, None)
+    if kept is None or not kept.begins(seeds, loosest.rule):
+        trees = leader._grow(growth, seeds)
+    elif len(kept.seeds) < len(seeds):
+        trees = Trees.concatenate([kept.trees, leader._grow(growth, seeds[len(kept.seeds) :])])
+    else:
+        trees = kept.trees
+    if fold.kept is not None:
+        fold.kept[fold.number] = _Kept(trees.slice(0, len(seeds)), seeds, loosest.rule)
     numbers = list(group)
     wanted = [(rules[i], counts[i]) for i in numbers]
     read: Iterator[tuple[int, Any]] = ((at, None) for at in range(len(wanted)))

@@ -370,18 +370,23 @@ def test_an_interrupt_of_this_process_alone():
     def slow_here(X):
         import time
 
-        if not elsewhere():
-            time.sleep(60.0)
+        time.sleep(0.5 if elsewhere() else 60.0)
         return {"sum": X.sum()}
+
+    def interrupt_once_answered(workers):
+        for told in (True, False):
+            while workers._under_way is not told:
+                time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
 
     with put() as table:
         before = workers()
         for _ in range(2):
-            timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
+            waiting = threading.Thread(target=interrupt_once_answered, args=(pool.current_pool(1),))
+            waiting.start()
             with soon(), pytest.raises(KeyboardInterrupt):
                 table.map_reduce(slow_here)
-            timer.join()
+            waiting.join()
             assert table.map_reduce(total)["sum"] == 10000  # the workers had answered
         assert workers() == before
 

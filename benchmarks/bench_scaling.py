@@ -15,14 +15,15 @@ SCALE = float(os.environ.get("HPCML_BENCH_SCALE", "1"))
 SECONDS = float(os.environ.get("HPCML_BENCH_SECONDS", "60"))
 
 #: What the suite covers, each on every backend that it runs on.
-SUITE = ("kmeans", "mixture", "logistic", "logistic-grid", "forest", "forest-grid")
+SUITE = ("kmeans", "mixture", "logistic", "kmeans-grid", "logistic-grid", "forest", "forest-grid")
 ENTRIES = [(name, backend) for name in SUITE for backend in workloads.WORKLOADS[name].backends]
 
 
 @pytest.mark.parametrize(("name", "backend"), ENTRIES)
 def test_scaling(benchmark, scaling, name, backend):
-    if backend == "mpi" and parts.check("mpi") is not None:
-        pytest.skip(f"mpi: {parts.check('mpi')}; {parts.PARTS['mpi'].cure}")
+    missing = parts.check(backend) if backend in parts.PARTS else None
+    if missing is not None:
+        pytest.skip(f"{backend}: {missing}; {parts.PARTS[backend].cure}")
     cores, _ = machine.usable_cores()
     if cores < 2:
         pytest.skip("scaling takes two cores")

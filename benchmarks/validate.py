@@ -1,22 +1,27 @@
-"""``python -m benchmarks.validate``: predicted makespans beside measured ones, as a table of Markdown.
+"""``python -m benchmarks.validate [WORKERS ...]``: predicted makespans beside measured ones, in Markdown.
 
 Real joblib backends hand tasks to workers that sleep for measured durations: dispatch is real, computing is
-emulated, so this validates dispatch and scheduling alone. The dispatch cost is measured on two workers; the
-predictions are made before the larger runs.
+emulated, so this validates dispatch and scheduling alone. What a call and a task cost is measured on two
+workers; the predictions are made before the larger runs.
 """
 
+import argparse
+import contextlib
+import itertools
+import os
 import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import joblib
 import numpy as np
 from joblib import Parallel, delayed
 
-from hpcml.scaling.predict import predict_farm
+from hpcml.scaling.predict import FarmCosts, predict_farm
 
-__all__ = ["Row", "durations", "emulated", "table", "validate"]
+__all__ = ["Row", "costs", "durations", "table", "validate"]
 
 #: Measured durations are slept this many times as long: 64 sleepers wake on two cores without queueing.
 STRETCH = 10.0
@@ -65,25 +70,75 @@ def durations(n_tasks: int, seed: int) -> np.ndarray:
     return STRETCH * rng.choice(measured, n_tasks)
 
 
-def emulated(run: Callable[..., object], times: Sequence[float]) -> float:
-    """Return the seconds in which a warm joblib pool sleeps through tasks of these durations.
+#: Who slept, from when to when.
+_Nap = tuple[int, float, float]
+
+
+def _nap(seconds: float) -> _Nap:
+    """Sleep; return who slept, from when to when by the clock of the machine."""
+    begun = time.monotonic()
+    time.sleep(seconds)
+    return os.getpid(), begun, time.monotonic()
+
+
+def _sleep(run: Parallel, times: Sequence[float]) -> tuple[float, list[float], list[_Nap]]:
+    """Let a warm pool sleep through tasks: seconds, when joblib took each task, and what `_nap` tells."""
+    taken: list[float] = []
+
+    def tasks() -> Iterator[Any]:
+        for each in times:
+            taken.append(time.monotonic())
+            yield delayed(_nap)(each)
+
+    started = time.monotonic()
+    naps = run(tasks())
+    return (
+        time.monotonic() - started,
+        [each - started for each in taken],
+        [(who, begun - started, ended - started) for who, begun, ended in naps],
+    )
+
+
+def costs(run: Parallel, *, calls: int = 20, tasks: int = 8, seconds: float = 0.01) -> FarmCosts:
+    """Return what calls and tasks cost on a warm pool of two workers beside sleeping.
 
     Parameters
     ----------
     run : Parallel
-    times : sequence of float
+    calls, tasks : int
+        Calls, and tasks of each.
+    seconds : float
+        Of a task.
     """
-    started = time.perf_counter()
-    run(delayed(time.sleep)(each) for each in times)
-    return time.perf_counter() - started
+    dispatch, overhead, start, end = [], [], [], []
+    for _ in range(calls):
+        whole, taken, naps = _sleep(run, [seconds] * tasks)
+        dispatch += np.diff(taken).tolist()
+        start.append(max(0.0, min(begun for _, begun, _ in naps) - statistics.median(dispatch)))
+        end.append(whole - max(ended for *_, ended in naps))
+        for worker in {who for who, *_ in naps}:
+            own = sorted((begun, ended) for who, begun, ended in naps if who == worker)
+            overslept = [ended - begun - seconds for begun, ended in own]
+            gaps = [after[0] - before[1] for before, after in itertools.pairwise(own)]
+            overhead += [a + b for a, b in zip(overslept, gaps, strict=False)]
+    return FarmCosts(dispatch, overhead, start, end)
 
 
-def _costs(backend: str) -> tuple[float, float]:
-    """Return least and greatest seconds that a task costs beside computing, measured on two workers."""
-    with Parallel(2, backend=backend, batch_size=1, pre_dispatch="all") as run:
-        run(delayed(time.sleep)(0) for _ in range(20))
-        costs = [emulated(run, [0.002] * 60) / 30 - 0.002 for _ in range(5)]
-    return max(0.0, min(costs)), max(0.0, statistics.median(costs))
+@contextlib.contextmanager
+def _pool(backend: str, p: int) -> Iterator[Parallel]:
+    """Open a warm pool of p workers."""
+    with contextlib.ExitStack() as opened:
+        if backend == "spark":
+            from hpcml.joblib_backends import register_spark
+            from hpcml.joblib_backends.spark_session import new_session
+
+            register_spark()
+            opened.callback(new_session("hpcml validation", f"local[{p}]").stop)
+        opened.enter_context(joblib.parallel_config(backend, n_jobs=p))
+        run = opened.enter_context(Parallel(batch_size=1, pre_dispatch="all"))
+        for _ in range(3):
+            run(delayed(time.sleep)(0.05) for _ in range(4 * p))  # all workers are there
+        yield run
 
 
 def validate(backend: str, workers: Sequence[int], *, sets: int = 3, tasks_a_worker: int = 4) -> list[Row]:
@@ -91,22 +146,23 @@ def validate(backend: str, workers: Sequence[int], *, sets: int = 3, tasks_a_wor
 
     Parameters
     ----------
-    backend : str
+    backend : {'multiprocessing', 'loky', 'spark'}
         Of joblib.
     workers : sequence of int
     sets : int
         Of tasks.
     tasks_a_worker : int
+        Not more than Spark makes partitions of.
     """
-    overhead = _costs(backend)
+    with _pool(backend, 2) as run:
+        spent = costs(run)
     rows = []
     for p in workers:
         cases = [durations(tasks_a_worker * p, seed) for seed in range(sets)]
-        predicted = [predict_farm(times, p, overhead=overhead, spread=0.01) for times in cases]
-        with Parallel(p, backend=backend, batch_size=1, pre_dispatch="all") as run:
-            run(delayed(time.sleep)(0.2) for _ in range(2 * p))  # all workers are there
+        predicted = [predict_farm(times, p, spent, spread=0.0) for times in cases]
+        with _pool(backend, p) as run:
             for times, told in zip(cases, predicted, strict=True):
-                measured = emulated(run, times.tolist())
+                measured, *_ = _sleep(run, times.tolist())
                 rows.append(Row(backend, p, len(times), told.value, told.low, told.high, measured))
     return rows
 
@@ -128,17 +184,23 @@ def table(rows: Sequence[Row]) -> str:
             f"{each.low:.3f}–{each.high:.3f} s | {each.measured:.3f} s | {100 * each.error:.1f} % |"
         )
     errors = [each.error for each in rows]
+    covered = sum(each.low <= each.measured <= each.high for each in rows)
     lines += [
         "",
-        f"Median error {100 * statistics.median(errors):.1f} %, largest {100 * max(errors):.1f} %.",
+        f"Median error {100 * statistics.median(errors):.1f} %, largest {100 * max(errors):.1f} %; "
+        f"{covered} of {len(rows)} intervals hold what was measured.",
     ]
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Validate on joblib's own processes."""
-    workers = [int(each) for each in sys.argv[1:]] or [8, 32, 64]
-    print(table([row for backend in ("multiprocessing",) for row in validate(backend, workers)]))
+    """Validate what the command line asks for."""
+    parser = argparse.ArgumentParser("python -m benchmarks.validate", description=__doc__)
+    parser.add_argument("workers", type=int, nargs="*", default=[8, 32, 64])
+    parser.add_argument("--backend", default="multiprocessing", choices=["multiprocessing", "loky", "spark"])
+    parser.add_argument("--sets", type=int, default=3, help="of tasks (default: 3)")
+    given = parser.parse_args()
+    print(table(validate(given.backend, given.workers, sets=given.sets)))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
 """Where the time of a fit goes: communicators and backends report it, whoever measures records it.
 
-Seconds are reported by kind: ``compute`` (this process's kernels), ``communication`` (waiting for other
-workers and exchanging with them), ``dispatch`` (handing out tasks). What no kind accounts for is serial.
+Seconds are reported by kind: ``compute`` (kernels of this process, or the mean over the workers of a step),
+``imbalance`` (what the longest worker of a step took beyond that mean), ``communication`` (exchanging with
+other workers), ``dispatch`` (handing out tasks and taking results back). What no kind accounts for is serial.
 Where nobody records, a report costs one look at a variable.
 """
 
 import contextlib
+import functools
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["COUNTS", "KINDS", "add", "count_sum", "during", "recorded"]
+__all__ = ["COUNTS", "KINDS", "Step", "add", "count_sum", "during", "recorded", "step"]
 
 #: The kinds of activity.
-KINDS = ("compute", "communication", "dispatch")
+KINDS = ("compute", "imbalance", "communication", "dispatch")
 
 #: What is counted: sums over all rows, and the bytes of what they add up to.
 COUNTS = ("sums", "sum_bytes")
@@ -80,13 +85,12 @@ def count_sum(n_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def during(kind: str, *, but: str | None = None) -> Iterator[None]:
-    """Report how long the block takes, without what is reported as `but` inside it.
+def during(kind: str) -> Iterator[None]:
+    """Report how long the block takes.
 
     Parameters
     ----------
     kind : str
-    but : str, optional
 
     Examples
     --------
@@ -100,10 +104,90 @@ def during(kind: str, *, but: str | None = None) -> Iterator[None]:
     if _spent is None:
         yield
         return
-    apart = _spent[but] if but else 0.0
     started = time.perf_counter()
     try:
         yield
     finally:
-        inside = _spent[but] - apart if but and _spent is not None else 0.0
-        add(kind, time.perf_counter() - started - inside)
+        add(kind, time.perf_counter() - started)
+
+
+def _timed(function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
+    """Return who called a function, how long it took, and its result."""
+    started = time.perf_counter()
+    result = function(*arguments, **keywords)
+    return (os.uname().nodename, os.getpid()), time.perf_counter() - started, result
+
+
+@dataclass
+class Step:
+    """What workers did together; see `step`.
+
+    Parameters
+    ----------
+    recording : bool
+        Whether anybody wants to know.
+    seconds : dict
+        Of every worker that did something.
+    """
+
+    recording: bool = False
+    seconds: dict[Hashable, float] = field(default_factory=dict)
+
+    def took(self, worker: Hashable, seconds: float) -> None:
+        """Add seconds in which a worker computed."""
+        self.seconds[worker] = self.seconds.get(worker, 0.0) + seconds
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what workers are to call instead of a function; what it returns goes to `result`."""
+        return functools.partial(_timed, function) if self.recording else function
+
+    def result(self, told: Any) -> Any:
+        """Return the result of a function of `timed`, and note who took how long."""
+        if not self.recording:
+            return told
+        worker, seconds, result = told
+        self.took(worker, seconds)
+        return result
+
+
+@contextlib.contextmanager
+def step(kind: str, n_workers: int) -> Iterator[Step]:
+    """Report a block in which workers compute at the same time.
+
+    The mean of their seconds is compute, what the longest took beyond it imbalance, the rest of the block's
+    time is of the given kind. What this process reports inside the block itself is not counted twice.
+
+    Parameters
+    ----------
+    kind : str
+        ``communication`` or ``dispatch``.
+    n_workers : int
+        Those without anything to do among them.
+
+    Examples
+    --------
+    >>> import time
+    >>> from hpcml import activity
+    >>> with activity.recorded() as spent, activity.step("dispatch", n_workers=2) as step:
+    ...     step.took("first", 0.003)
+    ...     step.took("second", 0.001)
+    ...     time.sleep(0.01)
+    >>> round(spent["compute"], 6), round(spent["imbalance"], 6), spent["dispatch"] > 0.006
+    (0.002, 0.001, True)
+    """
+    global _spent
+    spent, found = _spent, Step(_spent is not None)
+    if spent is None:
+        yield found
+        return
+    _spent = None
+    started = time.perf_counter()
+    try:
+        yield found
+    finally:
+        _spent = spent
+        whole = time.perf_counter() - started
+        mean, longest = sum(found.seconds.values()) / n_workers, max(found.seconds.values(), default=0.0)
+        spent["compute"] += mean
+        spent["imbalance"] += max(0.0, longest - mean)
+        spent[kind] += max(0.0, whole - longest)

@@ -47,7 +47,7 @@ class Scaling:
         n : int
             Rows.
         workers : sequence of int
-        backend : {'threads', 'processes', 'mpi', 'loky'}
+        backend : {'threads', 'processes', 'mpi', 'loky', 'spark'}
         budget : float
             Seconds.
         precision : float

@@ -31,7 +31,7 @@ ALLOWED = {
     "model_selection": {"bottom", "communicators", None},
     "joblib_backends": {"bottom", None},  # the version
     "pytest_plugin": {None, "scaling"},
-    "scaling": {None, "bottom", "estimators", "model_selection", "communicators"},
+    "scaling": {None, "bottom", "estimators", "model_selection", "communicators", "joblib_backends"},
     "farm": {None, "bottom", "communicators", "joblib_backends"},
     "cli": {None, "bottom", "kernels", "estimators", "model_selection", "scaling", "joblib_backends", "farm"},
 }

@@ -1,6 +1,10 @@
 """Measurements of scaling: the command, its document, its refusals, what it leaves behind."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -161,7 +165,8 @@ def test_work_that_cannot_be_measured(script, tmp_path, capsys, function, named)
         (["kmeans", "--precision", "0%"], "--precision must lie between"),
         (["kmeans", "--rows", "0"], "rows must be at least 1"),
         (["kmeans", "--backend", "carrier-pigeons"], "backend must be one of threads"),
-        (["kmeans", "--backend", "loky"], "kmeans runs on threads, processes, mpi"),
+        (["kmeans", "--backend", "loky"], "kmeans runs on threads, processes, mpi. Got backend 'loky'"),
+        (["forest", "--backend", "processes"], "forest runs on threads, mpi, spark. Got backend 'proc"),
         (["kmeans", "--json", "out.txt"], "the name must end in .json"),
         (["{script}:one"], "must take (n, n_workers)"),
         (["{script}:none"], "holds no function 'none'"),
@@ -195,21 +200,25 @@ def test_every_workload_runs_and_gives_equal_results(name):
 
 
 @pytest.mark.parametrize(
-    "backend",
+    ("backend", "name"),
     [
-        "processes",
-        pytest.param("mpi", marks=pytest.mark.require("mpi")),
-        pytest.param("loky", marks=pytest.mark.slow),
+        ("processes", "kmeans"),
+        pytest.param("mpi", "kmeans", marks=pytest.mark.require("mpi")),
+        pytest.param("mpi", "forest", marks=pytest.mark.require("mpi")),
+        pytest.param("loky", "forest-grid", marks=pytest.mark.slow),
+        pytest.param("spark", "forest-grid", marks=[pytest.mark.slow, pytest.mark.require("spark")]),
     ],
 )
-def test_backends_run_and_leave_nothing(backend):
-    name = "logistic-grid" if backend == "loky" else "kmeans"
+def test_backends_run_and_leave_nothing(backend, name):
     with Launch(backend, name, (1, 2)) as launch:
         launch.prepare(3000, (1, 2))
         one, two = launch.run(3000, 1), launch.run(3000, 2)
         assert one["digest"] == two["digest"] and two["seconds"] > 0
         assert launch.spin(2, 1000)["seconds"] > 0
         pids = [told["pid"] for job in launch._jobs.values() for told in job.call("hello")]
+    told = two["activity"][0]
+    where = "dispatch" if workloads.WORKLOADS[name].backends[backend] == "tasks" else "communication"
+    assert told["compute"] > 0 and told[where] > 0
     limit = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < limit:
         time.sleep(0.1)
@@ -222,6 +231,25 @@ def test_sizes_and_memory(monkeypatch):
     assert [each["n"] for each in found["peaks"]] == [1000, 2000, 4000, 8000]
     sizes = analysis.analyse_sizes(found)
     assert np.isfinite(analysis.analyse_sizes(found).seconds.logs[-1]) or sizes.seconds.n[-1] == 0
+
+
+def test_a_measurement_that_is_ended_leaves_nothing(script, tmp_path):
+    """By SIGTERM, while what it measures is being started."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    command = [sys.executable, "-c", "import sys; from hpcml.cli import main; sys.exit(main())"]
+    started = subprocess.Popen(
+        [*command, "scale", f"{script}:half_shared", "-n", "1000"],
+        env=os.environ | {"TMPDIR": str(folder)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(folder.glob("hpcml-scaling-*")):
+        assert started.poll() is None, started.stderr.read()
+        time.sleep(0.001)
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(60) == 143
+    assert list(folder.iterdir()) == [] and "Traceback" not in started.stderr.read()
 
 
 def test_a_launch_that_does_not_start_says_why(monkeypatch):

@@ -6,12 +6,16 @@ import json
 import re
 import shutil
 import subprocess
+import time
 
+import numpy as np
 import pytest
 from scaling_samples import synthetic
 
+import hpcml
+from hpcml import activity, communicators
 from hpcml.cli import main
-from hpcml.scaling import document, figures, report
+from hpcml.scaling import document, figures, report, summary
 from hpcml.scaling.breakdown import PARTS, breakdown
 
 pytestmark = pytest.mark.require("plots")
@@ -76,6 +80,8 @@ def test_names_from_outside_are_escaped():
 
 def test_time_is_shared_out():
     whole = measured()
+    told = summary.text(whole)
+    assert "Time of 2 workers: " in told and "% imbalance" in told and "load balance" in told
     for each in breakdown(whole, "strong"):
         assert set(each.parts) == set(PARTS) and sum(each.parts.values()) == pytest.approx(1)
         assert 0 < each.pop["parallel_efficiency"] <= 1
@@ -84,10 +90,6 @@ def test_time_is_shared_out():
 
 @pytest.mark.parametrize("communicator", ["serial", "processes"])
 def test_communicators_report_what_they_do(communicator):
-    import numpy as np
-
-    import hpcml
-    from hpcml import activity
     from hpcml.cluster import KMeans
 
     X = np.random.default_rng(0).random((6000, 4))
@@ -98,6 +100,39 @@ def test_communicators_report_what_they_do(communicator):
         KMeans(4, n_init=1, random_state=0).fit(X)
     assert spent["compute"] > 0
     assert (spent["communication"] > 0) == (communicator == "processes")
+
+
+def _longer_for_the_last_rows(X, number):
+    if number[-1] == 5999:
+        time.sleep(0.2)
+    return {"n": np.ones((1,)) * len(X)}
+
+
+def test_imbalance_of_processes_is_told_from_communication():
+    """Rank 1 sleeps 0.2 s in its kernel: the mean of both is compute, the rest of it imbalance."""
+    X = np.zeros((6000, 1))
+    with (
+        hpcml.config_context(communicator="processes", n_workers=2, n_threads=1),
+        communicators.current() as communicator,
+        communicator.put(X=X, number=np.arange(6000)) as table,
+        activity.recorded() as spent,
+    ):
+        started = time.perf_counter()
+        assert table.map_reduce(_longer_for_the_last_rows)["n"] == 6000
+        whole = time.perf_counter() - started
+    longest = spent["compute"] + spent["imbalance"]
+    assert longest >= 0.2 and spent["imbalance"] >= 0.05
+    assert spent["communication"] <= whole - 0.2
+
+
+def test_time_of_threads_inside_kernels_is_the_processors():
+    told = {"compute": 0.9, "communication": 0.0, "dispatch": 0.0}
+    sample = {"kind": "work", "n": 9, "p": 2, "seconds": 1.0, "share": 0.75, "activity": [told]}
+    plan = {"workers": [2], "backend": "threads"}
+    parts = breakdown({"rows": 9, "plan": plan, "samples": [sample]}, "strong")[0].parts
+    # 1.5 s of processor time: 0.1 s serial, 1.4 s of two threads in kernels that took 2 x 0.9 s
+    assert parts["compute"] == pytest.approx(0.7) and parts["imbalance"] == pytest.approx(0.2)
+    assert parts["serial"] == pytest.approx(0.1)
 
 
 def test_reports_of_a_file(tmp_path, capsys):

@@ -1,15 +1,20 @@
 """``hpcml scale``: measure how a computation scales, report it, compare it, predict it."""
 
+import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from hpcml.cli import files
-from hpcml.cli.failures import CommandError, one_line
+from hpcml.cli.failures import TERMINATED, CommandError, one_line
 from hpcml.cli.quantities import duration, numbers, share
 
 __all__ = ["scale"]
@@ -46,12 +51,16 @@ scale = typer.Typer(
 
 @scale.command("list")
 def list_() -> None:
-    """List hpcml's own workloads, and where each can run."""
+    """List hpcml's own workloads, where each can run, and what workers share there.
+
+    They share the rows of a table, or take tasks: fits of a grid, trees of a forest.
+    """
     from hpcml.scaling import workloads
 
     width = max(map(len, workloads.WORKLOADS))
     for name, each in workloads.WORKLOADS.items():
-        print(f"{name:<{width}}  {each.about}; {each.rows:,} rows; {', '.join(each.backends)}")
+        where = [f"{backend} ({shared})" for backend, shared in each.backends.items()]
+        print(f"{name:<{width}}  {each.about}; {each.rows:,} rows; {', '.join(where)}")
 
 
 @scale.command("run")
@@ -63,7 +72,12 @@ def run(
     strong: Annotated[bool, typer.Option("--strong", help="The same rows at every number.")] = False,
     weak: Annotated[bool, typer.Option("--weak", help="Rows that grow with the workers.")] = False,
     backend: Annotated[
-        str, typer.Option("--backend", "-b", help="What workers are: threads, processes, mpi or loky.")
+        str,
+        typer.Option(
+            "--backend",
+            "-b",
+            help="What workers are: threads, processes, mpi, loky or (local) spark.",
+        ),
     ] = "threads",
     rows: Annotated[
         int | None, typer.Option("--rows", "-n", help="Rows; the workload's own number by default.")
@@ -105,7 +119,7 @@ def run(
     _check_targets(targets)
     if (predict is None) != (network is None):
         raise CommandError("--predict and --network go together; name both")
-    with _one_line():
+    with _one_line(), _ended_by_sigterm():
         assumed = None if network is None else networks.network(network)
         asked = () if predict is None else _predictable(predict, strong or not (weak or sizes))
         plan = Plan(
@@ -236,6 +250,26 @@ def _check_targets(targets: dict[str, Path | None]) -> None:
         other = seen.setdefault(path.resolve(), name)
         if other != name:
             raise CommandError(f"--{name} and --{other} are the same file {path}; choose another name")
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what runs inside as an exception does: started processes go with it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(TERMINATED)
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _one_line:

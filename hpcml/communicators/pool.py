@@ -118,6 +118,7 @@ class Pool:
         self.lock = threading.RLock()
         self._ending = threading.RLock()
         self.alive = True
+        self.seconds: list[float] = []  # in which the others did what the last message said
         self.reason = "they were ended by close()"
         self.abandoned: collections.deque[tuple[int, int]] = collections.deque()  # (table, its workers)
         self._owner = os.getpid()
@@ -277,6 +278,7 @@ class Pool:
         """Wait for the answers to what was told, no longer than until a moment of the monotonic clock."""
         waiting = {worker.index for worker in workers}
         answers: dict[int, Any] = {}
+        seconds: dict[int, float] = {}
         warned: list[Warned] = []
         while waiting:
             rest = None if limit is None else max(0.0, limit - time.monotonic()) * 1000
@@ -293,9 +295,10 @@ class Pool:
                     answered, _ = receive(worker.socket, worker.inbox)
                 except Closed:
                     self._lose(worker)
-                answers[worker.index], more = worker.inbox.read(answered, copy=False)
+                answers[worker.index], more, seconds[worker.index] = worker.inbox.read(answered, copy=False)
                 warned += more
         self._under_way = False
+        self.seconds = [seconds[worker.index] for worker in workers]
         for warning in dict.fromkeys(warned):
             warning.repeat()
         return [answers[worker.index] for worker in workers]

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import math
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -118,14 +119,17 @@ class ProcessTable(Table):
         told = kernel if isinstance(kernel, str) or not self._n_others else Function.of(kernel)
 
         def mine() -> Any:
-            with activity.during("compute"):
+            started = time.perf_counter()
+            try:
                 if isinstance(kernel, str):
                     return own(kernel, arguments, self._n_threads)
                 # what a user's function asks for; the processes are taken while it runs
                 with config.config_context(communicator="serial", n_threads=self._n_threads):
                     return own(kernel, arguments, self._n_threads)
+            finally:
+                step.took(-1, time.perf_counter() - started)
 
-        with activity.during("communication", but="compute"):
+        with activity.step("communication", self._n_others + 1) as step:
             answers = self._call(
                 mine,
                 operation,
@@ -135,6 +139,8 @@ class ProcessTable(Table):
                 dumps=dumps_for(arguments),
                 apart=not isinstance(kernel, str),
             )
+            for worker, seconds in enumerate(self._pool.seconds):
+                step.took(worker, seconds)
         for name, array in self._chunk.arrays.items():
             if before.get(name) is not array:
                 self._given.pop(name, None)

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -185,11 +186,13 @@ def _serve(connection: socket.socket, worker: Worker) -> None:
     while True:
         header, files = receive(connection, inbox, worker.patience)
         message: Any = None
+        started = time.perf_counter()
         try:
             message = inbox.read(header, copy=True)
             answer = _answer(worker, message, files)
         except BaseException as error:  # SystemExit as well: only the other side ends this process
             answer = RemoteError.of(error)
+        seconds = time.perf_counter() - started
         for fd in files:
             os.close(fd)
         if message and message[0] == "close":
@@ -198,9 +201,9 @@ def _serve(connection: socket.socket, worker: Worker) -> None:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()  # a worker ends without notice
         try:
-            reply = outbox.write((answer, kept))
+            reply = outbox.write((answer, kept, seconds))
         except BaseException as error:  # no memory for it
-            reply = outbox.write((RemoteError.of(error), []))
+            reply = outbox.write((RemoteError.of(error), [], seconds))
         del message, answer
         kept.clear()
         send(connection, reply, outbox, known)

@@ -10,7 +10,7 @@ from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
-from hpcml import config
+from hpcml import activity, config
 from hpcml.model_selection.fitting import BatchTask, Evaluation, Record, SingleTask
 from hpcml.model_selection.plan import Plan
 from hpcml.model_selection.rounds import Kept
@@ -75,8 +75,9 @@ def run(
     in_rounds : bool
         Whether records must come now and then, also from a backend that hands them back only all together.
     """
-    workers = min(effective_n_jobs(n_jobs), len(tasks))
-    if workers > 1 and not _backend_is_chosen():
+    all_workers, chosen = effective_n_jobs(n_jobs), _backend_is_chosen()
+    workers = min(all_workers, len(tasks))
+    if workers > 1 and not chosen:
         here = [task for task in tasks if _is_threaded(task)]
         for task in _with_threads(here, max(config.n_threads(), workers)):
             take(task())
@@ -93,9 +94,12 @@ def run(
     options = {"n_jobs": n_jobs, "pre_dispatch": pre_dispatch, "batch_size": 1 if shared else "auto"}
     if workers == 1:  # to send the table to a lone worker would take longer than many a batch
         options["n_jobs"] = 1
-    with contextlib.closing(_results(tasks, options, in_rounds)) as results:
-        for records in results:
-            take(records)
+    # without workers, kernels tell themselves where the time goes
+    elsewhere = workers > 1 or chosen
+    with contextlib.ExitStack() as opened:
+        step = opened.enter_context(activity.step("dispatch", all_workers)) if elsewhere else activity.Step()
+        for told in opened.enter_context(contextlib.closing(_results(tasks, options, in_rounds, step))):
+            take(step.result(told))
 
 
 def _with_threads(tasks: Sequence[Task], n_threads: int) -> list[Task]:
@@ -114,14 +118,14 @@ def _backend_is_chosen() -> bool:
 
 
 def _results(
-    tasks: list[Task], options: dict[str, Any], in_rounds: bool
-) -> Generator[list[Record], None, None]:
+    tasks: list[Task], options: dict[str, Any], in_rounds: bool, step: activity.Step
+) -> Generator[Any, None, None]:
     try:
         parallel = Parallel(return_as="generator_unordered", **options)
     except ValueError:  # this backend hands everything back at the end
-        yield from _results_at_the_end(tasks, options, in_rounds)
+        yield from _results_at_the_end(tasks, options, in_rounds, step)
         return
-    results = parallel(delayed(_run_task)(task) for task in tasks)
+    results = parallel(delayed(step.timed(_run_task))(task) for task in tasks)
     try:
         yield from results
     finally:
@@ -129,12 +133,12 @@ def _results(
 
 
 def _results_at_the_end(
-    tasks: list[Task], options: dict[str, Any], in_rounds: bool
-) -> Generator[list[Record], None, None]:
-    step = _ROUND * effective_n_jobs(options["n_jobs"]) if in_rounds else len(tasks)
+    tasks: list[Task], options: dict[str, Any], in_rounds: bool, step: activity.Step
+) -> Generator[Any, None, None]:
+    size = _ROUND * effective_n_jobs(options["n_jobs"]) if in_rounds else len(tasks)
     with Parallel(**options) as parallel:
-        for start in range(0, len(tasks), step):
-            yield from parallel(delayed(_run_task)(task) for task in tasks[start : start + step])
+        for start in range(0, len(tasks), size):
+            yield from parallel(delayed(step.timed(_run_task))(task) for task in tasks[start : start + size])
 
 
 def _run_task(task: Task) -> list[Record]:

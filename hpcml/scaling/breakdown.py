@@ -2,7 +2,8 @@
 
 Of a sample on p workers that takes T seconds, p T seconds are shared out: computing; waiting for the slowest
 (imbalance); exchanging; handing out tasks; and serial, which is time of one process outside of any of these,
-in which the others wait. Threads inside a kernel are told apart by the processor time that they got.
+in which the others wait. Of threads, what they computed inside kernels is read off the processor time that
+the process used; threads that spin while they wait count as computing.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class Breakdown:
     pop: Mapping[str, float]
 
 
-def _of_sample(sample: Mapping[str, Any]) -> dict[str, float] | None:
+def _of_sample(sample: Mapping[str, Any], backend: str) -> dict[str, float] | None:
     """Return the parts of one sample as shares of p T."""
     told, p, T = sample.get("activity"), sample["p"], sample["seconds"]
-    if not told or not any(each[kind] for each in told for kind in KINDS):
+    if not told or not any(each.get(kind) for each in told for kind in KINDS):
         return None
     if len(told) == p > 1:  # every worker reports
         compute = np.array([each["compute"] for each in told])
@@ -52,10 +53,15 @@ def _of_sample(sample: Mapping[str, Any]) -> dict[str, float] | None:
         imbalance = float(compute.max() - compute.mean())
         communication = max(0.0, communication - imbalance)
         busy = float(compute.mean())
-    else:  # one process reports, for its threads or for workers like itself
+    else:  # one process reports, for its threads or for all workers
         own = told[0]
-        busy = own["compute"]
-        communication, dispatch, imbalance = own["communication"], own["dispatch"], 0.0
+        busy, imbalance = own["compute"], own.get("imbalance", 0.0)
+        communication, dispatch = own["communication"], own["dispatch"]
+        if backend == "threads" and p > 1 and "share" in sample:
+            # processor time p T share = (T - busy) of one thread + that of p threads inside kernels
+            of_a_thread = (p * T * sample["share"] - max(0.0, T - busy)) / p
+            imbalance = max(0.0, busy - max(0.0, of_a_thread))
+            busy -= imbalance
     used = busy + imbalance + communication + dispatch
     serial = max(0.0, T - used)
     whole = used + serial
@@ -95,7 +101,8 @@ def breakdown(document: Mapping[str, Any], mode: str) -> list[Breakdown]:
             for each in document["samples"]
             if each["kind"] == "work" and each["n"] == n and each["p"] == p
         ]
-        shares = [some for some in map(_of_sample, samples) if some is not None]
+        told = [_of_sample(each, document["plan"].get("backend", "")) for each in samples]
+        shares = [some for some in told if some is not None]
         if not shares:
             continue
         parts = {name: float(np.median([each[name] for each in shares])) for name in PARTS}

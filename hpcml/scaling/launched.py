@@ -1,7 +1,7 @@
 """A process that is measured: ``python -m hpcml.scaling.launched SOCKET``, started by `launches`.
 
-It connects to the measuring process and does what its messages say; between them it sleeps. Under MPI every
-rank does.
+It connects to the measuring process and does what its messages say; between them it sleeps. Where ranks of
+MPI share rows, every rank does; where they take tasks, rank 0 does and the others serve it as a farm.
 """
 
 from __future__ import annotations
@@ -41,21 +41,39 @@ class Server:
     backend : str
     name : str
         Of the workload, or where its function stands.
+    most : int
+        Workers that there will be.
     """
 
-    def __init__(self, backend: str, name: str) -> None:
+    def __init__(self, backend: str, name: str, most: int) -> None:
         from hpcml.scaling import workloads
 
         self._backend = backend
         self._workload = workloads.find(name)
+        self._shared = self._workload.backends[backend]
         self._rank, self._size = 0, 1
         self._runs: dict[int, Any] = {}
-        if backend == "mpi":
+        self._opened = contextlib.ExitStack()
+        if backend == "spark":
+            from hpcml.joblib_backends import register_spark
+            from hpcml.joblib_backends.spark_session import new_session
+
+            register_spark()
+            self._opened.callback(new_session("hpcml scale", f"local[{most}]").stop)
+        elif backend == "mpi" and self._shared == "tasks":
+            from hpcml.joblib_backends import register_mpi
+
+            register_mpi()
+        elif backend == "mpi":
             import hpcml
 
             with hpcml.config_context(communicator="mpi"):
                 communicator = hpcml.communicators.current()
             self._rank, self._size = communicator.rank, communicator.size
+
+    def close(self) -> None:
+        """End what was started."""
+        self._opened.close()
 
     def hello(self) -> dict[str, Any]:
         """Say who this is."""
@@ -108,7 +126,12 @@ class Server:
         return {"seconds": seconds, "share": share}
 
     def peak(self, n: int, p: int) -> dict[str, Any]:
-        """Do the work once; return the peak of resident memory above what was held before, in bytes."""
+        """Do the work once; return the peak of resident memory above what was held before, in bytes.
+
+        It is None where other processes hold memory too that do not report.
+        """
+        if self._backend not in ("threads", "mpi") or self._shared == "tasks":
+            return {"bytes": None}
         with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
             file.write("5")
         before = _status("VmRSS")
@@ -125,10 +148,10 @@ class Server:
         if self._backend == "threads":
             with hpcml.config_context(communicator="serial", n_threads=p):
                 yield
-        elif self._backend == "loky":
-            with (
-                hpcml.config_context(communicator="serial", n_threads=p),
-                joblib.parallel_config("loky", n_jobs=p),
+        elif self._backend in ("loky", "spark") or self._shared == "tasks":
+            with (  # a core for each worker
+                hpcml.config_context(communicator="serial", n_threads=1),
+                joblib.parallel_config(self._backend, n_jobs=p, inner_max_num_threads=1),
             ):
                 yield
         else:
@@ -145,21 +168,23 @@ def _status(name: str) -> int | None:
 
 
 def _serve(connection: Connection) -> None:
-    backend, name, path = connection.recv()
+    backend, name, most, path = connection.recv()
     sys.path[:0] = [each for each in path if each not in sys.path]
     server: Server | None = None
-    while True:
-        try:
-            operation, *arguments = connection.recv() if server else ("hello",)
-        except (EOFError, OSError):
-            return
-        answer: tuple[str | None, Any]
-        try:
-            server = server or Server(backend, name)
-            answer = (None, getattr(server, operation)(*arguments))
-        except Exception as error:
-            answer = (f"{type(error).__name__}: {error}", None)
-        connection.send(answer)
+    with contextlib.ExitStack() as opened:
+        while True:
+            try:
+                operation, *arguments = connection.recv() if server else ("hello",)
+            except (EOFError, OSError):
+                return
+            answer: tuple[str | None, Any]
+            try:
+                if server is None:
+                    server = opened.enter_context(contextlib.closing(Server(backend, name, most)))
+                answer = (None, getattr(server, operation)(*arguments))
+            except Exception as error:
+                answer = (f"{type(error).__name__}: {error}", None)
+            connection.send(answer)
 
 
 def main() -> None:

@@ -22,11 +22,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from hpcml.errors import MeasurementFailed
+from hpcml.scaling import workloads
 
 __all__ = ["BACKENDS", "Launch"]
 
 #: What workers can be.
-BACKENDS = ("threads", "processes", "mpi", "loky")
+BACKENDS = ("threads", "processes", "mpi", "loky", "spark")
 
 #: Seconds in which started processes must report.
 START_SECONDS = 120.0
@@ -35,6 +36,11 @@ END_SECONDS = 3.0
 
 # A job of its own, not ranks of the job that measures.
 _LAUNCHERS = ("PMI_", "PMIX_", "OMPI_", "MPI_LOCAL", "HYDI_")
+# rank 0 of a farm calibrates the cores of all ranks: Open MPI would bind it to one of them
+_UNBOUND = {
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+}
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -64,38 +70,52 @@ def mpirun() -> str:
 
 
 class _Job:
-    """One started command and the connections of its processes, in the order of their ranks."""
+    """One started command and the connections of its processes, in the order of their ranks.
 
-    def __init__(self, size: int, backend: str, name: str, mpi: bool) -> None:
-        self._folder = tempfile.mkdtemp(prefix="hpcml-scaling-")
-        self._errors = open(Path(self._folder, "stderr"), "w+b")
+    Parameters
+    ----------
+    backend, name : str
+    most : int
+        Workers that it must have room for.
+    ranks : int
+        Of MPI; 0 is without.
+    farm : bool
+        Whether rank 0 alone is asked, and the others serve it.
+    """
+
+    def __init__(self, backend: str, name: str, most: int, ranks: int = 0, farm: bool = False) -> None:
+        size = 1 if farm else max(1, ranks)  # processes that connect
         self.connections: list[Connection] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._listener = socket.socket(socket.AF_UNIX)
+        self._errors = tempfile.TemporaryFile()
         try:
-            address = str(Path(self._folder, "s"))  # the folder is this user's alone
-            self._listener.bind(address)
-            self._listener.listen(size)
-            self._listener.settimeout(0.2)
-            command = [sys.executable, "-P", "-m", "hpcml.scaling.launched", address]
-            if mpi:
-                command = [mpirun(), "-n", str(size), *command]
-            self._process = subprocess.Popen(
-                command,
-                env=_environment() | (_ONE_THREAD if mpi else {}),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                start_new_session=True,
-            )
-            self._accept(size)
+            # the folder is this user's alone, and gone as soon as all are there
+            with tempfile.TemporaryDirectory(prefix="hpcml-scaling-") as folder:
+                address = str(Path(folder, "s"))
+                self._listener.bind(address)
+                self._listener.listen(size)
+                self._listener.settimeout(0.2)
+                modules = [*(["-m", "hpcml.farm"] if farm else []), "-m", "hpcml.scaling.launched"]
+                command = [sys.executable, "-P", *modules, address]
+                if ranks:
+                    command = [mpirun(), "-n", str(ranks), *command]
+                self._process = subprocess.Popen(
+                    command,
+                    env=_environment() | (_ONE_THREAD if ranks else {}) | (_UNBOUND if farm else {}),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._errors,
+                    start_new_session=True,
+                )
+                self._accept(size)
             for connection in self.connections:
-                connection.send((backend, name, [each for each in sys.path if each]))
+                connection.send((backend, name, most, [each for each in sys.path if each]))
             told = self._answers()
             if sorted(each["rank"] for each in told) != list(range(size)):
                 raise MeasurementFailed(f"{command[0]} did not start {size} ranks of one job")
-            ranks = [each["rank"] for each in told]
-            self.connections = [self.connections[ranks.index(rank)] for rank in range(size)]
+            order = [each["rank"] for each in told]
+            self.connections = [self.connections[order.index(rank)] for rank in range(size)]
         except BaseException:
             self.close()
             raise
@@ -156,7 +176,6 @@ class _Job:
                     process.wait()
         self._listener.close()
         self._errors.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Launch:
@@ -169,6 +188,7 @@ class Launch:
     name : str
         The workload, as `hpcml.scaling.workloads.find` takes it.
     workers : sequence of int
+        At least one number.
 
     Raises
     ------
@@ -180,11 +200,11 @@ class Launch:
         self._jobs: dict[int, _Job] = {}
         try:
             if backend == "mpi":
+                farm = workloads.find(name).backends[backend] == "tasks"
                 for p in workers:
-                    self._jobs[p] = _Job(p, backend, name, mpi=True)
+                    self._jobs[p] = _Job(backend, name, p, ranks=p, farm=farm)
             else:
-                job = _Job(1, backend, name, mpi=False)
-                self._jobs = dict.fromkeys(workers, job)
+                self._jobs = dict.fromkeys(workers, _Job(backend, name, max(workers)))
         except BaseException:
             self.close()
             raise

@@ -48,7 +48,7 @@ class Plan:
     workers : tuple of int
         Numbers of workers; 1 is always measured.
     backend : str
-        What workers are: 'threads', 'processes', 'mpi' or 'loky'.
+        What workers are: 'threads', 'processes', 'mpi', 'loky' or 'spark' (slots of its local mode).
     strong, weak : bool
         The same rows at every p; rows that grow with p.
     rows : int or None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,14 @@ from hpcml.scaling import laws
 from hpcml.scaling.networks import Network
 from hpcml.scaling.statistics import LEVEL, Estimate
 
-__all__ = ["LARGEST", "predict", "predict_farm", "replay"]
+__all__ = ["LARGEST", "FarmCosts", "predict", "predict_farm", "replay"]
 
 #: The model has nothing to say of more workers: their nodes fail, their network is shared.
 LARGEST = 4096
 #: Draws behind an interval.
 DRAWS = 400
+#: Replays behind an interval.
+REPLAYS = 200
 #: A table has at most this many shards, of at least so many rows: no more workers compute.
 MOST_SHARDS, SHARD_ROWS = 256, 1024
 
@@ -124,7 +127,15 @@ def predict(document: Mapping[str, Any], workers: Sequence[int], network: Networ
     }
 
 
-def replay(times: ArrayLike, p: int, *, dispatch: float = 0.0, overhead: float = 0.0) -> float:
+def replay(
+    times: ArrayLike,
+    p: int,
+    *,
+    dispatch: ArrayLike = 0.0,
+    overhead: ArrayLike = 0.0,
+    start: float = 0.0,
+    end: float = 0.0,
+) -> float:
     """Return the makespan of independent tasks, event by event: the next task goes to the first free worker.
 
     Parameters
@@ -133,10 +144,14 @@ def replay(times: ArrayLike, p: int, *, dispatch: float = 0.0, overhead: float =
         Seconds of every task, in the order in which they are handed out.
     p : int
         Workers.
-    dispatch : float
+    dispatch : float or array-like
         Seconds that the one dispatcher is busy with each task.
-    overhead : float
+    overhead : float or array-like
         Seconds that a worker spends on each task beside computing.
+    start : float
+        Seconds from the call to the first dispatch, and of the way of a task to a worker.
+    end : float
+        Seconds from the end of the last task to the return of the call.
 
     Raises
     ------
@@ -146,33 +161,67 @@ def replay(times: ArrayLike, p: int, *, dispatch: float = 0.0, overhead: float =
     Examples
     --------
     >>> from hpcml.scaling.predict import replay
-    >>> replay([3, 3, 2, 2], 2), replay([1] * 4, 4, dispatch=0.5)
-    (5.0, 3.0)
+    >>> replay([3, 3, 2, 2], 2), replay([1] * 4, 4, dispatch=0.5), replay([3, 3], 2, start=1, end=0.5)
+    (5.0, 3.0, 4.5)
     """
-    laws.farm_bounds(np.asarray(times, dtype=np.float64).tolist(), p)  # checks the arguments
-    if not (dispatch >= 0 and overhead >= 0):
-        raise ValueError(f"dispatch and overhead must be at least 0. Got {(dispatch, overhead)} instead.")
-    free = [0.0] * p
-    dispatcher = end = 0.0
-    for seconds in np.asarray(times, dtype=np.float64).tolist():
-        worker = heapq.heappop(free)
-        dispatcher = max(dispatcher, 0.0) + dispatch
-        finished = max(worker, dispatcher) + overhead + seconds
+    times = np.asarray(times, dtype=np.float64)
+    laws.farm_bounds(times.tolist(), p)  # checks the arguments
+    costs = {"dispatch": dispatch, "overhead": overhead, "start": start, "end": end}
+    for name, value in costs.items():
+        if not np.all(np.asarray(value) >= 0):
+            raise ValueError(f"{name} must be at least 0. Got {value} instead.")
+    dispatched = start + np.cumsum(np.broadcast_to(dispatch, times.shape))
+    took = times + overhead
+    free, last = [0.0] * p, 0.0
+    for ready, seconds in zip(dispatched.tolist(), took.tolist(), strict=True):
+        finished = max(heapq.heappop(free), ready) + seconds
         heapq.heappush(free, finished)
-        end = max(end, finished)
-    return end
+        last = max(last, finished)
+    return last + end if len(times) else 0.0
+
+
+@dataclass(frozen=True)
+class FarmCosts:
+    """What a farm spends beside its tasks: measured samples, from which a prediction draws.
+
+    Parameters
+    ----------
+    dispatch : sequence of float
+        Seconds that the one dispatcher is busy with a task.
+    overhead : sequence of float
+        Seconds that a worker spends on a task beside computing.
+    start : sequence of float
+        Seconds from the call until the first task begins, without its dispatch.
+    end : sequence of float
+        Seconds from the end of the last task to the return of the call.
+
+    Raises
+    ------
+    ValueError
+        If there is no sample of one of them.
+    """
+
+    dispatch: Sequence[float] = (0.0,)
+    overhead: Sequence[float] = (0.0,)
+    start: Sequence[float] = (0.0,)
+    end: Sequence[float] = (0.0,)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not len(getattr(self, each.name)):
+                raise ValueError(f"{each.name} must hold at least one sample. Got none.")
+
+
+#: Dispatch that takes no time.
+NO_COSTS = FarmCosts()
 
 
 def predict_farm(
-    times: ArrayLike,
-    p: int,
-    *,
-    dispatch: tuple[float, float] = (0.0, 0.0),
-    overhead: tuple[float, float] = (0.0, 0.0),
-    spread: float = 0.05,
-    seed: int = 0,
+    times: ArrayLike, p: int, costs: FarmCosts = NO_COSTS, *, spread: float = 0.05, seed: int = 0
 ) -> Estimate:
-    """Predict the makespan of a farm of tasks, with an interval from the ranges of its costs.
+    """Predict the makespan of a farm of tasks, with an interval from what its costs and tasks vary by.
+
+    Every replay draws the costs of every task anew from the samples.
 
     Parameters
     ----------
@@ -180,8 +229,8 @@ def predict_farm(
         Measured seconds of every task.
     p : int
         Workers, at most 4096.
-    dispatch, overhead : tuple of float
-        Least and greatest seconds a task.
+    costs : FarmCosts
+        By default none.
     spread : float
         Relative deviation of a task's time from run to run.
     seed : int
@@ -199,25 +248,30 @@ def predict_farm(
 
     Examples
     --------
-    >>> from hpcml.scaling.predict import predict_farm
+    >>> from hpcml.scaling.predict import FarmCosts, predict_farm
     >>> found = predict_farm([1.0] * 128, 64)
     >>> 1.9 < found.low <= found.value <= found.high < 2.5
     True
+    >>> round(predict_farm([1.0] * 4, 2, FarmCosts(overhead=[0.25], end=[0.5]), spread=0.0).value, 2)
+    3.0
     """
     if not 1 <= p <= LARGEST:
         raise ValueError(f"p must lie between 1 and {LARGEST}. Got {p} instead.")
     rng = np.random.default_rng(seed)
     times = np.asarray(times, dtype=np.float64)
+    n = len(times)
     found: NDArray[np.float64] = np.array(
         [
             replay(
-                times * np.exp(spread * rng.standard_normal(len(times))),
+                times * np.exp(spread * rng.standard_normal(n)),
                 p,
-                dispatch=rng.uniform(*dispatch),
-                overhead=rng.uniform(*overhead),
+                dispatch=rng.choice(costs.dispatch, n),
+                overhead=rng.choice(costs.overhead, n),
+                start=float(rng.choice(costs.start)),
+                end=float(rng.choice(costs.end)),
             )
-            for _ in range(60)
+            for _ in range(REPLAYS)
         ]
     )
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(np.median(found)), float(low), float(high), len(times))
+    return Estimate(float(np.median(found)), float(low), float(high), n)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpcml.scaling.analysis import Result, Sizes, analyse, analyse_sizes
+from hpcml.scaling.breakdown import PARTS, Breakdown, breakdown
 from hpcml.scaling.statistics import Estimate
 
 __all__ = ["percent", "sentences", "text"]
@@ -77,6 +78,15 @@ def _of_laws(result: Result) -> list[str]:
     return found
 
 
+def _of_time(spent: Breakdown) -> str:
+    told = ", ".join(f"{100 * spent.parts[part]:.1f} % {part}" for part in PARTS)
+    balance, exchange = spent.pop["load_balance"], spent.pop["communication_efficiency"]
+    return (
+        f"Time of {_workers(spent.p)}: {told} (load balance {balance:.2f} × communication efficiency "
+        f"{exchange:.2f})."
+    )
+
+
 def _of_sizes(sizes: Sizes) -> list[str]:
     found = []
     if sizes.power.identified:
@@ -111,6 +121,7 @@ def sentences(document: Mapping[str, Any]) -> dict[str, list[str]]:
             rejected, samples = result.n_rejected, result.n_samples
             if not result.p:
                 found[mode] = [f"1 worker: {_time(result.seconds[1])}."]
+            found[mode] += [_of_time(each) for each in breakdown(document, mode) if each.p > 1]
     if plan["sizes"]:
         found["sizes"] = _of_sizes(analyse_sizes(document))
     prediction = document.get("prediction")

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,8 +39,10 @@ class Workload:
         One line.
     rows : int
         Rows where none are asked for.
-    backends : tuple of str
-        Where it can run.
+    backends : mapping of str to str
+        Where it can run, and what the workers share there: 'threads' (of one process, inside kernels),
+        'rows' (of the table) or 'tasks' (fits of a grid, trees of a forest, handed out by joblib); for a
+        function of the user, which shares its work itself, 'function'.
     prepare : callable
         ``prepare(n, rank, size)`` makes what n rows need and returns a `Run`; under MPI a rank of `size`
         makes its share of the rows.
@@ -49,7 +51,7 @@ class Workload:
     name: str
     about: str
     rows: int
-    backends: tuple[str, ...]
+    backends: Mapping[str, str]
     prepare: Callable[[int, int, int], Run]
 
 
@@ -121,18 +123,20 @@ def _prepare_grid(
     X, y = X[own], y[own]
 
     def run(p: int, backend: str) -> Any:
-        # joblib's workers take batches; threads, processes and ranks share the rows inside one batch
-        n_jobs = p if backend == "loky" else None
-        search = GridSearchCV(_estimator(path, parameters), grid, cv=3, refit=False, n_jobs=n_jobs)
+        search = GridSearchCV(_estimator(path, parameters), grid, cv=3, refit=False)
         return search.fit(X, y).cv_results_["mean_test_score"]
 
     return run
 
 
-_ROWS = ("threads", "processes", "mpi")  # fits over rows that workers share
+_THREADS = {"threads": "threads"}
+#: Fits over rows that workers share.
+_ROWS = {**_THREADS, "processes": "rows", "mpi": "rows"}
+#: Trees need the whole table: joblib's workers grow some of them each.
+_TREES = {**_THREADS, "mpi": "tasks", "spark": "tasks"}
 
 #: name: estimator, parameters, columns, kind of target, rows, backends of the fit
-_ESTIMATORS: dict[str, tuple[str, dict[str, Any], int, str, int, tuple[str, ...]]] = {
+_ESTIMATORS: dict[str, tuple[str, dict[str, Any], int, str, int, dict[str, str]]] = {
     "kmeans": (
         "cluster.KMeans",
         {"n_clusters": 32, "n_init": 1, "max_iter": 20, "tol": 0.0, "random_state": 0},
@@ -182,7 +186,7 @@ _ESTIMATORS: dict[str, tuple[str, dict[str, Any], int, str, int, tuple[str, ...]
         64,
         "classes",
         200_000,
-        ("threads",),
+        _THREADS,
     ),
     "scaler": ("preprocessing.StandardScaler", {}, 100, "classes", 1_000_000, _ROWS),
     "tree": (
@@ -191,7 +195,7 @@ _ESTIMATORS: dict[str, tuple[str, dict[str, Any], int, str, int, tuple[str, ...]
         28,
         "classes",
         200_000,
-        ("threads",),
+        _THREADS,
     ),
     "tree-regressor": (
         "tree.DecisionTreeRegressor",
@@ -199,7 +203,7 @@ _ESTIMATORS: dict[str, tuple[str, dict[str, Any], int, str, int, tuple[str, ...]
         28,
         "numbers",
         200_000,
-        ("threads",),
+        _THREADS,
     ),
     "forest": (
         "ensemble.RandomForestClassifier",
@@ -207,7 +211,7 @@ _ESTIMATORS: dict[str, tuple[str, dict[str, Any], int, str, int, tuple[str, ...]
         28,
         "classes",
         100_000,
-        ("threads",),
+        _TREES,
     ),
     "forest-regressor": (
         "ensemble.RandomForestRegressor",
@@ -215,20 +219,30 @@ _ESTIMATORS: dict[str, tuple[str, dict[str, Any], int, str, int, tuple[str, ...]
         28,
         "numbers",
         50_000,
-        ("threads",),
+        _TREES,
     ),
 }
 
 #: name: estimator's row above, grid, rows, backends
-_GRIDS: dict[str, tuple[str, dict[str, Any], int, tuple[str, ...]]] = {
+_GRIDS: dict[str, tuple[str, dict[str, Any], int, dict[str, str]]] = {
     "forest-grid": (
         "forest-regressor",
         {"max_depth": [2, 5, 10], "n_estimators": [20, 50, 100]},
         20_000,
-        ("threads", "loky"),
+        {**_TREES, "loky": "tasks"},
     ),
-    "logistic-grid": ("logistic", {"C": [10.0**i for i in range(-4, 4)]}, 100_000, (*_ROWS, "loky")),
-    "kmeans-grid": ("kmeans", {"n_clusters": [2, 4, 8, 16, 32]}, 100_000, ("threads", "loky")),
+    "logistic-grid": (
+        "logistic",
+        {"C": [10.0**i for i in range(-4, 4)]},
+        100_000,
+        {**_ROWS, "loky": "tasks", "spark": "tasks"},
+    ),
+    "kmeans-grid": (
+        "kmeans",
+        {"n_clusters": [2, 4, 8, 16, 32]},
+        100_000,
+        {**_ROWS, "loky": "tasks", "spark": "tasks"},
+    ),
 }
 
 
@@ -248,7 +262,7 @@ def _own() -> dict[str, Workload]:
             verb,
             f"predict or transform of {what}",
             4 * rows,
-            ("threads",),
+            _THREADS,
             partial(_prepare_predict, path, parameters, columns, kind),
         )
     for name, (base, grid, rows, backends) in _GRIDS.items():
@@ -271,7 +285,7 @@ WORKLOADS: dict[str, Workload] = _own()
 # -- functions of the user ---------------------------------------------------------------------------------
 
 #: Where a function of the user may run: what n_workers means is its own business.
-EVERYWHERE = ("threads", "processes", "mpi", "loky")
+EVERYWHERE = dict.fromkeys(("threads", "processes", "mpi", "loky", "spark"), "function")
 
 
 def of_function(function: Callable[[int, int], Any], name: str) -> Workload:

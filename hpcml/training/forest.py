@@ -136,12 +136,13 @@ class Growth:
         Trees
         """
         if len(seeds) > 1 and _foreign_backend():
-            n_parts = min(len(seeds), joblib.effective_n_jobs(n_jobs))
-            here = config.snapshot()
-            parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
-            return Trees.concatenate(
-                parallel(joblib.delayed(_batch_there)(self, s, here) for s in np.array_split(seeds, n_parts))
-            )
+            n_workers, here = joblib.effective_n_jobs(n_jobs), config.snapshot()
+            shares = np.array_split(seeds, min(len(seeds), n_workers))
+            with activity.step("dispatch", n_workers) as step:
+                batch = joblib.delayed(step.timed(_batch_there))
+                parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads")
+                grown = [step.result(each) for each in parallel(batch(self, some, here) for some in shares)]
+            return Trees.concatenate(grown)
         size = self._batch_size(n_threads)
         parts: list[Trees] = []
         for start in range(0, len(seeds), size):

@@ -92,7 +92,7 @@ def share_covered(truth, estimate):
     rng = np.random.default_rng(1)
     hits = []
     for i in range(REPEATS):
-        found = estimate(estimate_ratios(P, launches(rng, truth), seed=i, n_draws=300))
+        found = estimate(estimate_ratios(P, launches(rng, truth), seed=i, n_draws=200))
         hits += [low <= value <= high for value, low, high in found]
     return np.mean(hits)
 

@@ -36,7 +36,8 @@ def test_kernels_of_the_gpu_are_found_and_take_the_contract_s_arguments(name, se
         assert next(row for row in kernels.available() if row.kernel == name).implementation == "cuda"
     assert kernel.__name__ == name
     assert kernel.__module__ == f"hpcml.kernels.cuda.{contract.KERNELS[name].module}"
-    parameters = list(kernel.__wrapped__.__code__.co_varnames[: kernel.__wrapped__.__code__.co_argcount])
+    code = kernel.__wrapped__.__code__
+    parameters = list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
     assert parameters == [a.name for a in contract.KERNELS[name].call_arguments]
 
 

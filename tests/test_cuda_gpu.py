@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import test_kernels_gram
+import test_kernels_growth
 import test_kernels_kmeans
 import test_kernels_linear_loss
 import test_kernels_mixture
@@ -89,3 +90,16 @@ def test_trees_to_the_bit():
     ):
         found = call(name, "cuda", X, *arguments, 1)
         assert found.tobytes() == call(name, "reference", X, *arguments, 1).tobytes()
+
+
+@pytest.mark.parametrize("path", test_kernels_growth.PATHS)
+def test_growth_to_the_bit(path):
+    table, keywords = test_kernels_growth.PATHS[path]
+    args = test_kernels_growth.problem(3, **{"weights": "bootstrap"} | table)
+    keywords = test_kernels_growth.DEFAULTS | {
+        "max_features": 4, "criterion": "entropy" if table["n_classes"] else "squared_error",
+        "n_classes": table["n_classes"],
+    } | keywords  # fmt: skip
+    test_kernels_growth.assert_same_trees(
+        call("grow", "cuda", *args, **keywords), call("grow", "reference", *args, **keywords)
+    )

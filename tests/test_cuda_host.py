@@ -65,7 +65,7 @@ KERNEL(wrong_barriers, 64, 1, Words, wrong)
 def library(tmp_path_factory):
     path = tmp_path_factory.mktemp("cuda") / "probe.cu"
     path.write_text(SOURCE)
-    return ctypes.CDLL(str(build.built("probe", ".so", [*build.FLAGS, "-shared"], [path])))
+    return ctypes.CDLL(str(build.built("probe", ".so", [*build.FLAGS, "-shared"], path)))
 
 
 def launch(library, name, found, what=0, *, grid=(1, 1, 1), threads=64, backward=False, shared=0):

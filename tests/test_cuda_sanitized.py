@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 import test_kernels_gram
+import test_kernels_growth
 import test_kernels_linear_loss
 import test_kernels_mixture
 import test_kernels_prediction
@@ -55,13 +56,25 @@ def losses():
             test_kernels_linear_loss.run(name, "cuda", arguments)
 
 
+def growth():
+    kinds = ((0, "bootstrap"), (0, "fractional"), (3, "weighted bootstrap"), (2, "fractional"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"ROWS_OF_A_BLOCK": 60, "ROWS_OF_A_TILE": 50}.items():
+            patch.setattr(f"hpcml.kernels.cuda.growing.{name}", value)
+        for n_classes, weights in kinds:
+            args = test_kernels_growth.problem(1, 110, 5, n_classes, weights=weights, missing=0.1)
+            keywords = test_kernels_growth.DEFAULTS | {"max_features": 3, "max_depth": 3}
+            keywords |= {"n_classes": n_classes, "criterion": "entropy" if n_classes else "squared_error"}
+            call("grow", "cuda", *args, **keywords)
+
+
 def trees():
     rng = np.random.default_rng(0)
     nodes, values, offsets = test_kernels_prediction.random_trees(rng, 3, 4, 2, 9, rng.standard_normal(9))
     call("predict_values", "cuda", rng.random((40, 4), dtype=np.float32), nodes, values, offsets, 1)
 
 
-CALLS = (clustering, products, mixtures, losses, trees)
+CALLS = (clustering, products, mixtures, losses, growth, trees)
 
 
 pytestmark = pytest.mark.slow  # two programs and all libraries once more

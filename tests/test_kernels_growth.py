@@ -169,7 +169,7 @@ def test_a_tree_of_depth_7_begins_with_the_tree_of_depth_3():
 
 def test_logarithm_is_accurate():
     x = np.concatenate([np.arange(1.0, 2000.0), np.random.default_rng(0).random(2000) * 1e9 + 1e-9])
-    assert np.max(np.abs(growth._log(x) - np.log(x)) / np.maximum(1.0, np.abs(np.log(x)))) < 4e-16
+    assert np.max(np.abs(growth.logarithm(x) - np.log(x)) / np.maximum(1.0, np.abs(np.log(x)))) < 4e-16
 
 
 @pytest.mark.parametrize("n_classes", [0, 2])

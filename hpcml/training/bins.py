@@ -73,7 +73,9 @@ def bin_table(X: Any, max_bins: int, rows: NDArray[np.int64] | None = None, n_th
     if width >= n_features or (rows is None and is_kernel_table(X)):
         block = _block(X, rows, slice(0, n_features))
         lower, upper, n_bins = find_bins(block, max_bins, n_threads)
-        return Bins(apply_bins(block, upper, n_bins, n_threads), lower, upper, n_bins)
+        binned = apply_bins(block, upper, n_bins, n_threads)
+        binned.flags.writeable = False
+        return Bins(binned, lower, upper, n_bins)
     binned = np.empty((n_samples, n_features), dtype=np.uint8)
     lower = np.empty((n_features, MAX_CODES), dtype=np.float32)
     upper = np.empty((n_features, MAX_CODES), dtype=np.float32)
@@ -83,6 +85,7 @@ def bin_table(X: Any, max_bins: int, rows: NDArray[np.int64] | None = None, n_th
         block = _block(X, rows, at)
         lower[at], upper[at], n_bins[at] = find_bins(block, max_bins, n_threads)
         binned[:, at] = apply_bins(block, upper[at], n_bins[at], n_threads)
+    binned.flags.writeable = False  # what nobody changes may stay where kernels have copied it to
     return Bins(binned, lower, upper, n_bins)
 
 

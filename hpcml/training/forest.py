@@ -260,6 +260,8 @@ def prepare(
         rows = kept if rows is None else rows[kept]
         y, weights = y[kept], weights[kept]
     bootstrap = sampling.n_draws > 0
+    y = y.view()
+    y.flags.writeable = False  # as the bins
     return Growth(
         bins=bin_table(X, max_bins, rows, n_threads),
         y=y,

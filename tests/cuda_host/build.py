@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcml.kernels.cuda.compile import OPTIONS, sources
+from hpcml.kernels.cuda.compile import OPTIONS, files, sources
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent.parent / "build" / "cuda_host"
@@ -30,10 +30,10 @@ def compiler():
     return found
 
 
-def built(name, output, flags, files):
-    """Return the path of what g++ makes of files, compiled if it is not there."""
+def built(name, output, flags, source):
+    """Return the path of what g++ makes of a source, compiled if it is not there."""
     key = hashlib.blake2b(" ".join(flags).encode(), digest_size=8)
-    for path in (*files, *sorted(sources().glob("*.h")), *sorted(HERE.glob("*.h"))):
+    for path in (*files(source), *sorted(HERE.glob("*.h"))):
         key.update(path.read_bytes())
     made = BUILD / f"{name}-{key.hexdigest()}{output}"
     if not made.exists():
@@ -42,7 +42,7 @@ def built(name, output, flags, files):
             out = Path(folder, "out")
             include = [f"-I{HERE}", f"-I{sources()}"]
             subprocess.run(
-                [compiler(), *flags, *include, "-x", "c++", *map(str, files), "-o", str(out)], check=True
+                [compiler(), *flags, *include, "-x", "c++", str(source), "-o", str(out)], check=True
             )
             os.replace(out, made)  # whole, or not there
     return made
@@ -51,13 +51,13 @@ def built(name, output, flags, files):
 def library(name, *more):
     """Return the shared library of one source; `more` are further flags."""
     contract = ["-ffp-contract=off"] if "-fmad=false" in OPTIONS.get(name, ()) else []
-    return built(name, ".so", [*FLAGS, *contract, *more, "-shared"], [sources() / f"{name}.cu"])
+    return built(name, ".so", [*FLAGS, *contract, *more, "-shared"], sources() / f"{name}.cu")
 
 
 def replay():
     """Return the command that repeats a record under AddressSanitizer and UBSan."""
     with ThreadPoolExecutor(2) as pool:
-        program = pool.submit(built, "replay", "", [*FLAGS, *SANITIZE, "-ldl"], [HERE / "replay.cpp"])
+        program = pool.submit(built, "replay", "", [*FLAGS, *SANITIZE, "-ldl"], HERE / "replay.cpp")
         made = list(pool.map(lambda name: library(name, *SANITIZE), NAMES))
         return lambda record: [str(program.result()), str(record), *map(str, made)]
 

@@ -42,6 +42,7 @@ class HostDriver(Driver):
         self.streams = []
         self.launched = collections.Counter()
         self.copied_in = 0
+        self.sent = collections.Counter()  # copies to the device by their bytes
         self.depth = 0
 
     @contextlib.contextmanager
@@ -94,6 +95,7 @@ class HostDriver(Driver):
     def copy_in(self, address, array, stream):
         self._check_active()
         self.copied_in += array.nbytes
+        self.sent[array.nbytes] += 1
         stream.queue.append(lambda: ctypes.memmove(address, array.ctypes.data, array.nbytes))
 
     def copy_out(self, array, address, stream):

@@ -43,6 +43,10 @@ template <class T> T __shfl_xor_sync(unsigned mask, T value, int bits, int width
     unsigned lane = cuda_host::lane(), source = lane ^ (unsigned)bits;
     return cuda_host::exchanged(mask, value, source / width == lane / width ? source : lane);
 }
+template <class T> T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32) {
+    unsigned lane = cuda_host::lane(), source = lane % width >= by ? lane - by : lane;
+    return cuda_host::exchanged(mask, value, source);
+}
 template <class T> T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
     unsigned lane = cuda_host::lane(), source = lane + by;
     return cuda_host::exchanged(mask, value, source / width == lane / width ? source : lane);
@@ -74,11 +78,23 @@ inline unsigned long long atomicAdd(unsigned long long *at, unsigned long long v
     return std::exchange(*at, *at + value);
 }
 
+inline long long __double_as_longlong(double value) {
+    long long bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+inline double __longlong_as_double(long long bits) {
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
 using std::exp;
 using std::fabs;
+using std::floor;
 using std::isfinite;
 using std::isnan;
 using std::log;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 from hpcml import parts
 from hpcml.errors import KernelUnavailable
 
-__all__ = ["OPTIONS", "code", "compiled", "reason", "sources"]
+__all__ = ["OPTIONS", "code", "compiled", "files", "reason", "sources"]
 
 #: -fmad=false: a fused multiplication and addition rounds once, and trees must have the bits of the
 #: processor; sources whose results are compared with a tolerance are compiled without it.
 OPTIONS: dict[str, tuple[str, ...]] = {
+    "growth": ("-fmad=false",),
+    "growth_rows": ("-fmad=false",),
     "prediction": ("-fmad=false",),
 }
 _COMMON = ("-O3", "-std=c++17")
@@ -29,6 +32,17 @@ def sources() -> Path:
     """Return the folder of the sources: in a wheel beside this file, in a checkout ``ext/cuda``."""
     own = Path(__file__).with_name("sources")
     return own if own.is_dir() else Path(__file__).parents[3] / "ext" / "cuda"
+
+
+def files(path: Path) -> list[Path]:
+    """Return a file and the headers of `sources` that it includes."""
+    found = [path]
+    for file in found:
+        for name in re.findall(r'^#include "([^"]+)"', file.read_text(), re.MULTILINE):
+            header = sources() / name
+            if header.exists() and header not in found:
+                found.append(header)
+    return found
 
 
 @functools.cache
@@ -81,12 +95,11 @@ def code(source: str, architecture: int) -> bytes:
     if nvcc is None:
         raise KernelUnavailable(str(reason(architecture)))
     key = hashlib.blake2b(digest_size=16)
-    files = [sources() / f"{source}.cu", *sorted(sources().glob("*.h"))]
     for text in (
         _version(nvcc),
         str(architecture),
         *OPTIONS.get(source, ()),
-        *(f.read_text() for f in files),
+        *(file.read_text() for file in files(sources() / f"{source}.cu")),
     ):
         key.update(text.encode() + b"\0")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "hpcml", "cuda")

@@ -68,7 +68,6 @@ KERNELS = (
         ),
         {
             "numba": "growth is one C body for every instruction set; numba would be a second design of it",
-            "cuda": "growth on a GPU is not written yet; the trees would be the same to the bit",
         },
     ),
 )

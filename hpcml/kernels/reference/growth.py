@@ -306,7 +306,7 @@ def _class_impurity(counts, weight, criterion):
     for c in counts:  # - sum p log2 p
         if c > 0:
             p = c / weight
-            impurity -= p * (float(_log(np.float64(p))) / LN2)
+            impurity -= p * (float(logarithm(np.float64(p))) / LN2)
     return impurity
 
 
@@ -314,7 +314,7 @@ LN2 = 0.6931471805599453
 SQRT2 = 1.4142135623730951
 
 
-def _log(x):
+def logarithm(x):
     """Natural logarithm of positive float64, the same bits everywhere.
 
     x = 2^e m with m in (sqrt(1/2), sqrt(2)]; log m = 2 (s + s^3/3 + s^5/5 + ...) with s = (m - 1)/(m + 1).
@@ -332,4 +332,4 @@ def _log(x):
 
 
 def _x_log_x(x):
-    return np.where(x > 0, x * _log(np.where(x > 0, x, 1.0)), 0.0)
+    return np.where(x > 0, x * logarithm(np.where(x > 0, x, 1.0)), 0.0)

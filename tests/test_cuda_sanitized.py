@@ -59,10 +59,10 @@ def losses():
 def growth():
     kinds = ((0, "bootstrap"), (0, "fractional"), (3, "weighted bootstrap"), (2, "fractional"))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"ROWS_OF_A_BLOCK": 60, "ROWS_OF_A_TILE": 50}.items():
+        for name, value in {"ROWS_OF_A_BLOCK": 15, "ROWS_OF_A_TILE": 50}.items():
             patch.setattr(f"hpcml.kernels.cuda.growing.{name}", value)
         for n_classes, weights in kinds:
-            args = test_kernels_growth.problem(1, 110, 5, n_classes, weights=weights, missing=0.1)
+            args = test_kernels_growth.problem(1, 80, 5, n_classes, weights=weights, missing=0.1)
             keywords = test_kernels_growth.DEFAULTS | {"max_features": 3, "max_depth": 3}
             keywords |= {"n_classes": n_classes, "criterion": "entropy" if n_classes else "squared_error"}
             call("grow", "cuda", *args, **keywords)

@@ -98,6 +98,7 @@ def code(source: str, architecture: int) -> bytes:
     for text in (
         _version(nvcc),
         str(architecture),
+        *_COMMON,
         *OPTIONS.get(source, ()),
         *(file.read_text() for file in files(sources() / f"{source}.cu")),
     ):
@@ -106,7 +107,7 @@ def code(source: str, architecture: int) -> bytes:
     kept = cache / f"{source}-{architecture}-{key.hexdigest()}.cubin"
     if kept.exists():
         return kept.read_bytes()
-    made, _ = compiled(source, architecture, nvcc)
+    made, _ = compiled(source, architecture, nvcc=nvcc)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
@@ -117,13 +118,15 @@ def code(source: str, architecture: int) -> bytes:
     return made
 
 
-def compiled(source: str, architecture: int, nvcc: str | None = None) -> tuple[bytes, str]:
+def compiled(source: str, *architectures: int, nvcc: str | None = None) -> tuple[bytes, str]:
     """Run nvcc; return the machine code and what the assembler says of registers and memory.
 
     Parameters
     ----------
     source : str
-    architecture : int
+    *architectures : int
+        Of several the code is a "fat binary". The sources use nothing that the oldest architecture lacks, so
+        that its PTX, made once, is assembled for each.
     nvcc : str, optional
         Its path; by default it is looked for.
 
@@ -136,15 +139,22 @@ def compiled(source: str, architecture: int, nvcc: str | None = None) -> tuple[b
     if nvcc is None:
         raise KernelUnavailable(f"{parts.check('nvcc')}; to mend it: {parts.PARTS['nvcc'].cure}.")
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "code.cubin")
-        options = [*_COMMON, *OPTIONS.get(source, ()), "-Xptxas", "-v", f"-arch=sm_{architecture}"]
+        out = Path(folder, "code")
+        options = [*_COMMON, *OPTIONS.get(source, ()), "-Xptxas", "-v"]
+        options += [f"-gencode=arch=compute_{OLDEST},code=sm_{each}" for each in architectures]
         done = subprocess.run(
-            [nvcc, "-cubin", *options, "-o", str(out), str(sources() / f"{source}.cu")],
+            [
+                nvcc,
+                "-cubin" if len(architectures) == 1 else "-fatbin",
+                *options,
+                "-o",
+                str(out),
+                str(sources() / f"{source}.cu"),
+            ],
             capture_output=True,
             text=True,
         )
         if done.returncode:
-            raise KernelUnavailable(
-                f"{nvcc} failed on {source}.cu for sm_{architecture}: {done.stderr.strip()}"
-            )
+            names = ", ".join(f"sm_{each}" for each in architectures)
+            raise KernelUnavailable(f"{nvcc} failed on {source}.cu for {names}: {done.stderr.strip()}")
         return out.read_bytes(), done.stderr + done.stdout

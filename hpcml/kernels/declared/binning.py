@@ -6,7 +6,7 @@ from hpcml.kernels.terms import THREADS, Array, Kernel, Result, Scalar
 _ROWS = Array("X", "float32", ("n", "d"), "the table; NaN is a missing value")
 _UPPER = Array("upper", "float32", ("d", MAX_CODES), "largest training value of every bin")
 _N_BINS = Array("n_bins", "int32", ("d",), "number of bins of every feature, without that of missing values")
-_DECLINED = {"cuda": "rows are binned once a fit, for trees that grow on the processor"}
+_DECLINED = {"cuda": "rows are binned once a fit; the device would get four bytes a value in place of one"}
 
 KERNELS = (
     Kernel(

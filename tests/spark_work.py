@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,20 +15,28 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 TESTS = Path(__file__).resolve().parent
 
 
+def environment(**changes):
+    """Return the environment of a program that finds this hpcml, these tests and this Python everywhere."""
+    import hpcml
+
+    paths = [str(Path(hpcml.__file__).resolve().parents[1]), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYSPARK_PYTHON": sys.executable,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        **changes,
+    }
+
+
 @contextlib.contextmanager
 def cluster(**settings):
     """Start a master and two executors of one core each, and stop them after the block."""
     import pyspark
     from pyspark.sql import SparkSession
 
-    import hpcml
-
-    paths = [str(Path(hpcml.__file__).resolve().parents[1]), str(TESTS)]
-    own = {
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
+    own = {name: environment()[name] for name in ("PYSPARK_PYTHON", "SPARK_LOCAL_IP", "PYTHONPATH")}
     before = {name: os.environ.get(name) for name in own}
     handler = signal.getsignal(signal.SIGINT)
     os.environ.update(own)
@@ -55,6 +64,12 @@ def cluster(**settings):
         application = context.applicationId
         session.stop()
         shutil.rmtree(Path(pyspark.__file__).parent / "work" / application, ignore_errors=True)
+
+
+def executor_process():
+    """Return the process of the executor that runs this task."""
+    time.sleep(0.05)
+    return _victim("executor")
 
 
 def square(x):
@@ -137,6 +152,16 @@ def nested(n):
     return Parallel(n_jobs=-1)(delayed(square)(i) for i in range(n))
 
 
+def nested_search(X, y):
+    """Return where the fits of a search within a task ran, and how many workers joblib offered there."""
+    from sklearn.model_selection import GridSearchCV
+
+    Census.seen.clear()
+    forest_like = Census(n_jobs=-1)
+    search = GridSearchCV(forest_like, {"seconds": [0.0, 0.01, 0.02]}, cv=2, n_jobs=-1).fit(X, y)
+    return sorted(Census.seen), search.cv_results_["mean_test_score"].tolist()
+
+
 class Sleeper(ClassifierMixin, BaseEstimator):
     """Fits by sleeping; may kill its process, once a folder, or raise."""
 
@@ -161,6 +186,31 @@ class Sleeper(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return self.classes_[(X[:, 0] > self.threshold_).astype(int)]
+
+
+class Census(Sleeper):
+    """Notes the processes and threads in which it is fitted, and joblib's workers for its own ``n_jobs``."""
+
+    seen = set()
+
+    def __init__(self, seconds=0.0, n_jobs=None):
+        super().__init__(seconds)
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y):
+        import joblib
+
+        place = os.getpid(), threading.get_ident(), joblib.effective_n_jobs(self.n_jobs)
+        self.seen.add(place)
+        return super().fit(X, y)
+
+
+class Writer(Sleeper):
+    """Writes into the rows that it is fitted to."""
+
+    def fit(self, X, y):
+        X[:, 0] = 0.0
+        return super().fit(X, y)
 
 
 def _victim(kind):

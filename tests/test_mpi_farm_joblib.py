@@ -4,25 +4,13 @@ What does not apply, and why, is in `NOT_OURS`.
 """
 
 import sys
-from pathlib import Path
 
 import pytest
 
+import joblib_suite
 from mpi_runs import environment, launch, mpirun
 
 pytestmark = [pytest.mark.require("mpi"), pytest.mark.slow]
-
-#: Lists of backends in joblib's file -> what stands there instead.
-REPLACED = {
-    "RETURN_GENERATOR_BACKENDS = BACKENDS.copy()": 'RETURN_GENERATOR_BACKENDS = {"mpi": BACKENDS.get("mpi")}',
-    "ALL_VALID_BACKENDS = [None] + sorted(BACKENDS.keys())": 'ALL_VALID_BACKENDS = ["mpi"]',
-    "for backend_str in BACKENDS]": 'for backend_str in BACKENDS if backend_str == "mpi"]',
-    'ALL_VALID_BACKENDS.append(mp.get_context("spawn"))': "pass",
-    'PROCESS_BACKENDS = ["multiprocessing", "loky"]': 'PROCESS_BACKENDS = ["mpi"]',
-    'PARALLEL_BACKENDS = PROCESS_BACKENDS + ["threading"]': 'PARALLEL_BACKENDS = ["mpi"]',
-    '@parametrize("backend", BACKENDS)': '@parametrize("backend", ["mpi"])',
-    '@parametrize("backend", ["loky", "multiprocessing", "threading"])': '@parametrize("backend", ["mpi"])',
-}
 
 #: joblib's tests that do not apply -> why.
 NOT_OURS = {
@@ -43,32 +31,16 @@ NOT_OURS = {
     "test_initializer_parallel": "initializer= is loky's; it raises here",
 }
 
-RUNNER = """
-import sys
+BEFORE = """
 import hpcml.farm
 hpcml.farm.start()
 from hpcml.joblib_backends import register_mpi
 register_mpi()
-import pytest
-options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", ".", "--tb=short", "-rA"]
-sys.exit(pytest.main([*options, "-k", "mpi or backend1", *sys.argv[1:], "test_parallel_there.py"]))
 """
 
 
 def test_joblibs_own_tests(tmp_path, monkeypatch):
-    import joblib.test
-
-    source = Path(joblib.test.__file__).with_name("test_parallel.py").read_text()
-    found = [old for old in REPLACED if old in source]
-    for old in found:
-        source = source.replace(old, REPLACED[old])
-    assert len(found) == len(REPLACED), set(REPLACED) - set(found)
-    (tmp_path / "test_parallel_there.py").write_text(source)
-    (tmp_path / "run.py").write_text(RUNNER)
+    joblib_suite.write(tmp_path, "mpi", BEFORE, "sys.exit(status)\n")
     monkeypatch.chdir(tmp_path)
-    left_out = [f"--deselect=test_parallel_there.py::{name}" for name in NOT_OURS]
-    command = [mpirun(), "-n", "2", sys.executable, "run.py", *left_out]
-    run = launch(command, environment(), timeout=400)
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    passed = [line for line in run.stdout.splitlines() if line.startswith("PASSED") and "mpi" in line]
-    assert len(passed) > 50, run.stdout[-2000:]
+    command = [mpirun(), "-n", "2", sys.executable, "run.py", *joblib_suite.left_out(NOT_OURS)]
+    joblib_suite.check(launch(command, environment(), timeout=400), "mpi", least=50)

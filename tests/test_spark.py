@@ -77,8 +77,9 @@ def test_grid_search_is_one_named_job_with_the_same_results(spark, module):
     assert any(tag.startswith("hpcml-") for tag in new[0]["jobTags"])
 
 
-def test_what_the_user_set_for_jobs_stays(spark):
+def test_what_the_user_set_stays(spark, monkeypatch):
     context = spark.sparkContext
+    monkeypatch.setattr(type(context), "setLogLevel", None)
     context.setJobGroup("mine", "my description")
     context.addJobTag("my-tag")
     try:
@@ -208,6 +209,29 @@ def test_generators():
     # two at a time within one block do not get into each other's way
     one, other = (Parallel(return_as="generator")(delayed(square)(i) for i in range(n)) for n in (5, 7))
     assert next(other) == 0 and list(one) == [0, 1, 4, 9, 16] and len(list(other)) == 6
+
+
+def test_an_error_of_the_maker_of_tasks_arrives():
+    def make(n):
+        for i in range(n):
+            yield delayed(square)(i)
+        raise LookupError("no more tasks")
+
+    for n in (0, 3):
+        for pre_dispatch in ("2 * n_jobs", "all", 2):
+            with pytest.raises(LookupError, match="no more tasks"):
+                Parallel(pre_dispatch=pre_dispatch)(make(n))
+
+
+def test_a_slow_maker_of_tasks_has_one_job(spark):
+    def make():
+        for i in range(4):
+            time.sleep(0.1)
+            yield delayed(square)(i)
+
+    before = len(jobs(spark))
+    assert list(Parallel(return_as="generator")(make())) == [0, 1, 4, 9]
+    assert len(jobs(spark)) == before + 1
 
 
 def test_results_come_while_the_job_runs():

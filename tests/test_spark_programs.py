@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import hpcml
+import spark_work
 from hpcml.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -16,16 +16,8 @@ DATA = Path(os.environ.get("HPCML_DATA", "nowhere"), "sf-airbnb-numeric.csv")
 
 
 def run(*command, cwd):
-    paths = [str(Path(hpcml.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "PYSPARK_PYTHON": sys.executable,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-    }
-    options = {"cwd": cwd, "env": environment, "capture_output": True, "text": True, "timeout": 500}
-    return subprocess.run(list(map(str, command)), **options)
+    options = {"cwd": cwd, "env": spark_work.environment(), "capture_output": True, "text": True}
+    return subprocess.run(list(map(str, command)), timeout=500, **options)
 
 
 @pytest.mark.slow

@@ -284,15 +284,3 @@ def test_java_is_looked_for(monkeypatch, tmp_path):
         assert parts.check("spark") == "Java is 11, and 17 or newer is needed"
     finally:
         parts.check.cache_clear()
-
-
-@pytest.mark.require("spark")
-def test_spark_connect_is_refused(monkeypatch):
-    from pyspark.sql import SparkSession
-
-    from hpcml.joblib_backends.spark_session import current_session
-
-    remote = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session"})()
-    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: remote)
-    with pytest.raises(HpcmlError, match="Spark Connect has none"):
-        current_session()

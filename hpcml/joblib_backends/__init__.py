@@ -9,8 +9,9 @@ def register_spark() -> None:
     """Make ``"spark"`` a backend of joblib that runs the tasks of a call as one Spark job.
 
     After it ``joblib.parallel_config("spark")``, or ``joblib.parallel_backend("spark", n_jobs=...)``, takes
-    whatever uses joblib to the active Spark session; without one, a local one is made, with a warning.
-    Both take ``num_cpus_per_spark_task`` and ``num_gpus_per_spark_task``, what Spark reserves for a task.
+    whatever uses joblib to the active Spark session, also one of Spark Connect; without one, a local one is
+    made, with a warning. Both take ``num_cpus_per_spark_task`` and ``num_gpus_per_spark_task``, what Spark
+    reserves for a task.
 
     Raises
     ------

@@ -52,7 +52,7 @@ class Work:
 class _Arrays(Sequence[np.ndarray]):
     """The arrays of a job; one is fetched when a task first asks for it."""
 
-    def __init__(self, work: Work, broadcasts: Sequence[Any], layout: Layout) -> None:
+    def __init__(self, work: Work, broadcasts: Sequence[Any] | None, layout: Layout) -> None:
         self._work, self._broadcasts, self._layout = work, broadcasts, layout
         self._found: dict[int, np.ndarray] = {}
 
@@ -72,11 +72,15 @@ class _Arrays(Sequence[np.ndarray]):
 
     def _fetch(self, index: int) -> np.ndarray:
         work = self._work
+        if self._broadcasts is None:
+            from pyspark import SparkFiles
+
+            return self._layout.from_file(SparkFiles.get(work.keys[index]), work.described[index])
         return self._layout.array(work.keys[index], work.described[index], self._broadcasts[index])
 
 
 def run_tasks(
-    tasks: Sequence[tuple[int, bytes]], work: Work, broadcasts: Sequence[Any], gpus: Sequence[str] = ()
+    tasks: Sequence[tuple[int, bytes]], work: Work, broadcasts: Sequence[Any] | None, gpus: Sequence[str] = ()
 ) -> Iterator[tuple[int, bytes]]:
     """Run tasks one after another, up to the first that fails.
 
@@ -85,8 +89,8 @@ def run_tasks(
     tasks : sequence of (int, bytes)
         Number and payload of each.
     work : Work
-    broadcasts : sequence
-        Each has the array as its ``value``.
+    broadcasts : sequence or None
+        Each has the array as its ``value``; None: the arrays are files of the session, named by their keys.
     gpus : sequence of str
         Addresses of the task's GPUs.
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-__all__ = ["Described", "Layout", "Sent"]
+__all__ = ["Described", "Layout", "Sent", "bytes_of", "describe"]
 
 #: dtype, shape, and whether the first index runs fastest.
 Described = tuple[np.dtype, tuple[int, ...], bool]
@@ -26,6 +26,12 @@ Described = tuple[np.dtype, tuple[int, ...], bool]
 def describe(array: np.ndarray) -> Described:
     """Return what bytes need to become an array again."""
     return array.dtype, array.shape, array.flags.f_contiguous and not array.flags.c_contiguous
+
+
+def bytes_of(array: np.ndarray) -> memoryview:
+    """Return the bytes of an array in C or in Fortran order, not empty, as they lie in memory."""
+    flat = array.T if describe(array)[2] else array
+    return flat.reshape(-1).view(np.uint8).data
 
 
 def _as_array(content: Any, described: Described) -> np.ndarray:
@@ -48,9 +54,7 @@ class Sent:
         self.key, self.array = key, array
 
     def __reduce__(self) -> tuple[Any, ...]:
-        described = describe(self.array)
-        flat = (self.array.T if described[2] else self.array).reshape(-1).view(np.uint8)
-        return _arrived, (self.key, described, PickleBuffer(flat.data))
+        return _arrived, (self.key, describe(self.array), PickleBuffer(bytes_of(self.array)))
 
 
 def _arrived(key: str, described: Described, content: Any) -> np.ndarray:
@@ -122,6 +126,11 @@ class Layout:
         link.unlink(missing_ok=True)
         link.symlink_to(f"/proc/{os.getpid()}/fd/{file.fileno()}")
         return self._mapped(file, described)
+
+    def from_file(self, path: str, described: Described) -> np.ndarray:
+        """Return an array that Spark itself has put into a file."""
+        with open(path, "rb") as file:
+            return self._mapped(file, described)
 
     def _open(self, key: str) -> IO[bytes] | None:
         try:

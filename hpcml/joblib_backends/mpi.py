@@ -14,12 +14,9 @@ from hpcml import config, launcher
 from hpcml.joblib_backends.mpi_dispatch import Call, Farm, running
 from hpcml.joblib_backends.mpi_tasks import inside_a_task
 from hpcml.joblib_backends.nested import nested_backend
+from hpcml.joblib_backends.pre_dispatch import make_all_first
 
 __all__ = ["MpiBackend", "launch_line", "register_mpi"]
-
-#: joblib's default, and scikit-learn's: it says nothing of what the caller wants, so all tasks are made at
-#: once. joblib's own "all" would lose an exception of the generator of tasks where all before it are done.
-_DEFAULT_PRE_DISPATCH, _EVERY_TASK = "2*n_jobs", 1 << 30
 
 #: What `mmap_mode` may be: arrays are read-only where they are shared, or each task's own.
 _SHARED, _OWN = ("r",), ("c", None)
@@ -41,7 +38,7 @@ def register_mpi() -> None:
     -----
     All tasks of a call are made before the first is sent, so that ranks get all arrays at once; what a
     generator of tasks loads is therefore in memory together. A `pre_dispatch` other than the default
-    ``"2*n_jobs"`` is kept to: ranks then wait for one another whenever further arrays come.
+    ``"2*n_jobs"`` and ``"all"`` is kept to: ranks then wait for one another whenever further arrays come.
 
     Examples
     --------
@@ -182,9 +179,7 @@ class MpiBackend(ParallelBackendBase):
         n = self.effective_n_jobs(n_jobs)
         if n > 1:
             self._user = parallel
-            pre_dispatch = parallel.pre_dispatch
-            if isinstance(pre_dispatch, str) and pre_dispatch.replace(" ", "") == _DEFAULT_PRE_DISPATCH:
-                parallel.pre_dispatch = _EVERY_TASK
+            make_all_first(parallel)
         return n
 
     def start_call(self) -> None:

@@ -40,8 +40,8 @@ def shipped(wanted: dict[str, str], work: Work) -> Callable[[Any, Any], Any]:
     Returns
     -------
     callable
-        Of lists of (number, payload) and the broadcasts of the arrays. A generator of number and outcome;
-        `UNSUITABLE` and a reason where the versions differ.
+        Of lists of (number, payload) and the broadcasts of the arrays, None where they are files of the
+        session. A generator of number and outcome; `UNSUITABLE` and a reason where the versions differ.
     """
     pickled, unsuitable = pickle.dumps(work), UNSUITABLE
 

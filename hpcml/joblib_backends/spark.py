@@ -10,11 +10,14 @@ from joblib.parallel import FallbackToBackend, ParallelBackendBase, register_par
 from hpcml.joblib_backends.executor import Work
 from hpcml.joblib_backends.nested import nested_backend
 from hpcml.joblib_backends.outcomes import Outcome
+from hpcml.joblib_backends.pre_dispatch import make_all_first
 from hpcml.joblib_backends.spark_call import Call, Task
+from hpcml.joblib_backends.spark_connect import ConnectCluster
 from hpcml.joblib_backends.spark_jobs import ClassicCluster
 from hpcml.joblib_backends.spark_session import (
     checked_count,
     current_session,
+    is_connect,
     require_spark,
     resource_profile,
     slots,
@@ -120,8 +123,7 @@ class SparkBackend(ParallelBackendBase):
         self.parallel = parallel
         self._options = {"max_nbytes": max_nbytes, "temp_folder": temp_folder, "mmap_mode": mmap_mode}
         self._n_jobs = self.effective_n_jobs(n_jobs)
-        if isinstance(parallel.pre_dispatch, str):  # a number is the user's own: that many at a time
-            parallel.pre_dispatch = "all"
+        make_all_first(parallel)
         return self._n_jobs
 
     def _copy(self) -> "SparkBackend":
@@ -143,7 +145,7 @@ class SparkBackend(ParallelBackendBase):
         cpus = task_cpus(session, self.num_cpus_per_spark_task)
         threads = self.inner_max_num_threads or cpus
         self._call = Call(
-            ClassicCluster(session, profile),
+            (ConnectCluster if is_connect(session) else ClassicCluster)(session, profile),
             inheritable_thread_target(session),
             self._n_jobs,
             slots(session, cpus),

@@ -18,8 +18,9 @@ from hpcml.joblib_backends.spark_session import RECIPE, explained
 
 __all__ = ["Call", "Task"]
 
-#: Seconds without another task after which queued ones are launched, where nobody waits for results yet.
-_QUIET = 0.05
+#: Seconds without another task after which queued ones are launched, where nobody asks for results yet: a
+#: maker of tasks that takes longer for one gets several jobs.
+_QUIET = 0.5
 
 #: Partitions a slot: more balance better and bring results earlier, each costs Spark some 10 ms.
 _PARTS_A_SLOT = 4
@@ -43,7 +44,7 @@ class Call:
 
     Parameters
     ----------
-    cluster : ClassicCluster
+    cluster : ClassicCluster or ConnectCluster
         Runs jobs.
     inherit : callable
         Wraps what a thread runs, so that Spark sees there the properties that its user set.

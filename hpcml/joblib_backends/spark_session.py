@@ -16,6 +16,7 @@ __all__ = [
     "checked_count",
     "current_session",
     "explained",
+    "is_connect",
     "new_session",
     "require_spark",
     "resource_profile",
@@ -42,14 +43,13 @@ def require_spark() -> None:
         )
 
 
-def current_session() -> Any:
-    """Return the active Spark session, else the one of the process, else a new one, and say so.
+def is_connect(session: Any) -> bool:
+    """Return whether a session is one of Spark Connect, which has DataFrames and no SparkContext."""
+    return type(session).__module__.startswith("pyspark.sql.connect")
 
-    Raises
-    ------
-    HpcmlError
-        If it is a session of Spark Connect, which has no SparkContext.
-    """
+
+def current_session() -> Any:
+    """Return the active Spark session, else the one of the process, else a new one, and say so."""
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
@@ -57,12 +57,7 @@ def current_session() -> Any:
     if session is None:
         with _own_python():
             session = SparkSession.builder.appName("hpcml").getOrCreate()
-    if type(session).__module__.startswith("pyspark.sql.connect"):
-        raise HpcmlError(
-            "the backend 'spark' needs a session with a SparkContext, and Spark Connect has none; use "
-            "SparkSession.builder.master(...) on a machine that reaches the cluster"
-        )
-    if session.sparkContext.startTime >= before:
+    if not is_connect(session) and session.sparkContext.startTime >= before:
         warnings.warn(
             f"there was no Spark session, so one was made with master {session.sparkContext.master!r}; make "
             "your own first (SparkSession.builder...getOrCreate()) to choose a cluster",
@@ -147,7 +142,7 @@ def resource_profile(session: Any, cpus: int | None, gpus: int | None) -> Any:
     own = session.conf
     configured = int(own.get("spark.task.cpus", "1")), int(own.get("spark.task.resource.gpu.amount", "0"))
     wanted = cpus or configured[0], configured[1] if gpus is None else gpus
-    if session.sparkContext.master.partition("[")[0] == "local":
+    if own.get("spark.master", "").partition("[")[0] == "local":
         if wanted == configured:
             return None
         raise ValueError(
@@ -156,7 +151,10 @@ def resource_profile(session: Any, cpus: int | None, gpus: int | None) -> Any:
         )
     from joblibspark.utils import create_resource_profile
 
-    return create_resource_profile(*wanted)
+    profile = create_resource_profile(*wanted)
+    if is_connect(session):
+        _ = profile.id  # made on the server now, by a thread that has the session
+    return profile
 
 
 def task_cpus(session: Any, cpus: int | None) -> int:
@@ -181,9 +179,25 @@ def slots(session: Any, cpus: int) -> int:
     each, executors = conf.get("spark.executor.cores", None), conf.get("spark.executor.instances", None)
     if conf.get("spark.default.parallelism", None) and each and executors:  # then it is not the cores
         cores = int(each) * int(executors)
+    elif is_connect(session):
+        cores = _connect_cores(session)
     else:
         cores = session.sparkContext.defaultParallelism
     return max(1, cores // cpus)
+
+
+_cores: dict[str, int] = {}  # by session of Spark Connect
+
+
+def _connect_cores(session: Any) -> int:
+    """Return the cores behind a session of Spark Connect: as many partitions as Spark makes by itself."""
+    dynamic = session.conf.get("spark.dynamicAllocation.enabled", "false") == "true"
+    if dynamic or session.session_id not in _cores:
+        from pyspark.sql.functions import spark_partition_id
+
+        partitions = session.range(1 << 16).select(spark_partition_id().alias("part")).distinct()
+        _cores[session.session_id] = partitions.count()
+    return _cores[session.session_id]
 
 
 #: What a Spark error tells of, and what to do about it.
@@ -209,6 +223,7 @@ _CAUSES = (
     ),
     ("ExecutorLostFailure", WorkerLost, "an executor was lost again and again"),
     ("cancelled", HpcmlError, "the Spark job was cancelled"),
+    ("OPERATION_CANCELED", HpcmlError, "the Spark job was cancelled"),
 )
 
 
@@ -225,7 +240,7 @@ def explained(error: BaseException) -> BaseException:
             made: BaseException = kind(f"{message} ({_first_line(text)})")
             break
     else:
-        if type(error).__module__.partition(".")[0] not in ("py4j", "pyspark"):
+        if type(error).__module__.partition(".")[0] not in ("grpc", "py4j", "pyspark"):
             return error
         made = HpcmlError(f"the Spark job failed: {_first_line(text)}")
     made.__cause__ = error

@@ -10,12 +10,12 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import communicators, config
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
-from hpcml.training.inputs import as_rows, check_weight, checked_weights
+from hpcml.training.inputs import as_rows, check_weight, checked_weights, validate_data
 from hpcml.training.moments import Moments, feature_moments, is_constant, merged
 from hpcml.validation import BOOLEAN, Allowed, check_parameters
 

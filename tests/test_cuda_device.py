@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from cuda_host.driver import HostDriver, on_host
 from scipy import sparse
-from tables import few_values
+from sklearn.base import clone
+from tables import few_values, same_trees
 
 import hpcml
 from hpcml import kernels, parts
 from hpcml.cluster import KMeans
+from hpcml.ensemble import RandomForestClassifier
 from hpcml.errors import KernelUnavailable
 from hpcml.kernels import contract, registry
 from hpcml.kernels.csr import CSR
@@ -74,6 +76,37 @@ def test_rows_that_the_gpu_does_not_take_go_to_the_processor(caplog):
     with on_host(), hpcml.config_context(device="cuda", strict_device=True):
         with pytest.raises(KernelUnavailable, match="nearest_center.*CSR rows"):
             sparse_call()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, object])
+def test_types_that_the_gpu_does_not_take_go_to_the_processor(dtype, caplog):
+    X = np.arange(12.0).reshape(4, 3).astype(dtype)
+    W = np.ones((1, 4))
+
+    def margins():
+        return kernels.lookup("linear_margins")(X, None, W)
+
+    name = np.dtype(dtype).name
+    with on_host() as device, hpcml.config_context(device="cuda", kernels="reference"):
+        assert margins().ravel().tolist() == [4, 13, 22, 31] and not device.launched
+        assert caplog.messages == [
+            f"linear_margins runs on the processor: {name} rows: the cuda kernels take float32 and float64"
+        ]
+        with hpcml.config_context(strict_device=True):
+            with pytest.raises(KernelUnavailable, match=f"linear_margins.*{name} rows"):
+                margins()
+
+
+@pytest.mark.parametrize("kind", [np.float16, object, sparse.csr_array])
+def test_forests_of_any_table_are_those_of_the_processor(kind):
+    X = few_values(n=120)[0].astype(np.float16)
+    y = X[:, 0] > np.median(X[:, 0])
+    X = kind(X.astype(np.float32)) if kind is sparse.csr_array else X.astype(kind)
+    forest = RandomForestClassifier(2, max_depth=3, random_state=0)
+    expected = clone(forest).fit(X, y)
+    with on_host() as device, hpcml.config_context(device="cuda", strict_device=False):
+        found = forest.fit(X, y)
+    assert device.launched["start_rows"] == 1 and same_trees(found, expected)
 
 
 def test_automatic_choice_is_the_processor():

@@ -1,5 +1,8 @@
 """The CUDA kernel of growth, run on the CPU: the bits of the reference, on every way to search a node."""
 
+import mmap
+import sys
+
 import numpy as np
 import pytest
 from cuda_host.driver import HostDriver, on_host
@@ -123,3 +126,52 @@ def test_one_row_no_tree_and_too_many_rows():
         with hpcml.config_context(kernels="cuda"):
             with pytest.raises(ValueError, match="at most 4,294,967,295 rows"):
                 lookup("grow")(many, *args[1:], **keywords)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is reserved that is not used")
+def test_tables_and_streams_beyond_two_to_the_31_elements():
+    """A node at the end of tables that are address space alone: only their last pages are ever touched."""
+    n, d, at, no_reserve = (1 << 31) // 3 + 5000, 3, (1 << 31) + 77, 0x4000
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | no_reserve
+
+    def reserved(count, dtype):
+        return np.frombuffer(mmap.mmap(-1, count * np.dtype(dtype).itemsize, flags=flags), dtype)
+
+    binned, rows, a = reserved(n * d, "u1").reshape(n, d), reserved(at + 400, "u4"), reserved(at + 400, "u8")
+    rng = np.random.default_rng(0)
+    bins = binned[-100:] = rng.integers(0, 4, (100, d))
+    classes = (bins[:, 1] > 1).astype(np.uint64)
+    rows[at : at + 100], a[at : at + 100] = np.arange(n - 100, n), classes << 32 | 1
+    given = {
+        "binned": binned, "rows": rows, "a": a, "n_bins": np.full(d, 4, dtype=np.int32),
+        "nodes": np.array([[at, 100, 0, 0, -1]]), "order": np.arange(d, dtype=np.int32),
+        "active": np.zeros(1, dtype=np.int64), "trees": np.array([[1, 0, 0, 0]], dtype=np.uint64),
+        "totals": np.array([[100 - classes.sum(), classes.sum()]], dtype=np.uint64),
+        "scores": np.zeros(d), "splits": np.zeros(d, dtype=np.uint32),
+        "sums": np.zeros((d, 2), dtype=np.uint64), "left": np.zeros(1, dtype=np.int64),
+        "tiles": np.array([[0, 0, 100]]),
+        "cuts": np.array([[at, at + 150, 100, 1, 1, 4, 0, np.count_nonzero(classes == 0)]]),
+    }  # fmt: skip
+    at_ = {name: array.ctypes.data for name, array in given.items()}
+    driver = HostDriver()
+    with driver.active():
+        stream = driver.stream()
+        table = (
+            at_["binned"], d, at_["n_bins"], at_["rows"], at_["a"], 0, at_["nodes"], 1, at_["order"], 0, d, d,
+            1, 2, 0, 5, 0,
+        )  # fmt: skip
+        found = at_["scores"], at_["splits"], at_["sums"]
+        more = (at_["active"], at_["trees"], at_["totals"], 2, 0, 1, 2, *found)
+        driver.launch("growth", "search_narrow", (1, 1), 256, table + more, stream, 4096)
+        cut = at_["binned"], d, at_["cuts"], at_["tiles"], at_["left"], at_["rows"], at_["a"], 0
+        driver.launch("growth_rows", "count_left", (1, 1), 256, cut, stream)
+        driver.wait(stream)
+        assert given["left"][0] == np.count_nonzero(classes == 0)
+        given["left"][0] = 0
+        driver.launch("growth_rows", "move_rows", (1, 1), 256, cut, stream)
+        driver.wait(stream)
+    assert given["scores"].argmax() == 1 and given["splits"][1] & 0x1FF == 1  # the class is that of the bin
+    assert given["sums"][1].tolist() == [np.count_nonzero(classes == 0), 0]
+    order = np.argsort(classes, kind="stable")
+    assert (rows[at + 150 : at + 250] == np.arange(n - 100, n)[order]).all()
+    assert (a[at + 150 : at + 250] >> 32 == classes[order]).all()

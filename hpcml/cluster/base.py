@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils import assert_all_finite, check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
 from hpcml.communicators.serial import SerialTable
 from hpcml.kernels import lookup
-from hpcml.training.inputs import FLOATS, as_rows, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, checked_weights, validate_data
 from hpcml.training.kmeans import assign, origin_of
 from hpcml.training.seeding import dense_rows, plus_plus, random_rows
 from hpcml.validation import (

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators, config
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
-from hpcml.training.inputs import FLOATS, as_rows
+from hpcml.training.inputs import FLOATS, as_rows, validate_data
 
 __all__ = ["Components", "check_variances", "warn_of_no_variance"]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator
@@ -25,7 +24,7 @@ from hpcml.training.grids import (
     cut,
     rows_of,
 )
-from hpcml.training.inputs import FLOATS, as_rows
+from hpcml.training.inputs import FLOATS, as_rows, validate_data
 from hpcml.training.least_squares_grid import NotShared
 from hpcml.training.pca_grid import FoldSpectra, least_share, spectra_of_folds
 from hpcml.validation import UnsupportedError

@@ -9,13 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils import gen_batches
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Table
 from hpcml.decomposition.base import Components, check_variances, warn_of_no_variance
 from hpcml.training.incremental_pca import BatchModel, advanced, batch_of
-from hpcml.training.inputs import FLOATS, as_rows
+from hpcml.training.inputs import FLOATS, as_rows, validate_data
 from hpcml.validation import BOOLEAN, NONE, Allowed, check_parameters, integer
 
 __all__ = ["IncrementalPCA"]

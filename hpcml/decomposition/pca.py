@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
@@ -16,7 +16,7 @@ from hpcml.decomposition.base import Components, check_variances, warn_of_no_var
 from hpcml.decomposition.grid import HeldScore, SharedComponents
 from hpcml.kernels import lookup
 from hpcml.training import pca as methods
-from hpcml.training.inputs import FLOATS, as_rows
+from hpcml.training.inputs import FLOATS, as_rows, validate_data
 from hpcml.training.pca import Spectrum, dimension_by_evidence
 from hpcml.validation import BOOLEAN, NONE, RANDOM_STATE, Allowed, check_parameters, integer, one_of, real
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import config
 from hpcml.kernels import lookup
-from hpcml.training.inputs import FLOATS, as_rows
+from hpcml.training.inputs import FLOATS, as_rows, validate_data
 
 __all__ = ["LinearClassifier", "margins_of"]
 

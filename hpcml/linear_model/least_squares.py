@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Table
@@ -18,7 +18,7 @@ from hpcml.kernels import lookup
 from hpcml.linear_model.least_squares_grid import SharedLeastSquares
 from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
-from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, on_host, validate_data
 from hpcml.training.least_squares import Fit
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared
 from hpcml.training.nonnegative import by_active_set, by_lbfgs
@@ -101,7 +101,10 @@ class LeastSquares(SharedLeastSquares, ToSklearnMixin, MultiOutputMixin, Regress
             if communicators.least_rows() or np.shape(y)[:1] != (0,):
                 rows, targets = validate_data(self, X, y, y_numeric=True, multi_output=True, **reading)
             else:  # a rank without rows; scikit-learn has no option for targets like these
-                rows, targets = validate_data(self, X, ensure_min_samples=0, **reading), np.asarray(y)
+                rows, targets = (
+                    validate_data(self, X, ensure_min_samples=0, **reading),
+                    np.asarray(on_host(y)),
+                )
             targets = np.ascontiguousarray(targets, dtype=rows.dtype)
             weights = checked_weights(sample_weight, rows.shape[0], dtype=rows.dtype, negative=False)
             check_weight(communicator, weights)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Table
@@ -27,7 +26,7 @@ from hpcml.training.grids import (
     cut,
     rows_of,
 )
-from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, on_host, validate_data
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
 
 __all__ = ["SharedLeastSquares"]
@@ -80,7 +79,7 @@ class SharedLeastSquares(GridMixin):
         if communicators.least_rows() or np.shape(y)[:1] != (0,):
             table, targets = validate_data(self, X, y, y_numeric=True, multi_output=True, **reading)
         else:  # a rank without rows
-            table, targets = validate_data(self, X, ensure_min_samples=0, **reading), np.asarray(y)
+            table, targets = validate_data(self, X, ensure_min_samples=0, **reading), np.asarray(on_host(y))
         weights = checked_weights(weights, table.shape[0], dtype=table.dtype, negative=False)
         targets = np.ascontiguousarray(targets, dtype=table.dtype)
         return _Rows(as_rows(table), targets, weights, sparse.issparse(table))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
@@ -27,7 +26,7 @@ from hpcml.training.grids import (
     held_out,
     rows_of,
 )
-from hpcml.training.inputs import FLOATS, as_rows, checked_weights
+from hpcml.training.inputs import FLOATS, as_rows, checked_weights, validate_data
 from hpcml.training.linear_grid import Folds, folds_of
 from hpcml.validation import has_callbacks
 

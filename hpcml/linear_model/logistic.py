@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.special import expit, softmax
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator
@@ -24,7 +24,7 @@ from hpcml.linear_model.linear_grid import GridRows, SharedPasses
 from hpcml.linear_model.penalty import resolved_penalty
 from hpcml.training.classes import encoded, factors_of, total_weight, weigh_classes
 from hpcml.training.grids import hashable
-from hpcml.training.inputs import FLOATS, NO_WEIGHT, as_rows, checked_weights
+from hpcml.training.inputs import FLOATS, NO_WEIGHT, as_rows, checked_weights, validate_data
 from hpcml.training.linear_grid import Folds, minimise_together, problems_of
 from hpcml.training.linear_objective import Objective, origin_of
 from hpcml.training.newton import OVERFLOWED, minimise

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import config
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
 from hpcml.training.gaussians import KINDS
-from hpcml.training.inputs import FLOATS
+from hpcml.training.inputs import FLOATS, validate_data
 from hpcml.training.mixture import Mixture, in_kernel
 
 __all__ = ["NormalMixture"]

@@ -10,7 +10,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import validate_data
 
 from hpcml import blas, communicators
 from hpcml.communicators import Communicator, Table
@@ -19,7 +18,7 @@ from hpcml.mixture.given import checked
 from hpcml.mixture.grid import MixtureGrid
 from hpcml.mixture.progress import Progress
 from hpcml.training.gaussians import KINDS
-from hpcml.training.inputs import FLOATS
+from hpcml.training.inputs import FLOATS, validate_data
 from hpcml.training.mixture import EM, Mixture, Run, largest_likelihood
 from hpcml.training.mixture_starts import STARTS, Given, start
 from hpcml.training.moments import mean_and_variance

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from sklearn.utils.validation import validate_data
 
 from hpcml import communicators
 from hpcml.communicators import Communicator, Table
 from hpcml.protocol import Batch
 from hpcml.training.grids import Failed, FoldByFold, cut
-from hpcml.training.inputs import FLOATS
+from hpcml.training.inputs import FLOATS, validate_data
 from hpcml.training.kmeans_grid import Draws
 from hpcml.training.mixture import largest_likelihood
 from hpcml.training.mixture_grid import Asked, fit_mixtures

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import validate_data
 
 from hpcml import communicators
 from hpcml.communicators import Table
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.linear_model.linear_grid import GridRows, SharedPasses
 from hpcml.training.classes import total_weight
-from hpcml.training.inputs import FLOATS, INTERCEPT_SCALINGS, as_rows, checked_weights
+from hpcml.training.inputs import FLOATS, INTERCEPT_SCALINGS, as_rows, checked_weights, validate_data
 from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
 from hpcml.training.linear_grid import Folds, minimise_together, problems_of
 from hpcml.training.linear_objective import Objective, origin_of

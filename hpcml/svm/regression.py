@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators
 from hpcml.linear_model.classifier import margins_of
 from hpcml.linear_model.linear_grid import GridRows
 from hpcml.svm.base import ALLOWED, LinearModel
 from hpcml.training.classes import total_weight
+from hpcml.training.inputs import validate_data
 from hpcml.training.interior_point import Hinges
 from hpcml.training.linear_grid import Folds
 from hpcml.validation import UnsupportedError, check_parameters, instance, one_of

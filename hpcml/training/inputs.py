@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import check_array
+from sklearn.utils import check_array, validation
 
 from hpcml.communicators import Communicator
 from hpcml.kernels.csr import CSR
 
-__all__ = ["FLOATS", "INTERCEPT_SCALINGS", "NO_WEIGHT", "as_rows", "check_weight", "checked_weights"]
+__all__ = [
+    "FLOATS",
+    "INTERCEPT_SCALINGS",
+    "NO_WEIGHT",
+    "as_rows",
+    "check_weight",
+    "checked_weights",
+    "on_host",
+    "validate_data",
+]
 
 #: Types that rows keep; others become the first one.
 FLOATS = [np.float64, np.float32]
@@ -23,6 +32,28 @@ INTERCEPT_SCALINGS = (1e-50, 1e50)
 
 #: What is wrong where all weights are 0.
 NO_WEIGHT = "Sample weights must contain at least one non-zero number."
+
+
+def on_host(array: Any) -> Any:
+    """Return a device's array as one of the processor, in place of which kernels there read the original.
+
+    Other values are returned as they are.
+
+    Raises
+    ------
+    KernelUnavailable
+        If the array lives on a device and none can be used.
+    """
+    if getattr(array, "__cuda_array_interface__", None) is None:
+        return array
+    from hpcml.kernels.cuda import arrays
+
+    return arrays.on_host(array)
+
+
+def validate_data(estimator: Any, X: Any = "no_validation", y: Any = "no_validation", **reading: Any) -> Any:
+    """Do as `sklearn.utils.validation.validate_data`, also for arrays that live on a device."""
+    return validation.validate_data(estimator, on_host(X), on_host(y), **reading)
 
 
 def as_rows(X: Any) -> Any:
@@ -75,6 +106,7 @@ def checked_weights(
     """
     if sample_weight is None:
         return None
+    sample_weight = on_host(sample_weight)
     if isinstance(sample_weight, numbers.Real):
         sample_weight = np.full(n_samples, sample_weight, dtype=dtype)
     weights = check_array(

@@ -14,10 +14,11 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from hpcml.training import inputs
 from hpcml.training.forest import Sampling, Split
+from hpcml.training.inputs import on_host, validate_data
 from hpcml.training.prediction import decision_path, leaves, values
 from hpcml.training.trees import NO_LIMIT, StopRule, Trees
 from hpcml.tree.parameters import check
@@ -92,6 +93,7 @@ class TreeModel(BaseEstimator):
         A numeric array stays as it is, and is read by blocks; any other table becomes a float32 array or CSR.
         """
         check_whole_table(type(self).__name__)
+        X, y = on_host(X), on_host(y)
         if sparse.issparse(y):
             raise UnsupportedError("sparse multilabel-indicator for y is not supported.")
         _check_one_output(y)

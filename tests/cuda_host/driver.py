@@ -44,6 +44,7 @@ class HostDriver(Driver):
         self.copied_in = 0
         self.sent = collections.Counter()  # copies to the device by their bytes
         self.depth = 0
+        self.settled = False
 
     @contextlib.contextmanager
     def active(self):
@@ -84,6 +85,10 @@ class HostDriver(Driver):
 
     def wait(self, stream):
         stream.run_to(stream.end)
+
+    def settle(self):
+        self._check_active()
+        self.settled = True
 
     def mark(self, stream):
         return stream, stream.end

@@ -170,17 +170,20 @@ class _Call:
     def plan(self, limit: int) -> tuple[list[tuple[int, int]], Mapping[str, Any]]:
         """Return blocks of shards, and the arrays that stay on the device."""
         constant = sum(value.nbytes for value in self.constants.values() if value is not None)
-        for kept in (self.keepable, {}):
-            left = limit - constant - sum(array.nbytes for array in kept.values())
+        own = {name: array for name, array in self.keepable.items() if self.residents.borrowed(array) is None}
+        of_others = {name: array for name, array in self.keepable.items() if name not in own}
+        for more in (own, {}):
+            kept = {**of_others, **more}
+            left = limit - constant - sum(array.nbytes for array in more.values())
             S = len(self.lengths)
             if self.bytes_of(0, S, kept) <= left:
                 return [(0, S)], kept
-            if kept and left < limit // 4:  # blocks would be small
+            if more and left < limit // 4:  # blocks would be small
                 continue
             blocks = self.blocks(left // 2, kept)  # a half for each lane
             if blocks is not None:
                 return blocks, kept
-        needed = constant + 2 * max(self.bytes_of(s, s + 1, {}) for s in range(len(self.lengths)))
+        needed = constant + 2 * max(self.bytes_of(s, s + 1, of_others) for s in range(len(self.lengths)))
         raise DeviceMemoryError(
             f"{self.driver.name} has {limit / 1e6:.6g} MB left, and a call needs {needed / 1e6:.6g} MB: "
             f"{constant / 1e6:.6g} MB for the model, the rest for one of {self.n_shards} shards of the rows."
@@ -203,7 +206,7 @@ class _Call:
     def run(self, limit: int, staged: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Run the launches over all blocks; memory is allocated before the first one."""
         blocks, kept = self.plan(limit)
-        if not kept:
+        if any(name not in kept for name in self.keepable):
             self.residents.evict([])
         own = [Lane(self.driver, staged) for _ in range(min(2, len(blocks)))]
         self.lanes += own
@@ -349,7 +352,7 @@ def run(
     with driver.active():
         call = _Call(driver, bounds, first_shard, n_shards, rows, constants or {}, width, scratch, launch)
         call.residents.collect()
-        kept = sum(array.nbytes for array in call.keepable.values() if call.residents.get(array) is not None)
+        kept = sum(array.nbytes for array in call.keepable.values() if call.residents.owns(array))
         limit = int((driver.free_memory() + kept) * USABLE)
         while True:
             try:

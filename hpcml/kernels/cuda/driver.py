@@ -60,6 +60,10 @@ class Driver(abc.ABC):
         """Wait until all work of a stream is done; raise if some of it failed."""
 
     @abc.abstractmethod
+    def settle(self) -> None:
+        """Wait until the device has nothing more to do, for other libraries neither."""
+
+    @abc.abstractmethod
     def mark(self, stream: Any) -> Any:
         """Return an event that happens when the work that the stream has now is done."""
 

@@ -15,6 +15,7 @@ from hpcml.kernels.cuda.driver import OutOfDeviceMemory, current
 from hpcml.kernels.cuda.growing import WORKSPACE, Growing, Problem
 from hpcml.kernels.cuda.session import session
 from hpcml.kernels.cuda.transfers import Residents
+from hpcml.kernels.cuda.words import dense
 from hpcml.kernels.nodes import LEAF, NODE_DTYPE, UNDEFINED
 
 __all__ = ["grow"]
@@ -31,6 +32,7 @@ def grow(
     min_weight_leaf, max_leaf_nodes, min_impurity_decrease, target_bits, n_threads=1,
 ):  # fmt: skip
     """Grow one tree for every seed; see :mod:`hpcml.kernels.contract` for the arguments."""
+    dense(binned, ("uint8",))
     n, d = binned.shape
     if n > MOST_ROWS:
         raise ValueError(f"grow takes at most 4,294,967,295 rows. Got {n} instead.")

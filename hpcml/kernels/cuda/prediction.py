@@ -4,6 +4,7 @@ import numpy as np
 
 from hpcml.kernels.cuda.blocks import THREADS, Rows, ceil, run_rows
 from hpcml.kernels.cuda.driver import current
+from hpcml.kernels.cuda.words import dense
 
 
 def predict_leaves(X, nodes, offsets, n_threads=1):
@@ -21,6 +22,7 @@ def predict_values(X, nodes, values, offsets, n_threads=1):
 
 
 def _predict(X, nodes, offsets, *, leaves=None, values=None, total=None):
+    dense(X, ("float32",))
     trees = len(offsets) - 1
     if trees == 0:
         return

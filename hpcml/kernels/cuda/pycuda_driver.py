@@ -114,6 +114,10 @@ class PyCudaDriver(Driver):
         """Wait; PyCUDA raises what a launch of the stream has failed with."""
         stream.synchronize()
 
+    def settle(self) -> None:
+        """Wait for all streams of the context."""
+        cuda.Context.synchronize()
+
     def mark(self, stream: Any) -> Any:
         """Return an event."""
         event = cuda.Event(cuda.event_flags.DISABLE_TIMING)

@@ -92,6 +92,8 @@ class Residents:
         self._driver = weakref.ref(driver)
         self._kept: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._dead: list[int] = []  # addresses whose array is gone: given back when the device is active
+        # by the address of a copy on the host: its end, the address on the device, and who owns that
+        self._borrowed: dict[int, tuple[int, int, Any]] = {}
 
     @classmethod
     def of(cls, driver: Driver) -> Residents:
@@ -104,10 +106,28 @@ class Residents:
         while self._dead and driver is not None:
             driver.free(self._dead.pop())
 
+    def borrow(self, copy: NDArray[Any], address: int, owner: Any) -> None:
+        """Know of a copy of an array of another library; the original's owner lives as long as the copy."""
+        start = copy.ctypes.data
+        self._borrowed[start] = start + copy.nbytes, address, owner
+        weakref.finalize(copy, self._borrowed.pop, start, None)
+
+    def borrowed(self, array: NDArray[Any]) -> int | None:
+        """Return the address of the original if an array is a contiguous part of such a copy."""
+        at = array.__array_interface__["data"][0] if self._borrowed else 0
+        for start, (end, address, _) in list(self._borrowed.items()):  # copies may die meanwhile
+            if start <= at and at + array.nbytes <= end and array.flags.c_contiguous:
+                return int(address + at - start)
+        return None
+
+    def owns(self, array: NDArray[Any]) -> bool:
+        """Say whether an array has been copied to memory of its own."""
+        kept = self._kept.get(id(array))
+        return kept is not None and kept[0]() is array
+
     def get(self, array: NDArray[Any]) -> int | None:
         """Return the address of an array if it is there."""
-        kept = self._kept.get(id(array))
-        return kept[1] if kept is not None and kept[0]() is array else None
+        return self._kept[id(array)][1] if self.owns(array) else self.borrowed(array)
 
     def put(self, array: NDArray[Any], lane: Lane) -> int:
         """Return the address of an array; it is copied unless it is there."""

@@ -6,10 +6,12 @@ from hpcml.kernels.registry import NotSuitable
 __all__ = ["dense", "suffix"]
 
 
-def dense(X):
-    """Decline sparse rows."""
+def dense(X, types=("float32", "float64")):
+    """Decline rows that are sparse or of another type."""
     if isinstance(X, CSR):
         raise NotSuitable("CSR rows: the cuda kernels take dense ones")
+    if X.dtype.name not in types:
+        raise NotSuitable(f"{X.dtype.name} rows: the cuda kernels take {' and '.join(types)}")
 
 
 def suffix(array):

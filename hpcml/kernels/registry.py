@@ -21,7 +21,7 @@ from hpcml.kernels import contract
 from hpcml.kernels.shards import over_shards
 from hpcml.parts import PARTS
 
-__all__ = ["IMPLEMENTATIONS", "PROCESSOR", "Availability", "NotSuitable", "available", "lookup"]
+__all__ = ["IMPLEMENTATIONS", "PROCESSOR", "Availability", "NotSuitable", "available", "lookup", "on_host"]
 
 #: Implementations on the processor, fastest first: the order in which ``kernels="auto"`` prefers them.
 PROCESSOR = ("cython", "numba", "reference")
@@ -204,6 +204,37 @@ def _warn_once(implementation: str, reasons: list[str]) -> None:
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def on_host(array: Any) -> Any:
+    """Return a device's array as one of the processor, in place of which kernels there read the original.
+
+    Parameters
+    ----------
+    array : object
+        One with ``__cuda_array_interface__``; others are returned as they are.
+
+    Returns
+    -------
+    ndarray
+        A copy that is not to be written to. The original must not change while the copy is used.
+
+    Raises
+    ------
+    KernelUnavailable
+        If the array lives on a device and none can be used.
+    ValueError
+        If it has a mask.
+
+    Examples
+    --------
+    >>> from hpcml.kernels import on_host
+    >>> on_host([1, 2])
+    [1, 2]
+    """
+    if getattr(array, "__cuda_array_interface__", None) is None:
+        return array
+    return importlib.import_module("hpcml.kernels.cuda.arrays").on_host(array)
 
 
 def available() -> list[Availability]:

@@ -14,11 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from hpcml import blas, communicators, config
 from hpcml.communicators import Table
 from hpcml.counterparts import ToSklearnMixin
-from hpcml.kernels import lookup
+from hpcml.kernels import lookup, on_host
 from hpcml.linear_model.least_squares_grid import SharedLeastSquares
 from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
-from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, on_host, validate_data
+from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, validate_data
 from hpcml.training.least_squares import Fit
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared
 from hpcml.training.nonnegative import by_active_set, by_lbfgs

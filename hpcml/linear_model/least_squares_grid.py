@@ -12,7 +12,7 @@ from scipy import sparse
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Table
-from hpcml.kernels import lookup
+from hpcml.kernels import lookup, on_host
 from hpcml.protocol import Batch
 from hpcml.training.gram import MOST_FEATURES
 from hpcml.training.gram_grid import FoldSums, folds_of_ranks, sums_of_folds
@@ -26,7 +26,7 @@ from hpcml.training.grids import (
     cut,
     rows_of,
 )
-from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, on_host, validate_data
+from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, validate_data
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
 
 __all__ = ["SharedLeastSquares"]

@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.utils import check_array, validation
 
 from hpcml.communicators import Communicator
+from hpcml.kernels import on_host
 from hpcml.kernels.csr import CSR
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "as_rows",
     "check_weight",
     "checked_weights",
-    "on_host",
     "validate_data",
 ]
 
@@ -32,23 +32,6 @@ INTERCEPT_SCALINGS = (1e-50, 1e50)
 
 #: What is wrong where all weights are 0.
 NO_WEIGHT = "Sample weights must contain at least one non-zero number."
-
-
-def on_host(array: Any) -> Any:
-    """Return a device's array as one of the processor, in place of which kernels there read the original.
-
-    Other values are returned as they are.
-
-    Raises
-    ------
-    KernelUnavailable
-        If the array lives on a device and none can be used.
-    """
-    if getattr(array, "__cuda_array_interface__", None) is None:
-        return array
-    from hpcml.kernels.cuda import arrays
-
-    return arrays.on_host(array)
 
 
 def validate_data(estimator: Any, X: Any = "no_validation", y: Any = "no_validation", **reading: Any) -> Any:

@@ -16,9 +16,10 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from hpcml.kernels import on_host
 from hpcml.training import inputs
 from hpcml.training.forest import Sampling, Split
-from hpcml.training.inputs import on_host, validate_data
+from hpcml.training.inputs import validate_data
 from hpcml.training.prediction import decision_path, leaves, values
 from hpcml.training.trees import NO_LIMIT, StopRule, Trees
 from hpcml.tree.parameters import check

@@ -14,28 +14,8 @@ __all__ = ["on_host"]
 
 
 def on_host(array: Any) -> Any:
-    """Return an array for the processor; kernels of the device read the original as long as it lives.
-
-    Parameters
-    ----------
-    array : object
-        One with ``__cuda_array_interface__`` (of CuPy, numba or PyTorch); others are returned as they are.
-
-    Returns
-    -------
-    ndarray
-        Not to be written to. What it is a copy of must not change while it is used, as rows of a fit.
-
-    Raises
-    ------
-    KernelUnavailable
-        If there is no device.
-    ValueError
-        If the array has a mask.
-    """
-    interface = getattr(array, "__cuda_array_interface__", None)
-    if interface is None:
-        return array
+    """Do as `hpcml.kernels.on_host` says, with an array that lives on the device."""
+    interface = array.__cuda_array_interface__
     if interface.get("mask") is not None:
         raise ValueError("An array on the device must have no mask. Got one with a mask instead.")
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])

@@ -72,7 +72,11 @@ def test_mixtures(diagonal, d, dtype):
 def test_losses(loss, dtype):
     for d, mixed in itertools.product((7, 60), (False, True)):
         arguments = test_kernels_linear_loss.problem(20_000, d, 5, loss, dtype, mixed=mixed)
-        for name in ("linear_gradient", "linear_hessian", "linear_diagonal"):
+        names = ["linear_gradient", "linear_hessian", "linear_diagonal"]
+        if mixed:
+            arguments["each"] = np.array([0, 61])
+            names.append("linear_gradient_of_folds")
+        for name in names + ["multinomial_hessian"] * (loss == "multinomial"):
             run = functools.partial(test_kernels_linear_loss.run, name, arguments=arguments)
             found = twice(lambda run=run: run(implementation="cuda"))
             test_kernels_linear_loss.assert_close(found, run(implementation="reference"), dtype)

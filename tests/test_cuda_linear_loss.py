@@ -30,12 +30,16 @@ def test_kernels_compute_what_the_definition_says(loss, dtype, n, d, K, mixed, w
     K = max(K, 2) if loss == "multinomial" else K
     arguments = problem(n, d, K, loss, dtype, seed=n + d, weighted=weighted, mixed=mixed)
     rows = arguments["X"], arguments["origin"], arguments["W"]
+    names = [*NAMES, *(["multinomial_hessian"] if loss == "multinomial" else [])]
+    if mixed:
+        names.append("linear_gradient_of_folds")
+        arguments["each"] = np.array([0, 61, 1])
     with on_host() as driver:
-        found = {name: run(name, "cuda", arguments) for name in NAMES}
+        found = {name: run(name, "cuda", arguments) for name in names}
         margins = call("linear_margins", "cuda", *rows)
         alone = call("linear_margins", "cuda", *rows[:2], np.ascontiguousarray(arguments["W"][-1:]))
     assert driver.launched
-    for name in NAMES:
+    for name in names:
         assert_close(found[name], run(name, "reference", arguments), dtype)
     expected = call("linear_margins", "reference", *rows)
     np.testing.assert_allclose(margins, expected, atol=TOLERANCE[dtype] * 10)
@@ -48,7 +52,8 @@ def test_many_problems_at_once(loss):
     arguments = problem(60, 4, K, loss, np.float64, problems=33 if loss == "multinomial" else 70, mixed=True)
     if loss != "multinomial":
         arguments["positive"] = np.arange(K) % 2.0
-    for name in ("linear_gradient", "linear_diagonal"):
+    arguments["each"] = np.array([60, 1])
+    for name in ("linear_gradient", "linear_diagonal", "linear_gradient_of_folds"):
         with on_host():
             found = run(name, "cuda", arguments)
         assert_close(found, run(name, "reference", arguments), np.float64)

@@ -52,7 +52,9 @@ def mixtures():
 def losses():
     for dtype, loss, d in itertools.product((np.float32, np.float64), ("logistic", "multinomial"), (3, 17)):
         arguments = test_kernels_linear_loss.problem(40, d, 3, loss, dtype, mixed=True)
-        for name in ("linear_hessian", "linear_diagonal"):
+        arguments["each"] = np.array([0, 61])
+        names = ["linear_hessian", "linear_diagonal", "linear_gradient_of_folds"]
+        for name in names + ["multinomial_hessian"] * (loss == "multinomial"):
             test_kernels_linear_loss.run(name, "cuda", arguments)
 
 

@@ -37,14 +37,16 @@ template <typename T> __device__ __forceinline__ void margins(const Margins<T> &
 enum { LOGISTIC, MULTINOMIAL, SQUARED_HINGE, SQUARED_EPSILON_INSENSITIVE };
 
 template <typename T> struct Losses {
-    T *z;  /* (K, n): margins, then slopes times weights */
-    T *curvatures;  /* (K, n), or 0 */
+    const T *margins;  /* (K or fewer, n): those of `problems_of_margins`, which problems take in turn */
+    Int problems_of_margins;
+    T *z;  /* (K, n): slopes times weights; may be the margins */
+    T *curvatures;  /* (K, n), or 0; of pairs (K (K + 1) / 2, n) */
     Int n, K, problems;
     const double *y, *weights;  /* (n,); weights 0: all 1 */
     const Int *held, *folds;  /* (n,), (problems,); 0: all rows count in all problems */
     const double *factors;  /* (problems, classes), or 0 */
     Int classes;
-    const double *positive;  /* (K,) */
+    const double *positive;  /* of the margins */
     Int loss;
     const double *epsilon;
     const Int *bounds;
@@ -71,6 +73,31 @@ template <typename T> __device__ __forceinline__ Loss<T> loss_of(Int loss, T z, 
     return {(m < 0 ? -m : (T)0) + log1p(e), -t * ((m < 0 ? (T)1 : e) / whole), e / (whole * whole)};
 }
 
+/* The weight of a row in a problem. */
+template <typename T> __device__ __forceinline__ T weight_of(const Losses<T> &a, Int row, double y, Int p) {
+    double weight = a.weights ? a.weights[row] : 1;
+    if (a.held && a.folds) weight *= (double)(1 - (a.held[row] >> a.folds[p] & 1));
+    if (a.factors) weight *= a.factors[p * a.classes + (Int)y];
+    return (T)weight;
+}
+
+/* Margins of a row in the columns of a problem: the first of the largest, it, and sum_k exp(z_k - it) but for it. */
+template <typename T> struct Classes {
+    Int first;
+    T most, others;
+};
+template <typename T>
+__device__ __forceinline__ Classes<T> classes_of(const Losses<T> &a, Int row, Int columns, Int p) {
+    const T *margins = a.margins + p % a.problems_of_margins * a.n + row;
+    const Int step = a.problems_of_margins * a.n;
+    Classes<T> found = {0, margins[0], 0};
+    for (Int k = 1; k < columns; k++)
+        if (margins[k * step] > found.most) found.most = margins[k * step], found.first = k;
+    for (Int k = 0; k < columns; k++)
+        if (k != found.first) found.others += exp(margins[k * step] - found.most);
+    return found;
+}
+
 /* A thread takes a row. Grid: (most_parts, shards) */
 template <typename T> __device__ __forceinline__ void losses(const Losses<T> &a) {
     __shared__ double room[THREADS / WARP_SIZE];
@@ -79,42 +106,51 @@ template <typename T> __device__ __forceinline__ void losses(const Losses<T> &a)
     const double y = there ? a.y[row] : 0;
     const Int columns = a.K / a.problems;
     for (Int p = 0; p < a.problems; p++) {
-        double weight = there ? a.weights ? a.weights[row] : 1 : 0;
-        if (there && a.held && a.folds) weight *= (double)(1 - (a.held[row] >> a.folds[p] & 1));
-        if (there && a.factors) weight *= a.factors[p * a.classes + (Int)y];
-        const T w = (T)weight;
-        T most = 0, total = 0, of_target = 0, others = 0;
+        const T w = there ? weight_of(a, row, y, p) : (T)0;
+        Classes<T> classes = {0, 0, 0};
+        T of_target = 0;
         if (a.loss == MULTINOMIAL && there) {  /* log sum_k exp(z_k) - z_y */
-            Int first = 0;
-            for (Int k = 0; k < columns; k++) {
-                const T z = a.z[(k * a.problems + p) * a.n + row];
-                if (k == 0 || z > most) most = z, first = k;
-                if (k == (Int)y) of_target = z;
-            }
-            for (Int k = 0; k < columns; k++)
-                if (k != first) others += exp(a.z[(k * a.problems + p) * a.n + row] - most);
-            total = 1 + others;
+            classes = classes_of(a, row, columns, p);
+            of_target = a.margins[((Int)y * a.problems_of_margins + p % a.problems_of_margins) * a.n + row];
         }
         for (Int k = 0; k < columns; k++) {
             const Int c = k * a.problems + p;
             T value = 0;
             if (there) {
-                T *z = a.z + c * a.n + row;
+                const Int column = k * a.problems_of_margins + p % a.problems_of_margins;
+                const T z = a.margins[column * a.n + row];
                 Loss<T> found;
                 if (a.loss == MULTINOMIAL) {
-                    const T share = exp(*z - most) / total, own = k == (Int)y ? (T)1 : (T)0;
-                    found = {own * (log1p(others) + (most - of_target)), share - own, share * (1 - share)};
+                    const T share = exp(z - classes.most) / (1 + classes.others), own = k == (Int)y ? (T)1 : (T)0;
+                    const T loss = log1p(classes.others) + (classes.most - of_target);
+                    found = {own * loss, share - own, share * (1 - share)};
                 } else {
-                    found = loss_of(a.loss, *z, y, a.positive[c], (T)*a.epsilon);
+                    found = loss_of(a.loss, z, y, a.positive[column], (T)*a.epsilon);
                 }
                 value = w * found.value;
-                *z = w * found.slope;
+                a.z[c * a.n + row] = w * found.slope;
                 if (a.curvatures) a.curvatures[c * a.n + row] = w * found.curvature;
             }
             if (a.parts) {
                 const double part = block_sum((double)value, room);
                 if (threadIdx.x == 0) a.parts[(blockIdx.y * a.most_parts + blockIdx.x) * a.K + c] = part;
             }
+        }
+    }
+}
+
+/* w p_k ([k = l] - p_l) for classes k <= l of the one problem. Grid: (n / THREADS) */
+template <typename T> __device__ __forceinline__ void pairs(const Losses<T> &a) {
+    const Int row = (Int)blockIdx.x * THREADS + threadIdx.x;
+    if (row >= a.n) return;
+    const T w = weight_of(a, row, a.y[row], 0);
+    const Classes<T> classes = classes_of(a, row, a.K, 0);
+    T *to = a.curvatures + row;
+    for (Int k = 0; k < a.K; k++) {
+        const T share = exp(a.margins[k * a.n + row] - classes.most) / (1 + classes.others);
+        for (Int l = k; l < a.K; l++, to += a.n) {
+            const T other = exp(a.margins[l * a.n + row] - classes.most) / (1 + classes.others);
+            *to = w * (share * ((k == l ? (T)1 : (T)0) - other));
         }
     }
 }
@@ -160,5 +196,7 @@ KERNEL(margins_float, THREADS, 2, Margins<float>, margins<float>)
 KERNEL(margins_double, THREADS, 2, Margins<double>, margins<double>)
 KERNEL(losses_float, THREADS, 1, Losses<float>, losses<float>)
 KERNEL(losses_double, THREADS, 1, Losses<double>, losses<double>)
+KERNEL(pairs_float, THREADS, 1, Losses<float>, pairs<float>)
+KERNEL(pairs_double, THREADS, 1, Losses<double>, pairs<double>)
 KERNEL(gradient_float, THREADS, 2, Gradient<float>, gradient<float>)
 KERNEL(gradient_double, THREADS, 1, Gradient<double>, gradient<double>)

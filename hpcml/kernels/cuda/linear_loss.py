@@ -30,29 +30,85 @@ def linear_gradient(
     return a_pass.run(bounds, first_shard, n_shards, K + size, launch)
 
 
+def linear_gradient_of_folds(
+    bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, each, problems, loss, epsilon,
+    n_threads=1,
+):  # fmt: skip
+    """Add up the same for the rows that each of several folds does not leave out; margins are made once."""
+    a_pass = _Pass(
+        X, y, weights, held, origin, W, positive, np.repeat(each, problems), None, problems, loss, epsilon,
+        copies=len(each),
+    )  # fmt: skip
+    F, d, columns, K = len(each), a_pass.d, len(W), a_pass.K
+
+    def launch(block):
+        a_pass.evaluate(block, parts=block["losses"])
+        a_pass.sum_losses(block, K + (d + 1) * K)
+        a_pass.gradient(block, block["z"], 0, K + (d + 1) * K, K)
+
+    pieces, sums = a_pass.run(bounds, first_shard, n_shards, K + (d + 1) * K, launch)
+    # the columns of a fold lie F * problems apart, and should lie together
+    own = np.arange(columns) // problems * (F * problems) + np.arange(columns) % problems
+    own = own + np.arange(F)[:, np.newaxis] * problems
+    gradients = K + np.arange(d + 1)[:, np.newaxis] * K + own[:, np.newaxis]
+    return pieces, sums[:, np.concatenate([own.ravel(), gradients.ravel()])]
+
+
 def linear_hessian(
     bounds, first_shard, n_shards, X, y, weights, held, origin, W, positive, folds, factors, problems, loss,
     epsilon, n_threads=1,
 ):  # fmt: skip
     """Add up loss, gradient, and the Hessian of each column: X^T diag(l'') X."""
     a_pass = _Pass(X, y, weights, held, origin, W, positive, folds, factors, problems, loss, epsilon)
-    d, K = a_pass.d, a_pass.K
-    size = (d + 1) * K
-    width = K + size + size * (d + 1)
-    p = K * (d + 1)
-    c, i, j = np.indices((K, d + 1, d + 1))
-    entries = ((c * (d + 1) + np.minimum(i, j)) * p + np.maximum(i, j)).ravel()
+
+    def evaluate(block):
+        a_pass.evaluate(block, curvatures=block["curvatures"], parts=block["losses"])
+
+    return _hessians(a_pass, bounds, first_shard, n_shards, np.arange(a_pass.K), evaluate)
+
+
+def multinomial_hessian(
+    bounds, first_shard, n_shards, X, y, weights, held, origin, W, folds, factors, n_threads=1
+):
+    """Add up loss, gradient, and the Hessian: at classes k and l X^T diag(p_k ([k = l] - p_l)) X."""
+    K = len(W)
+    n_pairs = K * (K + 1) // 2
+    a_pass = _Pass(
+        X, y, weights, held, origin, W, None, folds, factors, 1, "multinomial", 0.0, n_curvatures=n_pairs
+    )
+    pair = np.zeros((K, K), dtype=np.int64)
+    pair[np.triu_indices(K)] = np.arange(n_pairs)
+    pair = np.maximum(pair, pair.T)
+
+    def evaluate(block):
+        a_pass.evaluate(block, parts=block["losses"])
+        grid = ceil(block.n_rows, THREADS), 1
+        a_pass.launch_losses(block, f"pairs_{a_pass.type}", grid, curvatures=block["curvatures"])
+
+    return _hessians(a_pass, bounds, first_shard, n_shards, pair.ravel(), evaluate)
+
+
+def _hessians(a_pass, bounds, first_shard, n_shards, columns, evaluate):
+    """Add up loss, gradient and, for numbers of columns of the curvatures, X^T diag(column) X."""
+    d, K, C = a_pass.d, a_pass.K, a_pass.n_curvatures
+    at = K + (d + 1) * K
+    width = at + len(columns) * (d + 1) ** 2
+    p = C * (d + 1)
+    i, j = np.indices((d + 1, d + 1))
+    entries = (
+        (columns[:, np.newaxis, np.newaxis] * (d + 1) + np.minimum(i, j)) * p + np.maximum(i, j)
+    ).ravel()
 
     def launch(block):
-        a_pass.evaluate(block, curvatures=block["curvatures"], parts=block["losses"])
+        evaluate(block)
         a_pass.sum_losses(block, width)
         a_pass.gradient(block, block["z"], 0, width, K)
         tile, parts = SMALL_TILE if d < SMALL_TILE else 64, ceil(block.most_rows, ROWS_OF_PART)
         block.launch(
             "mixture",
             f"moments_{tile}_{a_pass.type}",
-            (K * ceil(d + 1, tile) ** 2, parts, block.n_shards),
-            block["X"], block["curvatures"], 1, block.n_rows, 0, block["center"], block["shifts"], d, K,
+            (C * ceil(d + 1, tile) ** 2, parts, block.n_shards),
+            block["X"], block["curvatures"], 1, block.n_rows, 0, block["center"], block["shifts"], d, C,
             block["bounds"], ROWS_OF_PART, parts, block["hessians"],
         )  # fmt: skip
         block.launch(
@@ -60,11 +116,12 @@ def linear_hessian(
             "gather_products",
             (ceil(len(entries), THREADS), block.n_shards),
             block["hessians"], block["bounds"], ROWS_OF_PART, parts, p, 0, d + 1, block["entries"],
-            len(entries), block.statistics, width, K + size,
+            len(entries), block.statistics, width, at,
         )  # fmt: skip
 
+    X, origin = a_pass.X, a_pass.constants["origin"]
     center = np.zeros(d, dtype=X.dtype) if origin is None else origin.astype(X.dtype)
-    more = {"center": center, "shifts": np.zeros((K, d), dtype=X.dtype), "entries": entries}
+    more = {"center": center, "shifts": np.zeros((C, d), dtype=X.dtype), "entries": entries}
     return a_pass.run(bounds, first_shard, n_shards, width, launch, hessians=True, **more)
 
 
@@ -105,13 +162,18 @@ def _margins(block, X, K, z, row_stride, column_stride):
 
 
 class _Pass:
-    """One pass over the rows."""
+    """One pass over the rows; `copies` evaluates the same margins for several sets of problems."""
 
     def __init__(
-        self, X, y, weights, held, origin, W, positive, folds, factors, problems, loss, epsilon
+        self, X, y, weights, held, origin, W, positive, folds, factors, problems, loss, epsilon, *, copies=1,
+        n_curvatures=None,
     ):  # fmt: skip
         dense(X)
-        self.X, self.d, self.K, self.type = X, X.shape[1], len(W), suffix(X)
+        self.X, self.d, self.type = X, X.shape[1], suffix(X)
+        self.columns, self.K, self.copies = len(W), len(W) * copies, copies
+        self.n_curvatures = self.K if n_curvatures is None else n_curvatures
+        # margins are kept beside the slopes where they are read again
+        self.margins = "z" if copies == 1 and n_curvatures is None else "margins"
         self.problems, self.loss = problems, LOSSES.index(loss)
         self.classes = 0 if factors is None else factors.shape[1]
         self.rows = {"X": Rows(X), "y": Rows(y), "weights": Rows(weights), "held": Rows(held)}
@@ -122,14 +184,17 @@ class _Pass:
 
     def evaluate(self, block, *, curvatures=0, parts=0):
         """Put the slopes of all columns, times the weights, into z; fill curvatures and parts if given."""
-        n = block.n_rows
-        _margins(block, self.X, self.K, block["z"], 1, n)
-        most_parts = ceil(block.most_rows, THREADS)
+        _margins(block, self.X, self.columns, block[self.margins], 1, block.n_rows)
+        grid = ceil(block.most_rows, THREADS), block.n_shards
+        self.launch_losses(block, f"losses_{self.type}", grid, curvatures=curvatures, parts=parts)
+
+    def launch_losses(self, block, name, grid, *, curvatures=0, parts=0):
         block.launch(
-            "linear_loss", f"losses_{self.type}", (most_parts, block.n_shards),
-            block["z"], curvatures, n, self.K, self.problems, block["y"], block["weights"], block["held"],
-            block["folds"], block["factors"], self.classes, block["positive"], self.loss, block["epsilon"],
-            block["bounds"], most_parts, parts,
+            "linear_loss", name, grid,
+            block[self.margins], self.problems, block["z"], curvatures, block.n_rows, self.K,
+            self.problems * self.copies, block["y"], block["weights"], block["held"], block["folds"],
+            block["factors"], self.classes, block["positive"], self.loss, block["epsilon"], block["bounds"],
+            ceil(block.most_rows, THREADS), parts,
         )  # fmt: skip
 
     def sum_losses(self, block, width):
@@ -160,10 +225,11 @@ class _Pass:
             parts = S * ceil(most, ROWS_OF_PART)
             return {
                 "z": self.X.itemsize * n * self.K,
-                "curvatures": self.X.itemsize * n * self.K,
+                "margins": self.X.itemsize * n * self.columns if self.margins == "margins" else 0,
+                "curvatures": self.X.itemsize * n * self.n_curvatures,
                 "losses": 8 * S * ceil(most, THREADS) * self.K,
                 "parts": 8 * parts * size,
-                "hessians": 8 * parts * size * (self.d + 1) if hessians else 0,
+                "hessians": 8 * parts * self.n_curvatures * (self.d + 1) ** 2 if hessians else 0,
             }
 
         return run(

@@ -64,7 +64,7 @@ KERNELS = (
             Result("loss", "float64", ("F", "K"), "as that of linear_gradient, for every fold"),
             Result("gradient", "float64", ("F", "d+1", "K"), "its derivative by W, transposed"),
         ),
-        _DECLINED | {"cuda": "only the few passes of a grid that all its folds share need it"},
+        _DECLINED,
     ),
     Kernel(
         "linear_hessian",
@@ -85,7 +85,7 @@ KERNELS = (
             *_VALUES,
             Result("hessian", "float64", ("K", "K", "d+1", "d+1"), "by W[k] and W[l] at [k, l]"),
         ),
-        _DECLINED | {"cuda": "few models need it: those with few classes and features"},
+        _DECLINED,
     ),
     Kernel(
         "linear_diagonal",

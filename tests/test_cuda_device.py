@@ -118,6 +118,24 @@ def test_automatic_choice_is_the_processor():
             assert not kernels.lookup("lloyd_step").__module__.startswith("hpcml.kernels.cuda")
 
 
+def test_automatic_choice_is_by_size_where_that_has_been_measured(monkeypatch):
+    assert not registry.FROM_NUMBERS  # no figure that was not seen
+    monkeypatch.setitem(registry.FROM_NUMBERS, "linear_margins", 100)
+    W = np.ones((1, 3))
+    small, large = np.ones((49, 2)), np.ones((50, 2))
+    with on_host() as device:
+        margins = kernels.lookup("linear_margins")
+        assert margins.__name__ == "linear_margins"
+        assert (margins(small, None, W) == 3).all() and not device.launched
+        assert (margins(X=large, origin=None, W=W) == 3).all() and device.launched["margins_double"] == 1
+        assert (margins(CSR.of(sparse.csr_array(large)), None, W) == 3).all()
+        with hpcml.config_context(device="cpu"):
+            assert (kernels.lookup("linear_margins")(large, None, W) == 3).all()
+        assert device.launched["margins_double"] == 1
+    monkeypatch.setattr(driver, "_found", lambda process: "no GPU")
+    assert (margins(large, None, W) == 3).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_fit_on_the_device_is_that_on_the_processor(dtype):
     X = few_values(n=400)[0].astype(dtype)

@@ -21,6 +21,8 @@ from test_kernels_kmeans import problem, run_all, shards
 
 from hpcml.kernels.cuda.blocks import Rows, run
 from hpcml.kernels.cuda.compile import sources
+from hpcml.kernels.cuda.driver import current
+from hpcml.kernels.cuda.session import session
 from hpcml.kernels.shards import bounds_of
 
 
@@ -76,7 +78,17 @@ def trees():
     call("predict_values", "cuda", rng.random((40, 4), dtype=np.float32), nodes, values, offsets, 1)
 
 
-CALLS = (clustering, products, mixtures, losses, growth, trees)
+def ceilings():
+    with session(current()) as device:
+        words, start = device.put("words", np.ones(300)), device.put("start", np.ones(2))
+        found = device.room("found", 8 * 512)
+        device.launch("ceilings", "copy_words", (2, 1), words, found, 300)
+        for kind in ("float", "double"):
+            device.launch("ceilings", f"multiply_add_{kind}", (2, 1), start, 3, found)
+        device.get(found, (512,), np.float64)
+
+
+CALLS = (ceilings, clustering, products, mixtures, losses, growth, trees)
 
 
 pytestmark = pytest.mark.slow  # two programs and all libraries once more

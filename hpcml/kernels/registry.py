@@ -19,6 +19,7 @@ from hpcml import config
 from hpcml.errors import KernelUnavailable
 from hpcml.kernels import contract
 from hpcml.kernels.shards import over_shards
+from hpcml.kernels.thresholds import FROM_NUMBERS
 from hpcml.parts import PARTS
 
 __all__ = ["IMPLEMENTATIONS", "PROCESSOR", "Availability", "NotSuitable", "available", "lookup", "on_host"]
@@ -129,6 +130,25 @@ def _order(name: str) -> tuple[str, ...]:
     return _on_processor(name)
 
 
+@functools.cache
+def _by_size(name: str) -> Callable[..., Any]:
+    """Return the kernel that runs on the GPU, if there is one, where the table is large."""
+    kernel = contract.KERNELS[name]
+    table = kernel.row_arrays[0]
+    at = [argument.name for argument in kernel.call_arguments].index(table)
+
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        rows = kwargs[table] if table in kwargs else args[at]
+        if getattr(rows, "size", 0) >= FROM_NUMBERS[name]:  # sparse rows have none
+            on_cuda = _load(name, "cuda")
+            if not isinstance(on_cuda, str):
+                return on_cuda(*args, **kwargs)
+        return _first(name, _on_processor(name))(*args, **kwargs)
+
+    choose.__name__ = choose.__qualname__ = name
+    return choose
+
+
 def lookup(name: str) -> Callable[..., Any]:
     """Return the best available implementation of a kernel under the configuration.
 
@@ -172,6 +192,8 @@ def lookup(name: str) -> Callable[..., Any]:
     declined = contract.KERNELS[name].declined.get("cuda")
     if declined is not None and _wants_gpu():
         _leave_the_gpu(name, declined)
+    if name in FROM_NUMBERS and config.device() == config.kernels() == "auto":
+        return _by_size(name)
     return _first(name, _order(name))
 
 

@@ -77,6 +77,10 @@ class Session:
         """Launch a kernel after all work before."""
         self.driver.launch(source, name, tuple(grid), THREADS, arguments, self._lane.stream, shared)
 
+    def wait(self) -> None:
+        """Wait until the device has done everything."""
+        self._lane.wait()
+
     def free(self, name: str) -> None:
         """Give the memory of a name back, when all work before is done."""
         if name in self._rooms:

@@ -109,6 +109,16 @@ def test_forests_of_any_table_are_those_of_the_processor(kind):
     assert device.launched["start_rows"] == 1 and same_trees(found, expected)
 
 
+def test_tables_without_rows_or_with_fewer_than_clusters_are_refused_before_any_work():
+    with on_host() as device, hpcml.config_context(device="cuda"):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+            RandomForestClassifier().fit(np.empty((0, 3)), [])
+        with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=4"):
+            KMeans(4).fit(np.eye(3))
+        one = RandomForestClassifier(2, random_state=0).fit(np.ones((1, 2)), [3])
+        assert one.predict(np.zeros((2, 2))).tolist() == [3, 3] and device.launched["start_rows"] == 1
+
+
 def test_automatic_choice_is_the_processor():
     with on_host():
         assert kernels.lookup("lloyd_step").__module__ == "hpcml.kernels.cython.kmeans" or parts.check(

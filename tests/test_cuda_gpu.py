@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import test_kernels_gram
 import test_kernels_growth
+import test_kernels_interior_point
 import test_kernels_kmeans
 import test_kernels_linear_loss
 import test_kernels_mixture
@@ -80,6 +81,16 @@ def test_losses(loss, dtype):
             run = functools.partial(test_kernels_linear_loss.run, name, arguments=arguments)
             found = twice(lambda run=run: run(implementation="cuda"))
             test_kernels_linear_loss.assert_close(found, run(implementation="reference"), dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
+def test_hinges(loss, dtype):
+    point = test_kernels_interior_point.rows(20_000, 60, loss, dtype=dtype, weighted=True)
+    found, again = (test_kernels_interior_point.passes("cuda", *point) for _ in range(2))
+    test_kernels_interior_point.assert_same(found, test_kernels_interior_point.passes("reference", *point))
+    for first, second in zip(found, again, strict=True):
+        assert all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
 def test_trees_to_the_bit():

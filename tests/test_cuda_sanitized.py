@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import test_kernels_gram
 import test_kernels_growth
+import test_kernels_interior_point
 import test_kernels_linear_loss
 import test_kernels_mixture
 import test_kernels_prediction
@@ -72,6 +73,12 @@ def growth():
             call("grow", "cuda", *args, **keywords)
 
 
+def hinges():
+    for loss, dtype in (("hinge", np.float32), ("epsilon_insensitive", np.float64)):
+        point = test_kernels_interior_point.rows(40, 3, loss, dtype=dtype, weighted=True)
+        test_kernels_interior_point.passes("cuda", *point)
+
+
 def trees():
     rng = np.random.default_rng(0)
     nodes, values, offsets = test_kernels_prediction.random_trees(rng, 3, 4, 2, 9, rng.standard_normal(9))
@@ -88,7 +95,7 @@ def ceilings():
         device.get(found, (512,), np.float64)
 
 
-CALLS = (ceilings, clustering, products, mixtures, losses, growth, trees)
+CALLS = (ceilings, clustering, products, mixtures, losses, hinges, growth, trees)
 
 
 pytestmark = pytest.mark.slow  # two programs and all libraries once more

@@ -74,7 +74,7 @@ def project(X, centers, W, offsets, n_threads=1):
         return found
 
     def launch(block):
-        _project(block, X, k, rounded=block["found"])
+        launch_projection(block, X, k, rounded=block["found"])
 
     rows = {"X": Rows(X), "found": Rows(found, reads=False, writes=True)}
     constants = {"centers": centers, "W": W, "offsets": offsets}
@@ -82,7 +82,8 @@ def project(X, centers, W, offsets, n_threads=1):
     return found
 
 
-def _project(block, X, k, *, y=0, rounded=0, exact=0):
+def launch_projection(block, X, k, *, y=0, rounded=0, exact=0):
+    """Put W^T (x - c) + b - y of every row where it is wanted: in the type of X, or as double."""
     block.launch(
         "gram", f"project_{suffix(X)}", (ceil(block.n_rows, TILE), ceil(k, TILE)),
         block["X"], block["centers"], block["W"], block["offsets"], y, block.n_rows, X.shape[1], k, rounded,
@@ -131,7 +132,7 @@ class _Sums:
             x, y, centers, y_centers = block["X"], block["y"], block["centers"], block["y_centers"]
             if self.made:
                 made = block["made"]
-                _project(block, self.X, self.k, y=y, exact=made)
+                launch_projection(block, self.X, self.k, y=y, exact=made)
                 if self.t:
                     y, y_centers = made, 0
                 else:

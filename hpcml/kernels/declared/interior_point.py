@@ -20,10 +20,7 @@ _WHAT = (
 )
 _BARRIER = Scalar("barrier", "float", "what products of a variable and its multiplier are to become", low=0.0)
 _CODES = Result("overshoot", "float64", (N_CODES,), "shards by the code of their farthest overshoot")
-_DECLINED = {
-    "numba": "the NumPy version spends its time in BLAS and vectorised loops",
-    "cuda": "it is not written yet for a GPU",
-}
+_DECLINED = {"numba": "the NumPy version spends its time in BLAS and vectorised loops"}
 
 
 def _state(inout: bool) -> tuple[Array, ...]:
@@ -57,7 +54,7 @@ KERNELS = (
             Result("lower", "float64", ("n", "J"), "multipliers of alpha >= 0"),
             Result("upper", "float64", ("n", "J"), "multipliers of alpha <= price"),
         ),
-        _DECLINED,
+        _DECLINED | {"cuda": "it is a pass over targets alone, whose results the host keeps"},
     ),
     Kernel(
         "interior_gram",

@@ -1,0 +1,161 @@
+"""Passes of the interior-point method for losses that are sums of hinges."""
+
+import numpy as np
+
+from hpcml.kernels import overshoot
+from hpcml.kernels.cuda.blocks import THREADS, Rows, ceil, run
+from hpcml.kernels.cuda.driver import current
+from hpcml.kernels.cuda.gram import ROWS_OF_PART, TILE, launch_projection
+from hpcml.kernels.cuda.words import dense
+
+#: Passes, and numbers that every one adds up, as in ext/cuda/interior_point.cu.
+GRAM, CORRECT, STEP = range(3)
+SCALARS = 4
+
+
+def interior_gram(
+    bounds, first_shard, n_shards, X, y, weights, alpha, lower, upper, vectors, loss, positive, epsilon,
+    price, other_price, barrier, step, n_threads=1,
+):  # fmt: skip
+    """Take a step; add up D x x^T, s alpha x, s D t x, alpha u + z v, hinges, c max(0, t), o alpha."""
+    numbers = [positive, epsilon, price, other_price, barrier, step]
+    a_pass = _Pass(GRAM, X, y, weights, alpha, lower, upper, vectors, numbers)
+    p = a_pass.d + 1
+    width = p * p + 2 * p + SCALARS
+    i, j = np.indices((p, p))
+    entries = np.where(i <= j, i * p + j, -1).ravel()
+
+    def launch(block):
+        a_pass.evaluate(block)
+        parts = ceil(block.most_rows, ROWS_OF_PART)
+        name = "masked_products_float" if X.dtype == np.float32 else "products_double"
+        block.launch(
+            "gram", name, (ceil(p, TILE) ** 2, parts, block.n_shards),
+            block["X"], 0, block["inner"], 0, 0, 0, 0, 0, a_pass.d, 0, 0, p, block["bounds"], ROWS_OF_PART,
+            parts, block["products"],
+        )  # fmt: skip
+        block.launch(
+            "gram", "gather_products", (ceil(p * p, THREADS), block.n_shards),
+            block["products"], block["bounds"], ROWS_OF_PART, parts, p, 0, p, block["entries"], p * p,
+            block.statistics, width, 0,
+        )  # fmt: skip
+        a_pass.pull(block, width, p * p)
+        a_pass.sum_scalars(block, width, width - SCALARS)
+
+    return a_pass.run(bounds, first_shard, n_shards, width, launch, entries=entries)
+
+
+def interior_correct(
+    bounds, first_shard, n_shards, X, y, weights, alpha, lower, upper, vectors, loss, positive, epsilon,
+    price, other_price, n_threads=1,
+):  # fmt: skip
+    """Add up s D (1/alpha - 1/z) x, -s D (da du/alpha + da dv/z) x, da du - da dv, and codes."""
+    numbers = [positive, epsilon, price, other_price, 0.0, 0.0]
+    a_pass = _Pass(CORRECT, X, y, weights, alpha, lower, upper, vectors, numbers)
+    pulls = 2 * (a_pass.d + 1)
+    width = pulls + 1 + overshoot.N_CODES
+
+    def launch(block):
+        a_pass.evaluate(block)
+        a_pass.pull(block, width, 0)
+        # the codes lie where the scalars but for the first one would
+        a_pass.sum_scalars(block, width, pulls)
+        a_pass.count(block, width, pulls + 1)
+
+    return a_pass.run(bounds, first_shard, n_shards, width, launch)
+
+
+def interior_step(
+    bounds, first_shard, n_shards, X, y, weights, alpha, lower, upper, vectors, loss, positive, epsilon,
+    price, other_price, barrier, n_threads=1,
+):  # fmt: skip
+    """Count the shards by the code of the largest ratio -dx/x of the corrected direction."""
+    numbers = [positive, epsilon, price, other_price, barrier, 0.0]
+    a_pass = _Pass(STEP, X, y, weights, alpha, lower, upper, vectors, numbers)
+
+    def launch(block):
+        a_pass.evaluate(block)
+        a_pass.count(block, overshoot.N_CODES, 0)
+
+    return a_pass.run(bounds, first_shard, n_shards, overshoot.N_CODES, launch)
+
+
+class _Pass:
+    """One pass over the rows: margins, then the hinges of each, then sums over the rows."""
+
+    def __init__(self, which, X, y, weights, alpha, lower, upper, vectors, numbers):
+        dense(X)
+        self.which, self.X, self.d, self.k = which, X, X.shape[1], len(vectors)
+        self.hinges = alpha.shape[1]
+        state = {"alpha": alpha, "lower": lower, "upper": upper}
+        self.rows = {"X": Rows(X), "y": Rows(y), "weights": Rows(weights)}
+        self.rows |= {name: Rows(value, writes=which == GRAM) for name, value in state.items()}
+        # columns d and d + 1 of the product of (x, pulls, 1) with itself
+        p, x, one = self.d + 3, np.arange(self.d), self.d + 2
+        pulls = [np.append(x, one) * p + self.d + i for i in range(2)]
+        self.constants = {
+            "centers": np.zeros(self.d), "W": np.ascontiguousarray(vectors[:, :-1].T),
+            "offsets": np.ascontiguousarray(vectors[:, -1]), "numbers": np.array(numbers, dtype=np.float64),
+            "pulls": np.concatenate(pulls), "least": np.array([overshoot.LOWEST_OVERSHOOT]),
+        }  # fmt: skip
+
+    def evaluate(self, block):
+        """Take the step, if the pass does, and put what every row says beside it."""
+        launch_projection(block, self.X, self.k, exact=block["margins"])
+        parts = ceil(block.most_rows, THREADS)
+        block.launch(
+            "interior_point", "pass_over_hinges", (parts, block.n_shards),
+            block["margins"], self.k, block["y"], block["weights"], block["alpha"], block["lower"],
+            block["upper"], self.hinges, block["numbers"], self.which, block["inner"], block["pulled"],
+            block["bounds"], parts, block["scalars"], block["ratios"],
+        )  # fmt: skip
+
+    def pull(self, block, width, at):
+        """Add up what rows pull at the coefficients with, times (x, 1)."""
+        d, parts = self.d, ceil(block.most_rows, ROWS_OF_PART)
+        name = "residuals_float" if self.X.dtype == np.float32 else "products_double"
+        block.launch(
+            "gram", name, (ceil(d + 3, TILE), parts, block.n_shards),
+            block["X"], block["pulled"], 0, 0, 0, 0, 0, 0, d, 2, d, 2, block["bounds"], ROWS_OF_PART, parts,
+            block["pull_parts"],
+        )  # fmt: skip
+        block.launch(
+            "gram", "gather_products", (ceil(2 * (d + 1), THREADS), block.n_shards),
+            block["pull_parts"], block["bounds"], ROWS_OF_PART, parts, d + 3, d, 2, block["pulls"],
+            2 * (d + 1), block.statistics, width, at,
+        )  # fmt: skip
+
+    def sum_scalars(self, block, width, at):
+        block.launch(
+            "sums", "sum_of_parts", (1, block.n_shards),
+            block["scalars"], ceil(block.most_rows, THREADS), SCALARS, block["bounds"], THREADS,
+            block.statistics, width, at,
+        )  # fmt: skip
+
+    def count(self, block, width, at):
+        block.launch(
+            "interior_point", "count_overshoots", (ceil(overshoot.N_CODES, THREADS), block.n_shards),
+            block["ratios"], block["bounds"], ceil(block.most_rows, THREADS), overshoot.N_CODES,
+            overshoot.SHIFT, overshoot.LOWEST_CODE, block["least"], block.statistics, width, at,
+        )  # fmt: skip
+
+    def run(self, bounds, first_shard, n_shards, width, launch, **constants):
+        p = self.d + 1
+
+        def scratch(lengths):
+            n, S, most = int(lengths.sum()), len(lengths), max(int(lengths.max()), 1)
+            blocks, parts = S * ceil(most, THREADS), S * ceil(most, ROWS_OF_PART)
+            return {
+                "margins": 8 * n * self.k,
+                "inner": 8 * n if self.which == GRAM else 0,
+                "pulled": 16 * n if self.which != STEP else 0,
+                "scalars": 8 * SCALARS * blocks,
+                "ratios": 8 * blocks,
+                "products": 8 * parts * p * p if self.which == GRAM else 0,
+                "pull_parts": 16 * parts * (p + 2) if self.which != STEP else 0,
+            }
+
+        return run(
+            current(), bounds, first_shard, n_shards, rows=self.rows, width=width, launch=launch,
+            constants={**self.constants, **constants}, scratch=scratch,
+        )  # fmt: skip

@@ -173,7 +173,8 @@ def check(name: str) -> str | None:
         except ModuleNotFoundError as error:
             return f"{error.name} is not installed"
         except Exception as error:  # a broken library raises anything on import: OSError, RuntimeError, ...
-            return f"{module} fails on import: {error}"
+            hint = " (the driver of the GPU brings it)" if "libcuda.so" in str(error) else ""
+            return f"{module} fails on import: {error}{hint}"
     oldest = PARTS[name].java
     return None if oldest is None else _reason_against_java(oldest)
 

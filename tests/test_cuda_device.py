@@ -184,6 +184,23 @@ def test_no_gpu_says_what_to_install(monkeypatch):
         driver.current()
 
 
+def test_a_driver_that_is_missing_is_told(monkeypatch, tmp_path):
+    folder = tmp_path / "pycuda"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "driver.py").write_text('raise ImportError("libcuda.so.1: cannot open shared object file")')
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("pycuda", "pycuda.driver"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    reason = parts.check.__wrapped__("cuda")
+    for name in ("pycuda", "pycuda.driver"):
+        sys.modules.pop(name, None)
+    assert reason == (
+        "pycuda.driver fails on import: libcuda.so.1: cannot open shared object file "
+        "(the driver of the GPU brings it)"
+    )
+
+
 def test_a_device_is_not_used_across_a_fork(monkeypatch):
     asked = []
     monkeypatch.setattr(driver, "_found", lambda process: asked.append(process) or "none")

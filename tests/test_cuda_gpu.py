@@ -2,6 +2,10 @@
 
 import functools
 import itertools
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -118,3 +122,23 @@ def test_growth_to_the_bit(path):
     test_kernels_growth.assert_same_trees(
         call("grow", "cuda", *args, **keywords), call("grow", "reference", *args, **keywords)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+def test_compute_sanitizer_finds_nothing(tool):
+    """Every kernel once more, under the tool of the CUDA toolkit."""
+    folders = [os.environ.get(name, "") for name in ("CUDA_ROOT", "CUDA_HOME")] + ["/usr/local/cuda"]
+    path = os.pathsep.join(
+        [os.environ["PATH"], *(os.path.join(folder, "bin") for folder in folders if folder)]
+    )
+    program = shutil.which("compute-sanitizer", path=path)
+    if program is None:
+        pytest.skip("compute-sanitizer of the CUDA toolkit was not found")
+    calls = "import test_cuda_sanitized as t\nfor calls in t.CALLS: calls()"
+    here = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [program, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", calls],
+        env={**os.environ, "PYTHONPATH": here}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -55,6 +55,14 @@ CASES: tuple[Case, ...] = (
         ("hpcml", "sklearn"),
         {"sklearn": 20.0},
     ),
+    Speed(
+        "grid-hinge",
+        "LinearSVC grid, hinge, 10 C x 5 folds",
+        classes(20_000, 30),
+        Search("svm.LinearSVC", {"C": np.logspace(-3, 2, 10).tolist()}, parameters={"loss": "hinge"}),
+        ("hpcml", "sklearn"),
+        {"sklearn": 10.0},
+    ),
     Memory(
         "grid-logistic-memory",
         "LogisticRegression grid, 12 C x 5 folds",

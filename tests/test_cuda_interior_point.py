@@ -17,13 +17,14 @@ LOSSES = ("hinge", "epsilon_insensitive")
 @settings(max_examples=8, deadline=None)
 @given(
     n=st.integers(1, 100), d=st.sampled_from([1, 5, 16, 70]), single=st.booleans(), weighted=st.booleans(),
-    seed=st.integers(0, 5),
+    seed=st.integers(0, 5), n_models=st.integers(1, 2),
 )  # fmt: skip
-def test_passes_are_the_reference(loss, n, d, single, weighted, seed):
-    point = rows(n, d, loss, dtype=np.float32 if single else np.float64, weighted=weighted, seed=seed)
+def test_passes_are_the_reference(loss, n, d, single, weighted, seed, n_models):
+    dtype = np.float32 if single else np.float64
+    point = rows(n, d, loss, dtype=dtype, weighted=weighted, seed=seed, n_models=n_models)
     with on_host() as driver:
         found = passes("cuda", *point)
-    assert driver.launched["pass_over_hinges"] == 3
+    assert driver.launched["pass_over_hinges"] == 3 * n_models
     assert_same(found, passes("reference", *point))
 
 

@@ -36,7 +36,10 @@ ESTIMATORS = {
     "svc": (LinearSVC(), {**CS, "tol": [1e-4, 1e-5]}),
     "svc balanced": (LinearSVC(class_weight="balanced"), CS),
     "svc l1": (LinearSVC(penalty="l1", dual=False), CS),
+    "svc hinge": (LinearSVC(loss="hinge", intercept_scaling=2.0), {**CS, "tol": [1e-4, 1e-5]}),
+    "svc hinge balanced": (LinearSVC(loss="hinge", class_weight="balanced"), CS),
     "svr": (LinearSVR(loss="squared_epsilon_insensitive"), {**CS, "epsilon": [0.0, 5.0]}),
+    "svr absolute": (LinearSVR(), {**CS, "epsilon": [0.0, 5.0]}),
 }
 
 
@@ -74,7 +77,13 @@ def test_scores_and_models_are_those_of_separate_fits(name, form):
     X, y = rows_for(estimator, n_classes=2 if "liblinear" in name or "svc" in name else 3)
     X = X.astype(np.float32) if form == "float32" else X
     X = sparse.csr_matrix(np.where(np.abs(X) > 0.7, X, 0.0)) if form == "csr" else X
-    scoring = "r2" if name == "svr" else "neg_log_loss" if hasattr(estimator, "predict_proba") else "roc_auc"
+    scoring = (
+        "r2"
+        if name.startswith("svr")
+        else "neg_log_loss"
+        if hasattr(estimator, "predict_proba")
+        else "roc_auc"
+    )
     scoring = "accuracy" if name.startswith("svc") and form == "float32" else scoring
     limit = (1.001 / 40 if scoring == "accuracy" else LOOSE) if form == "float32" else EXACT
     together, alone = searches(estimator, grid, X, y, scoring=scoring, cv=4)
@@ -87,13 +96,16 @@ def test_scores_and_models_are_those_of_separate_fits(name, form):
     np.testing.assert_allclose(best.coef_, theirs.coef_, rtol=1e-3, atol=1e-3)
 
 
-@settings(max_examples=15)
+#: Estimators of every loss and kind of weights.
+FAMILIES = ["logistic", "logistic balanced", "svc", "svc balanced", "svr"]
+FAMILIES += ["svc hinge", "svc hinge balanced", "svr absolute"]
+
+
+@settings(max_examples=20)
 @given(data=st.data())
 def test_any_grid_with_any_folds_and_weights(data):
     draw = data.draw
-    estimator, _ = ESTIMATORS[
-        draw(st.sampled_from(["logistic", "logistic balanced", "svc", "svc balanced", "svr"]))
-    ]
+    estimator, _ = ESTIMATORS[draw(st.sampled_from(FAMILIES))]
     X, y = rows_for(
         estimator, draw(st.integers(60, 200)), draw(st.sampled_from([2, 3])), seed=draw(st.integers(0, 9))
     )
@@ -129,6 +141,20 @@ def test_a_grid_of_many_rows_starts_from_a_sample(name, monkeypatch):
         X, y = rows_for(estimator, 3000, n_classes)
         together, alone = searches(estimator, {"C": [1e-3, 1.0, 1e3]}, X, y, cv=3)
         assert_close(together, alone, 1000, 2e-6)
+
+
+@pytest.mark.parametrize("name", ["svc hinge", "svr absolute"])
+def test_models_of_any_company_are_the_same(name, monkeypatch):
+    """Hinges that step together, few at a time, or one by one."""
+    estimator, _ = ESTIMATORS[name]
+    X, y = rows_for(estimator, 300, 3)
+    searches = [GridSearchCV(estimator, CS, cv=2, refit=False).fit(X, y)]
+    for limit in ("HINGES_AT_ONCE", "STATE_BYTES", "EQUATIONS_BYTES"):
+        monkeypatch.setattr(f"hpcml.training.interior_point.{limit}", 2 if limit == "HINGES_AT_ONCE" else 1)
+        searches.append(GridSearchCV(estimator, CS, cv=2, refit=False).fit(X, y))
+    for other in searches[1:]:
+        for key, values in score_columns(searches[0]).items():
+            np.testing.assert_array_equal(score_columns(other)[key], values)
 
 
 @pytest.mark.parametrize("name", ["elastic net", "svc l1"])
@@ -185,7 +211,7 @@ def test_a_fold_unlike_the_others_is_solved_all_the_same(monkeypatch):
     assert_close(together, alone, 1000, 1e-3)  # rows of the first fold magnify what tol leaves
 
 
-@pytest.mark.parametrize("name", ["logistic", "elastic net", "svc", "svr"])
+@pytest.mark.parametrize("name", ["logistic", "elastic net", "svc", "svc hinge", "svr", "svr absolute"])
 def test_threads_processes_and_workers_change_no_bit(name):
     estimator, grid = ESTIMATORS[name]
     X, y = rows_for(estimator, 3000)
@@ -203,19 +229,24 @@ def test_threads_processes_and_workers_change_no_bit(name):
         assert other.best_estimator_.coef_.tobytes() == one.best_estimator_.coef_.tobytes()
 
 
-def test_a_resumed_search_has_the_same_bits(tmp_path):
-    X, y = rows_for(LogisticRegression(), 500)
+@pytest.mark.parametrize("name", ["logistic", "svc hinge", "svr absolute"])
+def test_a_resumed_search_has_the_same_bits(name, tmp_path):
+    estimator, grid = ESTIMATORS[name]
+    X, y = rows_for(estimator, 500)
     path = tmp_path / "journal"
-    whole = GridSearchCV(LogisticRegression(), CS, cv=3, journal=path).fit(X, y)
+    whole = GridSearchCV(estimator, grid, cv=3, journal=path).fit(X, y)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-5]))
-    resumed = GridSearchCV(LogisticRegression(), CS, cv=3, journal=path).fit(X, y)
+    resumed = GridSearchCV(estimator, grid, cv=3, journal=path).fit(X, y)
     assert resumed.plan_.resumed > 0
     for key, values in score_columns(whole).items():
         np.testing.assert_array_equal(score_columns(resumed)[key], values)
 
 
-@pytest.mark.parametrize("name", ["logistic", "logistic without intercept", "liblinear", "svc", "svr"])
+@pytest.mark.parametrize(
+    "name",
+    ["logistic", "logistic without intercept", "liblinear", "svc", "svc hinge", "svr", "svr absolute"],
+)
 @pytest.mark.parametrize("form", ["float64", "float32", "csr"])
 def test_responses_are_what_the_fitted_models_say(name, form):
     estimator, _ = ESTIMATORS[name]
@@ -257,10 +288,11 @@ def test_data_frames_tell_the_names_of_features():
 
 def test_what_cannot_share_is_fitted_alone_with_the_reason():
     X, y = rows_for(LinearSVC())
-    search = GridSearchCV(LinearSVC(), {"loss": ["hinge", "squared_hinge"], "C": [0.1, 1.0]}, cv=3).fit(X, y)
+    grid = {"multi_class": ["ovr", "crammer_singer"], "C": [0.1, 1.0]}
+    search = GridSearchCV(LinearSVC(), grid, cv=3).fit(X, y)
     assert len(search.plan_.separate) == 2
-    assert all("hinge" in reason for reason in search.plan_.separate.values())
-    alone = TheirSearch(LinearSVC(), {"loss": ["hinge", "squared_hinge"], "C": [0.1, 1.0]}, cv=3).fit(X, y)
+    assert all("crammer_singer" in reason for reason in search.plan_.separate.values())
+    alone = TheirSearch(LinearSVC(), grid, cv=3).fit(X, y)
     assert_close(search, alone, 50)
     warm = GridSearchCV(LogisticRegression(warm_start=True), CS, cv=3).fit(X, y)
     assert "warm_start" in warm.plan_.separate[0]
@@ -311,7 +343,16 @@ def test_separable_and_collinear_rows_are_no_worse_than_alone():
         assert_close(together, alone, 30)
 
 
-@pytest.mark.parametrize("name, scoring", [("logistic", "neg_log_loss"), ("svc", "roc_auc"), ("svr", "r2")])
+@pytest.mark.parametrize(
+    "name, scoring",
+    [
+        ("logistic", "neg_log_loss"),
+        ("svc", "roc_auc"),
+        ("svc hinge", "roc_auc"),
+        ("svr", "r2"),
+        ("svr absolute", "r2"),
+    ],
+)
 def test_verify_shows_scikit_learns_scores(name, scoring):
     estimator, _ = ESTIMATORS[name]
     X, y = rows_for(estimator, 300)

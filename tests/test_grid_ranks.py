@@ -30,7 +30,9 @@ GRIDS = {
     "liblinear": (LogisticRegression(solver="liblinear"), CS, 2),
     "svc": (LinearSVC(), CS, 2),
     "svc of three balanced classes": (LinearSVC(class_weight="balanced"), CS, 3),
+    "svc hinge of three balanced classes": (LinearSVC(loss="hinge", class_weight="balanced"), CS, 3),
     "svr": (LinearSVR(loss="squared_epsilon_insensitive"), CS, None),
+    "svr absolute": (LinearSVR(epsilon=0.5), CS, None),
 }
 SPLITTERS = {"kfold": KFold(3), "drawn": ShuffleSplit(2, train_size=0.5, random_state=0)}
 
@@ -80,7 +82,7 @@ def models(first, stop, names=tuple(GRIDS), form=np.asarray):
 
 def both(first, stop):
     """Return the models of all grids on dense rows, and of some on sparse ones."""
-    return models(first, stop), models(first, stop, ("logistic", "svr"), sparse.csr_matrix)
+    return models(first, stop), models(first, stop, ("logistic", "svr", "svr absolute"), sparse.csr_matrix)
 
 
 def of_a_rank():
@@ -92,17 +94,17 @@ def of_a_rank():
 def test_ranks_find_the_bits_of_one_process():
     with hpcml.config_context(communicator="serial"):
         expected = both(0, N)
-    assert [len(found) for found in expected] == [(3 + 9 * 2) * (3 + 2), 2 * 2 * (3 + 2)]
+    assert [len(found) for found in expected] == [(3 + 11 * 2) * (3 + 2), 3 * 2 * (3 + 2)]
     for found in run_ranks(3, of_a_rank).results:
         assert found == expected
 
 
 def of_a_rank_beside_one_without_rows():
     first, stop = ((0, N), (N, N))[communicators.current().rank]
-    return models(first, stop, ("logistic", "liblinear", "svc"))
+    return models(first, stop, ("logistic", "liblinear", "svr absolute"))
 
 
 def test_a_rank_may_have_no_rows():
     with hpcml.config_context(communicator="serial"):
-        expected = models(0, N, ("logistic", "liblinear", "svc"))
+        expected = models(0, N, ("logistic", "liblinear", "svr absolute"))
     assert run_ranks(2, of_a_rank_beside_one_without_rows).results == [expected, expected]

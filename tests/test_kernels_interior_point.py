@@ -16,7 +16,7 @@ from hpcml.kernels.shards import bounds_of
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 
 
-def rows(n, d, loss, *, dtype=np.float64, as_csr=False, weighted=False, seed=0):
+def rows(n, d, loss, *, dtype=np.float64, as_csr=False, weighted=False, seed=0, n_models=1):
     """Return arguments of a pass, at a point strictly inside all bounds."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, d)).astype(dtype)
@@ -26,15 +26,18 @@ def rows(n, d, loss, *, dtype=np.float64, as_csr=False, weighted=False, seed=0):
         X = CSR.of(sparse.csr_array(X))
     y = rng.integers(0, 3, n).astype(np.float64) if loss == "hinge" else rng.standard_normal(n)
     J = 1 if loss == "hinge" else 2
-    price, other_price = 1.5, 0.5 if loss == "hinge" else 1.5
-    c = np.where(y == 1.0, price, other_price) * (1.0 if weights is None else weights)
+    positive = (1.0 + np.arange(n_models)) % 3
+    price = 1.5 + np.arange(n_models)
+    other_price = price - 1.0 if loss == "hinge" else price
+    c = np.where(y[:, np.newaxis] == positive, price, other_price)
+    c = np.repeat(c if weights is None else c * weights[:, np.newaxis], J, axis=1)
     state = {
-        "alpha": c[:, np.newaxis] * rng.uniform(0.1, 0.9, (n, J)),
-        "lower": rng.uniform(0.1, 2.0, (n, J)),
-        "upper": rng.uniform(0.1, 2.0, (n, J)),
+        "alpha": c * rng.uniform(0.1, 0.9, c.shape),
+        "lower": rng.uniform(0.1, 2.0, c.shape),
+        "upper": rng.uniform(0.1, 2.0, c.shape),
     }
-    what = {"loss": loss, "positive": 1.0, "epsilon": 0.2, "price": price, "other_price": other_price}
-    vectors = rng.standard_normal((3, d + 1))
+    what = {"loss": loss, "positive": positive, "epsilon": 0.2, "price": price, "other_price": other_price}
+    vectors = rng.standard_normal((3, n_models, d + 1))
     return {"X": X, "y": y, "weights": weights}, state, vectors, what
 
 
@@ -53,18 +56,22 @@ def run(implementation, name, given_rows, state, vectors, what, n_threads=1, **m
         parts[part] = sums[0, at : at + size].reshape(shape)
         at += size
     if "gram" in parts:
-        parts["gram"] = np.triu(parts["gram"])
-    return {**parts, **state} if name == "interior_gram" else parts
+        parts["gram"] = np.triu(parts["gram"])  # of every model
+    if name != "interior_gram":
+        return parts
+    live = slice(None) if given_rows["weights"] is None else given_rows["weights"] > 0
+    return {**parts, **{key: value[live] for key, value in state.items()}}
 
 
 def passes(implementation, given_rows, state, vectors, what, n_threads=1):
     """Return the results of all three passes."""
     arguments = (given_rows, state, vectors, what, n_threads)
+    barrier = 0.03 + 0.01 * np.arange(len(what["price"]))
     two = (given_rows, state, np.ascontiguousarray(vectors[:2]), what, n_threads)
     return (
-        run(implementation, "interior_gram", *arguments, barrier=0.03, step=0.01),
+        run(implementation, "interior_gram", *arguments, barrier=barrier, step=barrier / 3),
         run(implementation, "interior_correct", *two),
-        run(implementation, "interior_step", *arguments, barrier=0.03),
+        run(implementation, "interior_step", *arguments, barrier=barrier),
     )
 
 
@@ -87,10 +94,11 @@ def assert_same(found, expected):
     weighted=st.booleans(),
     n_threads=st.integers(1, 3),
     seed=st.integers(0, 5),
+    n_models=st.integers(1, 11),
 )
-def test_compiled_passes_are_the_reference(loss, n, d, single, as_csr, weighted, n_threads, seed):
+def test_compiled_passes_are_the_reference(loss, n, d, single, as_csr, weighted, n_threads, seed, n_models):
     dtype = np.float32 if single else np.float64
-    point = rows(n, d, loss, dtype=dtype, as_csr=as_csr, weighted=weighted, seed=seed)
+    point = rows(n, d, loss, dtype=dtype, as_csr=as_csr, weighted=weighted, seed=seed, n_models=n_models)
     assert_same(passes("cython", *point, n_threads), passes("reference", *point))
 
 
@@ -108,9 +116,32 @@ def test_every_instruction_set(isa, as_csr, monkeypatch):
 
 
 @pytest.mark.require("cython")
+@pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
+def test_a_model_is_the_same_in_any_company(loss):
+    given_rows, state, vectors, what = rows(3000, 20, loss, weighted=True, n_models=7)
+    J, m = state["alpha"].shape[1] // 7, 4
+    alone = {key: np.ascontiguousarray(value[:, m * J : (m + 1) * J]) for key, value in state.items()}
+    own = {key: value[m : m + 1] if isinstance(value, np.ndarray) else value for key, value in what.items()}
+    barrier, step = np.full(7, 0.03), np.full(7, 0.01)
+    many = run("cython", "interior_gram", given_rows, state, vectors, what, barrier=barrier, step=step)
+    one = run(
+        "cython",
+        "interior_gram",
+        given_rows,
+        alone,
+        np.ascontiguousarray(vectors[:, m : m + 1]),
+        own,
+        barrier=barrier[:1],
+        step=step[:1],
+    )
+    for name in ("gram", "pull", "target", "products", "live", "primal", "dual"):
+        assert many[name][m].tobytes() == one[name][0].tobytes(), name
+
+
+@pytest.mark.require("cython")
 def test_the_start_is_the_reference():
     for loss in ("hinge", "epsilon_insensitive"):
-        given_rows, _, _, what = rows(50, 2, loss, weighted=True)
+        given_rows, _, _, what = rows(50, 2, loss, weighted=True, n_models=2)
         del given_rows["X"]
         arguments = {**given_rows, **what, "least": 0.5, "n_threads": 1}
         ours, theirs = (
@@ -125,13 +156,24 @@ def test_the_start_is_the_reference():
 def test_a_step_brings_the_linear_conditions_nearer(loss):
     """t + u - v, which is 0 in the optimum, shrinks by the step whatever the direction is."""
     given_rows, state, vectors, what = rows(60, 3, loss)
-    w, X, y = vectors[0], given_rows["X"], given_rows["y"]
-    first = run("reference", "interior_gram", given_rows, state, vectors, what, barrier=0.0, step=0.0)
-    gram = first["gram"] + np.triu(first["gram"], 1).T
-    predicted = np.linalg.solve(gram + np.eye(4), first["pull"] - w + first["target"])
-    moved = np.stack([w, np.zeros(4), predicted])
+    w, X, y = vectors[0, 0], given_rows["X"], given_rows["y"]
+    first = run(
+        "reference", "interior_gram", given_rows, state, vectors, what, barrier=np.zeros(1), step=np.zeros(1)
+    )
+    gram = first["gram"][0] + np.triu(first["gram"][0], 1).T
+    predicted = np.linalg.solve(gram + np.eye(4), first["pull"][0] - w + first["target"][0])
+    moved = np.stack([w, np.zeros(4), predicted])[:, np.newaxis]
     step = 1e-3
-    after = run("reference", "interior_gram", given_rows, state, moved, what, barrier=0.0, step=step)
+    after = run(
+        "reference",
+        "interior_gram",
+        given_rows,
+        state,
+        moved,
+        what,
+        barrier=np.zeros(1),
+        step=np.full(1, step),
+    )
     s = np.where(y == 1.0, 1.0, -1.0)[:, np.newaxis] if loss == "hinge" else np.array([[1.0, -1.0]])
     o = 1.0 if loss == "hinge" else s * y[:, np.newaxis] - what["epsilon"]
 

@@ -27,43 +27,46 @@ cdef extern from "interior_point.h" nogil:
         double *alpha
         double *lower
         double *upper
-        int64_t n_hinges
+        int64_t n_models, n_hinges
         const double *vectors
         int64_t n_vectors
-        double positive, epsilon, price, other_price, barrier, step
-    size_t interior_scratch_bytes(int64_t d, int sparse)
-    int64_t interior_statistic(int which, int64_t d)
+        const double *positive
+        const double *price
+        const double *other_price
+        const double *barrier
+        const double *step
+        double epsilon
+    size_t interior_scratch_bytes(const interior_call *call)
+    int64_t interior_statistic(const interior_call *call)
     shard_function interior_shard(int level)
     void interior_start_of(const interior_call *call, int64_t n, double least)
 
 
-cdef interior_call _hinges(y, weights, loss, double positive, double epsilon, double price, double other_price):
+cdef interior_call _hinges(y, weights, loss, positive, double epsilon, price, other_price):
     cdef interior_call call
     call.y, call.weights = <const double *>at(y), <const double *>at(weights)
-    call.n_hinges = 1 if loss == "hinge" else 2
-    call.positive, call.epsilon, call.price, call.other_price = positive, epsilon, price, other_price
+    call.n_models, call.n_hinges = len(price), 1 if loss == "hinge" else 2
+    call.positive, call.price = <const double *>at(positive), <const double *>at(price)
+    call.other_price, call.epsilon = <const double *>at(other_price), epsilon
     return call
 
 
 cdef _pass(int which, int64_t[::1] bounds, int64_t first_shard, int64_t n_shards, X, y, weights, alpha, lower, upper,
-           vectors, loss, double positive, double epsilon, double price, double other_price, double barrier,
-           double step, int n_threads):
+           vectors, loss, positive, double epsilon, price, other_price, barrier, step, int n_threads):
     cdef interior_call call = _hinges(y, weights, loss, positive, epsilon, price, other_price)
     cdef rows_t rows = rows_at(X)
     call.pass_, call.d, call.is_double = which, X.shape[1], X.dtype == np.float64
     call.values, call.indices, call.indptr = rows.x, rows.indices, rows.indptr
     call.alpha, call.lower, call.upper = <double *>at(alpha), <double *>at(lower), <double *>at(upper)
     call.vectors, call.n_vectors = <const double *>at(vectors), vectors.shape[0]
-    call.barrier, call.step = barrier, step
-    return reduce_shards(bounds, first_shard, n_shards, interior_statistic(which, call.d),
-                         interior_scratch_bytes(call.d, rows.indptr != NULL), interior_shard(isa_level()), &call,
-                         n_threads)
+    call.barrier, call.step = <const double *>at(barrier), <const double *>at(step)
+    return reduce_shards(bounds, first_shard, n_shards, interior_statistic(&call), interior_scratch_bytes(&call),
+                         interior_shard(isa_level()), &call, n_threads)
 
 
-def interior_start(y, weights, loss, double positive, double epsilon, double price, double other_price, double least,
-                   int n_threads=1):
+def interior_start(y, weights, loss, positive, double epsilon, price, other_price, double least, int n_threads=1):
     cdef interior_call call = _hinges(y, weights, loss, positive, epsilon, price, other_price)
-    shape = (len(y), call.n_hinges)
+    shape = (len(y), call.n_models * call.n_hinges)
     alpha, lower, upper = np.empty(shape), np.empty(shape), np.empty(shape)
     call.alpha, call.lower, call.upper = <double *>at(alpha), <double *>at(lower), <double *>at(upper)
     cdef int64_t n = len(y)
@@ -81,10 +84,10 @@ def interior_gram(bounds, first_shard, n_shards, X, y, weights, alpha, lower, up
 def interior_correct(bounds, first_shard, n_shards, X, y, weights, alpha, lower, upper, vectors, loss, positive,
                      epsilon, price, other_price, n_threads):
     return _pass(CORRECT, bounds, first_shard, n_shards, X, y, weights, alpha, lower, upper, vectors, loss, positive,
-                 epsilon, price, other_price, 0.0, 0.0, n_threads)
+                 epsilon, price, other_price, None, None, n_threads)
 
 
 def interior_step(bounds, first_shard, n_shards, X, y, weights, alpha, lower, upper, vectors, loss, positive, epsilon,
                   price, other_price, barrier, n_threads):
     return _pass(STEP, bounds, first_shard, n_shards, X, y, weights, alpha, lower, upper, vectors, loss, positive,
-                 epsilon, price, other_price, barrier, 0.0, n_threads)
+                 epsilon, price, other_price, barrier, None, n_threads)

@@ -7,7 +7,6 @@
 #include "isa.h"
 
 #define BLOCK_ROWS 128  /* rows that are worked on while they lie in the cache */
-#define MOST_HINGES 2   /* of a row */
 #define WIDTH 8         /* numbers of a row of narrow matrices: whole vectors on every instruction set */
 #define GAP_TO_PRICE 0x1p-50
 #define LOWEST_OVERSHOOT 0x1p-14
@@ -16,6 +15,7 @@
 
 enum { GRAM, CORRECT, STEP }; /* which pass */
 
+/* M models, each with J hinges a row; the hinges of a row lie together, model after model. */
 typedef struct {
     int pass, is_double;
     const void *values;     /* dense: (n, d); sparse: the stored ones */
@@ -23,93 +23,107 @@ typedef struct {
     const int64_t *indptr;  /* NULL where dense */
     int64_t d;
     const double *y, *weights; /* weights may be NULL */
-    double *alpha, *lower, *upper;
-    int64_t n_hinges; /* of a row: 1 hinge, 2 epsilon_insensitive */
-    const double *vectors;
+    double *alpha, *lower, *upper; /* (n, M * J) */
+    int64_t n_models, n_hinges;    /* M, J: 1 hinge, 2 epsilon_insensitive */
+    const double *vectors;         /* (n_vectors, M, d + 1) */
     int64_t n_vectors;
-    double positive, epsilon, price, other_price, barrier, step;
+    const double *positive, *price, *other_price, *barrier, *step; /* (M,); the last two may be NULL */
+    double epsilon;
 } interior_call;
 
 typedef struct {
-    double *x, *hx, *packed, *margins; /* rows in double precision, D times rows, the vectors, their margins */
-    double *of_rows;                   /* (BLOCK_ROWS, WIDTH): two numbers of every row */
-    double *h;                         /* sum of D of every row */
+    double *x, *hx, *packed, *margins;   /* rows in double precision, D times rows, the vectors, their margins */
+    double *of_rows, *terms;             /* two sums of every row and model; what is summed over all rows */
+    double *h;                           /* sum of D of every row and model */
+    double *most;                        /* largest overshoot of every model */
+    double *barrier, *step;              /* of every hinge of a block */
     double *s, *o, *c, *t, *predicted, *corrected, *a, *u, *v; /* of every hinge */
     double *D, *first, *second;
 } interior_scratch;
 
-static inline int64_t interior_stride(int64_t d) { return (d + 1 + WIDTH - 1) / WIDTH * WIDTH; }
+static inline int64_t interior_padded(int64_t n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
+static inline int64_t interior_stride(int64_t d) { return interior_padded(d + 1); }
+static inline int64_t interior_columns(const interior_call *call) { return call->n_vectors * call->n_models; }
+static inline int64_t interior_n_terms(const interior_call *call) { return (call->pass == GRAM ? 4 : 1) * call->n_models; }
 
-static size_t interior_scratch_bytes(int64_t d, int sparse) {
-    size_t stride = (size_t)interior_stride(d), rows = sparse ? 0 : 2 * BLOCK_ROWS * stride;
-    size_t of_rows = 2 * BLOCK_ROWS * WIDTH + BLOCK_ROWS, of_hinges = 12 * MOST_HINGES * BLOCK_ROWS;
-    return sizeof(double) * (rows + WIDTH * stride + of_rows + of_hinges);
+/* Cuts the scratch memory, and returns how many numbers that is. */
+static size_t interior_cut(interior_scratch *p, double *memory, const interior_call *call) {
+    size_t stride = (size_t)interior_stride(call->d), M = (size_t)call->n_models, block = BLOCK_ROWS;
+    size_t columns = (size_t)interior_padded(interior_columns(call)), hinges = block * M * (size_t)call->n_hinges;
+    size_t rows = call->indptr ? 0 : block * stride, used = 0;
+    struct {
+        double **at;
+        size_t size;
+    } parts[] = {{&p->x, rows}, {&p->hx, rows}, {&p->packed, columns * stride}, {&p->margins, block * columns},
+                 {&p->of_rows, block * 2 * M}, {&p->terms, block * (size_t)interior_padded(4 * call->n_models)},
+                 {&p->h, block * M}, {&p->most, (size_t)interior_padded(call->n_models)},
+                 {&p->barrier, hinges}, {&p->step, hinges},
+                 {&p->s, hinges}, {&p->o, hinges}, {&p->c, hinges}, {&p->t, hinges}, {&p->predicted, hinges},
+                 {&p->corrected, hinges}, {&p->a, hinges}, {&p->u, hinges}, {&p->v, hinges}, {&p->D, hinges},
+                 {&p->first, hinges}, {&p->second, hinges}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; used += parts[i++].size)
+        if (memory) *parts[i].at = memory + used;
+    return used;
 }
 
-static interior_scratch interior_cut(double *memory, int64_t d, int sparse) {
-    size_t stride = (size_t)interior_stride(d), rows = sparse ? 0 : BLOCK_ROWS * stride;
-    size_t hinges = MOST_HINGES * BLOCK_ROWS;
-    interior_scratch p;
-    p.x = memory, memory += rows;
-    p.hx = memory, memory += rows;
-    p.packed = memory, memory += WIDTH * stride;
-    p.margins = memory, memory += BLOCK_ROWS * WIDTH;
-    p.of_rows = memory, memory += BLOCK_ROWS * WIDTH;
-    p.h = memory, memory += BLOCK_ROWS;
-    double **of_hinges[] = {&p.s, &p.o, &p.c, &p.t, &p.predicted, &p.corrected,
-                            &p.a, &p.u, &p.v, &p.D, &p.first,     &p.second};
-    for (size_t i = 0; i < sizeof of_hinges / sizeof *of_hinges; i++) *of_hinges[i] = memory, memory += hinges;
-    return p;
+static size_t interior_scratch_bytes(const interior_call *call) {
+    interior_scratch none;
+    return sizeof(double) * interior_cut(&none, NULL, call);
 }
 
-static int64_t interior_statistic(int pass, int64_t d) {
-    return pass == GRAM ? (d + 1) * (d + 3) + 4 : pass == CORRECT ? 2 * (d + 1) + 1 + N_CODES : N_CODES;
+static int64_t interior_statistic(const interior_call *call) {
+    int64_t e = call->d + 1;
+    return call->n_models * (call->pass == GRAM ? e * (e + 2) + 4 : call->pass == CORRECT ? 2 * e + 1 + N_CODES : N_CODES);
 }
 
 static inline double interior_value(const interior_call *call, int64_t at) {
     return call->is_double ? ((const double *)call->values)[at] : (double)((const float *)call->values)[at];
 }
 
-static void interior_sparse_margins(const interior_call *call, int64_t first, int64_t n, double *margins) {
+/* Rows are told by their numbers, of which there are n. */
+static void interior_sparse_margins(const interior_call *call, const int64_t *rows, int64_t n, double *margins,
+                                    int64_t width) {
     for (int64_t i = 0; i < n; i++)
-        for (int64_t k = 0; k < call->n_vectors; k++) {
+        for (int64_t k = 0; k < interior_columns(call); k++) {
             const double *w = call->vectors + k * (call->d + 1);
             double sum = w[call->d];
-            for (int64_t p = call->indptr[first + i]; p < call->indptr[first + i + 1]; p++)
+            for (int64_t p = call->indptr[rows[i]]; p < call->indptr[rows[i] + 1]; p++)
                 sum += interior_value(call, p) * w[call->indices[p]];
-            margins[i * WIDTH + k] = sum;
+            margins[i * width + k] = sum;
         }
 }
 
-/* out (2, d + 1) += of_rows^T (X, 1) */
-static void interior_sparse_sums(const interior_call *call, int64_t first, int64_t n, const double *of_rows,
+/* out (2 M, d + 1) += of_rows^T (X, 1) */
+static void interior_sparse_sums(const interior_call *call, const int64_t *rows, int64_t n, const double *of_rows,
                                  double *out) {
-    int64_t e = call->d + 1;
-    for (int64_t i = 0; i < n; i++) {
-        double a = of_rows[i * WIDTH], b = of_rows[i * WIDTH + 1];
-        for (int64_t p = call->indptr[first + i]; p < call->indptr[first + i + 1]; p++) {
-            double x = interior_value(call, p);
-            out[call->indices[p]] += a * x;
-            out[e + call->indices[p]] += b * x;
+    int64_t e = call->d + 1, columns = 2 * call->n_models;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < columns; k++) {
+            double a = of_rows[i * columns + k], *sums = out + k * e;
+            for (int64_t p = call->indptr[rows[i]]; p < call->indptr[rows[i] + 1]; p++)
+                sums[call->indices[p]] += a * interior_value(call, p);
+            sums[e - 1] += a;
         }
-        out[e - 1] += a;
-        out[2 * e - 1] += b;
-    }
 }
 
-/* gram (d + 1, d + 1) += sum h (x, 1)(x, 1)^T, the upper triangle; columns may come in any order, and repeatedly */
-static void interior_sparse_gram(const interior_call *call, int64_t first, int64_t n, const double *h, double *gram) {
-    int64_t e = call->d + 1;
+/* gram (M, d + 1, d + 1) += sum h (x, 1)(x, 1)^T, the upper triangles; columns may come in any order, and
+ * repeatedly */
+static void interior_sparse_gram(const interior_call *call, const int64_t *rows, int64_t n, const double *h,
+                                 double *gram) {
+    int64_t e = call->d + 1, M = call->n_models;
     for (int64_t i = 0; i < n; i++) {
-        int64_t start = call->indptr[first + i], stop = call->indptr[first + i + 1];
-        for (int64_t p = start; p < stop; p++) {
-            int64_t row = call->indices[p];
-            double hx = h[i] * interior_value(call, p);
-            for (int64_t q = start; q < stop; q++)
-                if (call->indices[q] >= row) gram[row * e + call->indices[q]] += hx * interior_value(call, q);
-            gram[row * e + e - 1] += hx;
+        int64_t start = call->indptr[rows[i]], stop = call->indptr[rows[i] + 1];
+        for (int64_t m = 0; m < M; m++) {
+            double *g = gram + m * e * e, weight = h[i * M + m];
+            for (int64_t p = start; p < stop; p++) {
+                int64_t row = call->indices[p];
+                double hx = weight * interior_value(call, p);
+                for (int64_t q = start; q < stop; q++)
+                    if (call->indices[q] >= row) g[row * e + call->indices[q]] += hx * interior_value(call, q);
+                g[row * e + e - 1] += hx;
+            }
+            g[e * e - 1] += weight;
         }
-        gram[e * e - 1] += h[i];
     }
 }
 
@@ -130,16 +144,17 @@ static void (*interior_shard(int level))(const void *, int64_t, int64_t, double 
 }
 
 static void interior_start_of(const interior_call *call, int64_t n, double least) {
+    int64_t k = 0;
     for (int64_t i = 0; i < n; i++) {
         double y = call->y[i], weight = call->weights ? call->weights[i] : 1.0;
-        for (int64_t j = 0; j < call->n_hinges; j++) {
-            int64_t k = i * call->n_hinges + j;
-            double o = 1.0, c = y == call->positive ? call->price : call->other_price;
-            if (call->n_hinges == 2) o = (j ? -y : y) - call->epsilon, c = call->price;
-            call->alpha[k] = c * weight / 2;
-            call->lower[k] = (o < 0 ? -o : 0.0) + least;
-            call->upper[k] = (o > 0 ? o : 0.0) + least;
-        }
+        for (int64_t m = 0; m < call->n_models; m++)
+            for (int64_t j = 0; j < call->n_hinges; j++, k++) {
+                double o = 1.0, c = y == call->positive[m] ? call->price[m] : call->other_price[m];
+                if (call->n_hinges == 2) o = (j ? -y : y) - call->epsilon, c = call->price[m];
+                call->alpha[k] = c * weight / 2;
+                call->lower[k] = (o < 0 ? -o : 0.0) + least;
+                call->upper[k] = (o > 0 ? o : 0.0) + least;
+            }
     }
 }
 

@@ -5,14 +5,19 @@
 #include "product.h"
 
 /* Rows of X in double precision, the 1 of the intercept last, then zeros. */
-HOT void ISA(load_rows)(const interior_call *call, int64_t first, int64_t n, double *restrict x, int64_t stride) {
+HOT void ISA(load_rows)(const interior_call *call, const int64_t *rows, int64_t n, double *restrict x,
+                        int64_t stride) {
     int64_t d = call->d;
     for (int64_t i = 0; i < n; i++) {
         double *restrict row = x + i * stride;
         if (call->is_double) {
-            memcpy(row, (const double *)call->values + (first + i) * d, (size_t)d * sizeof(double));
+            const double *restrict from = (const double *)call->values + rows[i] * d;
+            /* whole vectors, the last of them at the end of the row: a call of memcpy takes longer than short rows */
+            for (int64_t j = 0; j < d - d % RL; j += RL) memcpy(row + j, from + j, sizeof(VR));
+            if (d > RL) memcpy(row + d - RL, from + d - RL, sizeof(VR));
+            else memcpy(row, from, (size_t)d * sizeof(double));
         } else {
-            const float *restrict from = (const float *)call->values + (first + i) * d;
+            const float *restrict from = (const float *)call->values + rows[i] * d;
             for (int64_t j = 0; j < d; j++) row[j] = (double)from[j];
         }
         for (int64_t j = d; j < stride; j++) row[j] = j == d;
@@ -58,156 +63,233 @@ INLINE void ISA(correct)(ISA(point) *x, VR slope, VR barrier) {
     x->dv = (r_v + x->v * x->da) * x->per_z;
 }
 
-/* The largest -dx/x so far */
-INLINE VR ISA(overshoot)(const ISA(point) *x, VR most) {
+/* The largest -dx/x */
+INLINE VR ISA(overshoot)(const ISA(point) *x) {
+    const VR zero = {0};
     VR ratio = ISA(max_r)(-x->da * x->per_a, x->da * x->per_z);
     VR per_both = 1.0 / (x->u * x->v);
     ratio = ISA(max_r)(ratio, ISA(max_r)(-x->du * x->v, -x->dv * x->u) * per_both);
-    return ISA(select_r)(x->live, ISA(max_r)(most, ratio), most);
+    return ISA(select_r)(x->live, ratio, zero);
 }
 
-/* Hinges of n rows from the first on, with margins of the vectors; what pads them has price 0. Returns their
- * number, padded. */
-static int64_t ISA(hinges_of)(const interior_call *call, int64_t first, int64_t n, interior_scratch *p) {
-    int64_t J = call->n_hinges, count = n * J, padded = (count + WIDTH - 1) / WIDTH * WIDTH;
-    const double *y = call->y + first, *weights = call->weights ? call->weights + first : NULL;
-    if (J == 1) {
-        for (int64_t i = 0; i < n; i++) {
-            p->s[i] = y[i] == call->positive ? 1.0 : -1.0;
-            p->c[i] = y[i] == call->positive ? call->price : call->other_price;
-            p->o[i] = 1.0;
-        }
-    } else {
-        for (int64_t i = 0; i < n; i++) {
-            p->s[2 * i] = 1.0, p->s[2 * i + 1] = -1.0;
-            p->c[2 * i] = p->c[2 * i + 1] = call->price;
-            p->o[2 * i] = y[i] - call->epsilon, p->o[2 * i + 1] = -y[i] - call->epsilon;
-        }
-    }
-    for (int64_t i = 0; weights && i < n; i++)
-        for (int64_t k = i * J; k < (i + 1) * J; k++) p->c[k] *= weights[i];
+/* Calls an inline function with the numbers of hinges and, where there is one, of models as constants. */
+#define WITH_SIZES(call, function, ...)                                                       \
+    do {                                                                                      \
+        int64_t J_ = (call)->n_hinges, M_ = (call)->n_models;                                 \
+        if (J_ == 1 && M_ == 1) function(__VA_ARGS__, 1, 1);                                  \
+        else if (J_ == 1) function(__VA_ARGS__, 1, M_);                                       \
+        else if (M_ == 1) function(__VA_ARGS__, 2, 1);                                        \
+        else function(__VA_ARGS__, 2, M_);                                                    \
+    } while (0)
+
+/* Hinges of some rows, with their margins. */
+INLINE void ISA(hinges_of_rows)(const interior_call *call, const int64_t *rows, int64_t n, interior_scratch *p,
+                                const int64_t J, const int64_t M) {
+    int64_t width = interior_padded(interior_columns(call));
+    const double *restrict positive = call->positive, *restrict price = call->price;
+    const double *restrict other_price = call->other_price;
+    double *restrict s = p->s, *restrict o = p->o, *restrict c = p->c, *restrict t = p->t;
+    double *restrict predicted = p->predicted, *restrict corrected = p->corrected;
+    /* of two vectors the third is never read */
+    int64_t third = call->n_vectors > 2 ? 2 * M : M;
     for (int64_t i = 0; i < n; i++) {
-        const double *margin = p->margins + i * WIDTH;
-        for (int64_t k = i * J; k < (i + 1) * J; k++) {
-            double s = p->s[k];
-            p->t[k] = p->o[k] - s * margin[0];
-            p->predicted[k] = s * margin[1];
-            p->corrected[k] = s * margin[2]; /* of two vectors: what pads them */
+        double y = call->y[rows[i]], weight = call->weights ? call->weights[rows[i]] : 1.0;
+        const double *restrict margin = p->margins + i * width;
+        for (int64_t m = 0; m < M; m++) {
+            /* no branch: labels come in any order */
+            double is_own = (double)(y == positive[m]), sign = 2.0 * is_own - 1.0;
+            double own = is_own * price[m] + (1.0 - is_own) * other_price[m];
+            for (int64_t j = 0; j < J; j++) {
+                int64_t k = (i * M + m) * J + j;
+                double side = J == 1 ? sign : j ? -1.0 : 1.0, offset = J == 1 ? 1.0 : side * y - call->epsilon;
+                s[k] = side;
+                o[k] = offset;
+                c[k] = (J == 1 ? own : price[m]) * weight;
+                t[k] = offset - side * margin[m];
+                predicted[k] = side * margin[M + m];
+                corrected[k] = side * margin[third + m];
+            }
         }
     }
-    memcpy(p->a, call->alpha + first * J, (size_t)count * sizeof(double));
-    memcpy(p->u, call->lower + first * J, (size_t)count * sizeof(double));
-    memcpy(p->v, call->upper + first * J, (size_t)count * sizeof(double));
+}
+
+/* Copies the state of some rows to the scratch memory or back; `whole` if they follow each other. */
+static void ISA(move_state)(const interior_call *call, const int64_t *rows, int64_t n, int whole, interior_scratch *p,
+                            int back) {
+    int64_t H = call->n_models * call->n_hinges;
+    double *states[] = {call->alpha, call->lower, call->upper}, *here[] = {p->a, p->u, p->v};
+    for (int array = 0; array < 3; array++)
+        for (int64_t i = 0; i < (whole ? 1 : n); i++) {
+            double *state = states[array] + rows[i] * H, *own = here[array] + i * H;
+            memcpy(back ? state : own, back ? own : state, (size_t)(whole ? n * H : H) * sizeof(double));
+        }
+}
+
+/* Hinges and state of some rows; what pads them has price 0. Returns their number, padded. */
+HOT int64_t ISA(hinges_of)(const interior_call *call, const int64_t *rows, int64_t n, int whole, interior_scratch *p) {
+    int64_t count = n * call->n_models * call->n_hinges, padded = interior_padded(count);
+    WITH_SIZES(call, ISA(hinges_of_rows), call, rows, n, p);
+    ISA(move_state)(call, rows, n, whole, p, 0);
     double *zero[] = {p->s, p->o, p->c, p->t, p->predicted, p->corrected, p->a, p->u, p->v};
     for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
         for (int64_t k = count; k < padded; k++) zero[i][k] = 0.0;
     return padded;
 }
 
-static void ISA(take_step)(const interior_call *call, int64_t first, int64_t n, interior_scratch *p, int64_t padded) {
-    const VR barrier = ISA(splat_r)(call->barrier), step = ISA(splat_r)(call->step), zero = {0};
-    int64_t count = n * call->n_hinges;
+static void ISA(take_step)(interior_scratch *p, int64_t padded) {
+    const VR zero = {0};
     for (int64_t k = 0; k < padded; k += RL) {
         ISA(point) x = ISA(at_point)(p, k);
-        VR slope = ISA(load_r)(p->corrected + k);
+        VR slope = ISA(load_r)(p->corrected + k), step = ISA(load_r)(p->step + k);
         ISA(predict)(&x, ISA(load_r)(p->predicted + k));
-        ISA(correct)(&x, slope, barrier);
+        ISA(correct)(&x, slope, ISA(load_r)(p->barrier + k));
         VR a = ISA(min_r)(x.a + step * x.da, x.c * (1.0 - GAP_TO_PRICE));
         ISA(store_r)(p->a + k, ISA(select_r)(x.live, a, zero));
         ISA(store_r)(p->u + k, x.u + step * x.du);
         ISA(store_r)(p->v + k, x.v + step * x.dv);
         ISA(store_r)(p->t + k, ISA(load_r)(p->t + k) - step * slope);
     }
-    memcpy(call->alpha + first * call->n_hinges, p->a, (size_t)count * sizeof(double));
-    memcpy(call->lower + first * call->n_hinges, p->u, (size_t)count * sizeof(double));
-    memcpy(call->upper + first * call->n_hinges, p->v, (size_t)count * sizeof(double));
 }
 
-/* Two numbers of every hinge, times its sign, to two numbers of every row; and the sum of D. */
-static void ISA(to_rows)(const interior_call *call, int64_t n, interior_scratch *p) {
-    int64_t J = call->n_hinges;
-    for (int64_t i = 0; i < n; i++) {
-        double first = 0.0, second = 0.0, h = 0.0;
-        for (int64_t k = i * J; k < (i + 1) * J; k++) {
-            first += p->s[k] * p->first[k];
-            second += p->s[k] * p->second[k];
-            h += p->D[k];
+/* Of two numbers of every hinge, times its sign, and of D and some terms, the sums over the hinges of a row. */
+INLINE void ISA(to_rows_of)(int64_t n, interior_scratch *p, double *const *terms, int64_t n_terms, const int64_t J,
+                            const int64_t M) {
+    int64_t width = interior_padded(n_terms * M);
+    const double *restrict s = p->s, *restrict a = p->first, *restrict b = p->second, *restrict D = p->D;
+    double *restrict h = p->h, *restrict of_rows = p->of_rows;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t m = 0; m < M; m++) {
+            double first = 0.0, second = 0.0, sum = 0.0;
+            for (int64_t k = (i * M + m) * J; k < (i * M + m + 1) * J; k++) {
+                first += s[k] * a[k];
+                second += s[k] * b[k];
+                sum += D[k];
+            }
+            of_rows[i * 2 * M + m] = first;
+            of_rows[i * 2 * M + M + m] = second;
+            h[i * M + m] = sum;
         }
-        p->of_rows[i * WIDTH] = first;
-        p->of_rows[i * WIDTH + 1] = second;
-        p->h[i] = h;
+    for (int64_t q = 0; q < n_terms; q++) {
+        const double *restrict term = terms[q];
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t m = 0; m < M; m++) {
+                double sum = 0.0;
+                for (int64_t k = (i * M + m) * J; k < (i * M + m + 1) * J; k++) sum += term[k];
+                p->terms[i * width + q * M + m] = sum;
+            }
     }
+}
+
+HOT void ISA(to_rows)(const interior_call *call, int64_t n, interior_scratch *p, double *const *terms,
+                      int64_t n_terms) {
+    WITH_SIZES(call, ISA(to_rows_of), n, p, terms, n_terms);
+}
+
+INLINE void ISA(most_of_rows)(int64_t n, interior_scratch *p, const int64_t J, const int64_t M) {
+    const double *restrict ratio = p->a;
+    double *restrict most = p->most;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t m = 0; m < M; m++)
+            for (int64_t j = 0; j < J; j++, ratio++) most[m] = *ratio > most[m] ? *ratio : most[m];
+}
+
+/* The largest overshoots so far, of every model. */
+HOT void ISA(most_of)(const interior_call *call, int64_t n, interior_scratch *p) {
+    WITH_SIZES(call, ISA(most_of_rows), n, p);
+}
+#undef WITH_SIZES
+
+/* Rows of a block that count, in order; returns their number. */
+static int64_t ISA(live_rows)(const interior_call *call, int64_t first, int64_t stop, int64_t *rows) {
+    int64_t n = 0;
+    for (int64_t i = first; i < stop; i++) {
+        rows[n] = i;
+        n += !call->weights || call->weights[i] > 0.0;
+    }
+    return n;
 }
 
 static void ISA(interior_rows)(const void *given, int64_t start, int64_t stop, double *statistic, void *scratch) {
     const interior_call *call = given;
-    int64_t d = call->d, e = d + 1, stride = interior_stride(d);
+    int64_t d = call->d, e = d + 1, stride = interior_stride(d), M = call->n_models, H = M * call->n_hinges;
+    int64_t columns = interior_columns(call), width = interior_padded(columns), n_terms = interior_n_terms(call);
+    int64_t rows[BLOCK_ROWS];
     int sparse = call->indptr != NULL, gram = call->pass == GRAM;
-    interior_scratch p = interior_cut(scratch, d, sparse);
-    const VR zero = {0}, one = ISA(splat_r)(1.0), barrier = ISA(splat_r)(call->barrier);
-    VR products = zero, live = zero, primal = zero, dual = zero, cross = zero, most = zero;
-    double *sums = statistic + (gram ? e * e : 0);
-    memset(p.margins, 0, BLOCK_ROWS * WIDTH * sizeof(double));
-    if (!sparse) ISA(pack_columns)(call->vectors, e, call->n_vectors, 1, e, p.packed);
+    interior_scratch p;
+    interior_cut(&p, scratch, call);
+    const VR zero = {0}, one = ISA(splat_r)(1.0);
+    double *sums = statistic + (gram ? M * e * e : 0);
+    const double unit = 1.0;
+    memset(p.margins, 0, (size_t)(BLOCK_ROWS * width) * sizeof(double));
+    memset(p.most, 0, (size_t)M * sizeof(double));
+    for (int64_t k = 0; k < BLOCK_ROWS * H;)
+        for (int64_t m = 0; m < M; m++)
+            for (int64_t j = 0; j < call->n_hinges; j++, k++) {
+                p.barrier[k] = call->barrier ? call->barrier[m] : 0.0;
+                p.step[k] = call->step ? call->step[m] : 0.0;
+            }
+    if (!sparse) ISA(pack_columns)(call->vectors, e, columns, 1, e, p.packed);
     for (int64_t first = start; first < stop; first += BLOCK_ROWS) {
-        int64_t n = stop - first < BLOCK_ROWS ? stop - first : BLOCK_ROWS;
+        int64_t end = stop - first < BLOCK_ROWS ? stop : first + BLOCK_ROWS;
+        int64_t n = ISA(live_rows)(call, first, end, rows);
+        if (!n) continue;
+        int whole = n == end - first;
         if (sparse) {
-            interior_sparse_margins(call, first, n, p.margins);
+            interior_sparse_margins(call, rows, n, p.margins, width);
         } else {
-            ISA(load_rows)(call, first, n, p.x, stride);
-            ISA(rows_times)(p.x, stride, n, e, p.packed, call->n_vectors, NULL, p.margins, WIDTH);
+            ISA(load_rows)(call, rows, n, p.x, stride);
+            ISA(rows_times)(p.x, stride, n, e, p.packed, columns, NULL, p.margins, width);
         }
-        int64_t padded = ISA(hinges_of)(call, first, n, &p);
-        if (gram) ISA(take_step)(call, first, n, &p, padded);
+        int64_t padded = ISA(hinges_of)(call, rows, n, whole, &p);
+        if (gram) {
+            ISA(take_step)(&p, padded);
+            ISA(move_state)(call, rows, n, whole, &p, 1);
+        }
         for (int64_t k = 0; k < padded; k += RL) {
             ISA(point) x = ISA(at_point)(&p, k);
             if (gram) {
                 VR o = ISA(load_r)(p.o + k);
-                products += ISA(select_r)(x.live, x.a * x.u + x.z * x.v, zero);
-                live += ISA(select_r)(x.live, one, zero);
-                primal += ISA(select_r)(x.live, x.c * ISA(max_r)(x.t, zero), zero);
-                dual += ISA(select_r)(x.live, o * x.a, zero);
                 ISA(store_r)(p.D + k, x.D);
                 ISA(store_r)(p.first + k, ISA(select_r)(x.live, x.a, zero));
                 ISA(store_r)(p.second + k, x.D * x.t);
+                /* products, live hinges, primal and dual objective, where nothing is read any more */
+                ISA(store_r)(p.a + k, ISA(select_r)(x.live, x.a * x.u + x.z * x.v, zero));
+                ISA(store_r)(p.u + k, ISA(select_r)(x.live, one, zero));
+                ISA(store_r)(p.v + k, ISA(select_r)(x.live, x.c * ISA(max_r)(x.t, zero), zero));
+                ISA(store_r)(p.o + k, ISA(select_r)(x.live, o * x.a, zero));
                 continue;
             }
             ISA(predict)(&x, ISA(load_r)(p.predicted + k));
             if (call->pass == CORRECT) {
                 VR cross_u = x.da * x.du, cross_v = x.da * x.dv;
-                cross += ISA(select_r)(x.live, cross_u - cross_v, zero);
                 ISA(store_r)(p.D + k, x.D);
                 ISA(store_r)(p.first + k, x.D * (x.per_a - x.per_z));
                 ISA(store_r)(p.second + k, -x.D * (cross_u * x.per_a + cross_v * x.per_z));
+                ISA(store_r)(p.u + k, ISA(select_r)(x.live, cross_u - cross_v, zero));
             } else {
-                ISA(correct)(&x, ISA(load_r)(p.corrected + k), barrier);
+                ISA(correct)(&x, ISA(load_r)(p.corrected + k), ISA(load_r)(p.barrier + k));
             }
-            most = ISA(overshoot)(&x, most);
+            ISA(store_r)(p.a + k, ISA(overshoot)(&x));
         }
+        if (!gram) ISA(most_of)(call, n, &p);
         if (call->pass == STEP) continue;
-        ISA(to_rows)(call, n, &p);
+        double *terms[] = {gram ? p.a : p.u, p.u, p.v, p.o};
+        ISA(to_rows)(call, n, &p, terms, n_terms / M);
+        ISA(across_rows)(&unit, 0, 1, p.terms, interior_padded(n_terms), n_terms, n, sums + 2 * M * e, n_terms, 0);
         if (sparse) {
-            interior_sparse_sums(call, first, n, p.of_rows, sums);
-            if (gram) interior_sparse_gram(call, first, n, p.h, statistic);
+            interior_sparse_sums(call, rows, n, p.of_rows, sums);
+            if (gram) interior_sparse_gram(call, rows, n, p.h, statistic);
             continue;
         }
-        ISA(across_rows)(p.of_rows, WIDTH, 2, p.x, stride, e, n, sums, e, 0);
-        if (!gram) continue;
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < stride; j++) p.hx[i * stride + j] = p.h[i] * p.x[i * stride + j];
-        ISA(across_rows)(p.hx, stride, e, p.x, stride, e, n, statistic, e, 1);
+        ISA(across_rows)(p.of_rows, 2 * M, 2 * M, p.x, stride, e, n, sums, e, 0);
+        for (int64_t m = 0; gram && m < M; m++) {
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t j = 0; j < stride; j++) p.hx[i * stride + j] = p.h[i * M + m] * p.x[i * stride + j];
+            ISA(across_rows)(p.hx, stride, e, p.x, stride, e, n, statistic + m * e * e, e, 1);
+        }
     }
-    if (gram) {
-        double *rest = sums + 2 * e;
-        rest[0] = ISA(sum_r)(products);
-        rest[1] = ISA(sum_r)(live);
-        rest[2] = ISA(sum_r)(primal);
-        rest[3] = ISA(sum_r)(dual);
-        return;
-    }
-    double *codes = call->pass == CORRECT ? sums + 2 * e + 1 : statistic, largest = 0.0;
-    if (call->pass == CORRECT) sums[2 * e] = ISA(sum_r)(cross);
-    for (int lane = 0; lane < RL; lane++) largest = most[lane] > largest ? most[lane] : largest;
-    codes[interior_code(largest)] += 1.0;
+    if (gram) return;
+    double *codes = call->pass == CORRECT ? sums + 2 * M * e + M : statistic;
+    for (int64_t m = 0; m < M; m++) codes[m * N_CODES + interior_code(p.most[m])] += 1.0;
 }
 #endif

@@ -34,8 +34,6 @@ __all__ = ["GridRows", "SharedPasses"]
 
 #: Margins of so many bytes are held at once.
 HELD_BYTES = 64 << 20
-#: What the models of a batch share.
-_SHARED = "all models step together: one pass over the rows a step, and one preconditioner for all folds"
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,11 @@ class SharedPasses(GridMixin):
     #: `fit_grid` also runs on every rank of an MPI job, with its rows.
     grid_over_shards = True
 
+    @property
+    def _grid_shared(self) -> str:
+        """What the models of a batch share."""
+        return "all models step together: one pass over the rows a step, and one preconditioner for all folds"
+
     def _grid_key(self) -> tuple[Any, ...]:
         """Return what the candidates of a batch have in common; raise if this one cannot share."""
         raise NotImplementedError
@@ -82,14 +85,16 @@ class SharedPasses(GridMixin):
         # those of a batch differ in nothing but the strength of the penalty, `tol`, `max_iter` and what has
         # no effect
         groups: dict[Any, list[int]] = {}
+        models = candidate_estimators(self, candidates)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fits will tell
-            for i, model in enumerate(candidate_estimators(self, candidates)):
+            for i, model in enumerate(models):
                 groups.setdefault(self._checked_key(model), []).append(i)
         made = []
         for group in groups.values():
             costs = dict.fromkeys(group, 1.0)
-            made += cut(costs, n_folds, _SHARED, folds_at_once=MOST_FOLDS, counted=False)
+            shared = models[group[0]]._grid_shared
+            made += cut(costs, n_folds, shared, folds_at_once=MOST_FOLDS, counted=False)
         return made
 
     def _checked_key(self, model: Any) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from hpcml.counterparts import ToSklearnMixin
 from hpcml.linear_model.linear_grid import GridRows, SharedPasses
 from hpcml.training.classes import total_weight
 from hpcml.training.inputs import FLOATS, INTERCEPT_SCALINGS, as_rows, checked_weights, validate_data
-from hpcml.training.interior_point import HingePasses, Hinges, Passes, Solution, interior_point
+from hpcml.training.interior_point import Hinges, Solution, minimise_hinges
 from hpcml.training.linear_grid import Folds, minimise_together, problems_of
 from hpcml.training.linear_objective import Objective, origin_of
 from hpcml.training.newton import OVERFLOWED, minimise
@@ -66,6 +66,19 @@ COMBINATIONS: dict[str, dict[str, tuple[bool, ...]]] = {
     "epsilon_insensitive": {"l2": (True,)},
     "squared_epsilon_insensitive": {"l2": (False, True)},
 }
+
+
+#: What hinges of a batch share.
+_SHARED_HINGES = "the models of a fold step together: one pass over the rows serves up to 16 of them"
+
+
+def _given(weights: Floats) -> dict[str, Floats]:
+    return {"given": weights}
+
+
+def _fold_weights(held: NDArray[np.int64], bit: int, given: Floats | None = None) -> dict[str, Floats]:
+    trained = (held >> bit & 1 == 0).astype(np.float64)
+    return {"weights": trained if given is None else trained * given}
 
 
 class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
@@ -127,7 +140,7 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
         )
 
     def _check_width(self, n_features: int) -> None:
-        if self.loss in ("hinge", "epsilon_insensitive") and n_features > MOST_FEATURES:
+        if self._is_hinge and n_features > MOST_FEATURES:
             raise UnsupportedError(
                 f"The 'loss' parameter of {type(self).__name__} must be 'squared_{self.loss}' for more than "
                 f"{MOST_FEATURES} features. Got {self.loss!r} and {n_features} features instead, which hpcml "
@@ -145,13 +158,17 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
         strengths[-1] = scaling**-2.0 if self.fit_intercept else without_intercept
         return strengths
 
-    def _interior_point(self, passes: Passes, penalty: Floats) -> Solution:
-        tol, max_iter, verbose = float(self.tol) * GAP_OF_TOL, int(self.max_iter), int(self.verbose)
-        return interior_point(passes, penalty, tol=tol, max_iter=max_iter, verbose=verbose)
+    def _limits(self, n_models: int) -> dict[str, Any]:
+        """Return what ends the interior-point method of so many models."""
+        return {"tol": [float(self.tol) * GAP_OF_TOL] * n_models, "max_iter": [int(self.max_iter)] * n_models}
 
-    def _fit_hinges(self, table: Table, hinges: list[Hinges], n_features: int) -> None:
-        penalty = self._penalty(n_features, np.inf)
-        found = [self._interior_point(HingePasses(table, some), penalty) for some in hinges]
+    def _fit_hinges(self, table: Table, hinges: Hinges, n_features: int) -> None:
+        n_models = len(hinges.price)
+        penalty = np.tile(self._penalty(n_features, np.inf), (n_models, 1))
+        limits = self._limits(n_models)
+        self._set_solutions(minimise_hinges(table, hinges, penalty, **limits, verbose=int(self.verbose)))
+
+    def _set_solutions(self, found: Sequence[Solution]) -> None:
         n_iter, converged = [one.n_iter for one in found], [one.converged for one in found]
         self._set_fitted(np.array([one.coef for one in found]), n_iter, converged)
 
@@ -190,14 +207,48 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
 
     _grid_validation: ClassVar[dict[str, Any]] = {}
 
-    def _check_shared(self, loss: str, penalty: str) -> None:
-        """Raise unless the loss is the one that Newton's method minimises."""
-        if self.loss != loss:
-            raise UnsupportedError(
-                f"The 'loss' parameter of {type(self).__name__} must be {loss!r} for joint steps. "
-                f"Got {self.loss!r} instead, whose interior-point method solves one at a time."
-            )
-        self._check_combination(penalty, 1, 1)  # numbers of rows and features do not matter to this loss
+    @property
+    def _is_hinge(self) -> bool:
+        """Whether the loss is one that the interior-point method minimises."""
+        return self.loss in ("hinge", "epsilon_insensitive")
+
+    @property
+    def _grid_shared(self) -> str:
+        return _SHARED_HINGES if self._is_hinge else super()._grid_shared
+
+    def _check_shared(self, penalty: str) -> None:
+        """Raise for what no fit allows; numbers of rows and features do not matter to any shared one."""
+        self._check_combination(penalty, 1, 1)
+
+    def _hinges_together(
+        self,
+        rows: GridRows,
+        models: Sequence[Any],
+        folds: Folds,
+        hinges_of: Callable[[int, Sequence[float]], Hinges],
+    ) -> dict[tuple[int, int], Any]:
+        """Return new estimators by place among the models and among the folds.
+
+        `hinges_of` returns those of a fold for some strengths, candidate after candidate. The models of a
+        fold step together; rows that it does not train on have weight 0, in the table too from then on.
+        """
+        d = rows.X.shape[1]
+        self._check_width(d)
+        fitted = {}
+        if rows.weighted:
+            rows.table.map_rows(_given)
+        for j, bit in enumerate(folds.bits):
+            hinges = hinges_of(j, [float(model.C) for model in models])
+            K = len(hinges.price) // len(models)
+            penalty = np.repeat([model._penalty(d, np.inf) for model in models], K, axis=0)
+            each = [model._limits(K) for model in models]
+            limits: dict[str, Any] = {name: [v for own in each for v in own[name]] for name in each[0]}
+            rows.table.map_rows(_fold_weights, bit=int(bit))
+            found = minimise_hinges(rows.table, hinges, penalty, **limits)
+            for i, model in enumerate(models):
+                fitted[i, j] = type(self)(**model.get_params(deep=False))
+                fitted[i, j]._set_solutions(found[i * K : (i + 1) * K])
+        return fitted
 
     def _minimised_together(
         self,

@@ -16,7 +16,7 @@ from hpcml.svm.base import ALLOWED, LinearModel
 from hpcml.training.classes import class_factors, encoded, factors_of, total_weight
 from hpcml.training.crammer_singer import CrammerSingerPasses
 from hpcml.training.grids import hashable
-from hpcml.training.interior_point import Hinges
+from hpcml.training.interior_point import Hinges, interior_point
 from hpcml.training.linear_grid import Folds
 from hpcml.validation import NONE, UnsupportedError, check_parameters, instance, one_of
 
@@ -214,10 +214,10 @@ class LinearSVC(LinearClassifier, LinearModel):
         if self.multi_class != "ovr":
             raise UnsupportedError(
                 "The 'multi_class' parameter of LinearSVC must be 'ovr' for models to step together. "
-                f"Got {self.multi_class!r} instead, whose interior-point method solves one at a time."
+                f"Got {self.multi_class!r} instead, of which each model takes all the time of its passes."
             )
-        self._check_shared("squared_hinge", self.penalty)
-        return self.penalty, bool(self.fit_intercept), hashable(self.class_weight)
+        self._check_shared(self.penalty)
+        return self.loss, self.penalty, bool(self.fit_intercept), hashable(self.class_weight)
 
     def _fit_together(
         self, rows: GridRows, models: Sequence[Any], folds: Folds
@@ -226,11 +226,20 @@ class LinearSVC(LinearClassifier, LinearModel):
         K = len(rows.classes)
         positive = np.ones(1) if K == 2 else np.arange(K, dtype=np.float64)
         of_folds = [factors_of(self.class_weight, rows.classes, sums) for sums in folds.sums]
+        if self._is_hinge:
+            return self._with_classes(
+                rows, self._hinges_together(rows, models, folds, lambda j, C: self._hinges(C, of_folds[j], K))
+            )
         factors = None
         if of_folds[0] is not None:  # more than two classes: the rest has weights of 1
             own = np.array(of_folds)[:, np.newaxis]
             factors = own if K == 2 else np.where(np.eye(K, dtype=bool), own, 1.0)
-        fitted = self._minimised_together(rows, models, folds, self.penalty, positive, factors)
+        return self._with_classes(
+            rows, self._minimised_together(rows, models, folds, self.penalty, positive, factors)
+        )
+
+    @staticmethod
+    def _with_classes(rows: GridRows, fitted: dict[tuple[int, int], Any]) -> dict[tuple[int, int], Any]:
         for model in fitted.values():
             model.classes_ = rows.classes
         return fitted
@@ -252,7 +261,8 @@ class LinearSVC(LinearClassifier, LinearModel):
         if factors is not None:
             table.map_rows(_times_factors, factors=factors)
         penalty = np.tile(self._penalty(rows.shape[1], np.inf), n_classes)
-        found = self._interior_point(CrammerSingerPasses(table, n_classes, float(self.C)), penalty)
+        passes = CrammerSingerPasses(table, n_classes, float(self.C))
+        (found,) = interior_point(passes, penalty[np.newaxis], **self._limits(1), verbose=int(self.verbose))
         W = found.coef.reshape(n_classes, -1)
         W = W[1:] - W[:1] if n_classes == 2 else W
         self._set_fitted(W, [found.n_iter], [found.converged])
@@ -260,13 +270,16 @@ class LinearSVC(LinearClassifier, LinearModel):
     def _fit_hinge(
         self, table: Table, rows: Any, weighted: bool, factors: Floats | None, n_classes: int
     ) -> None:
-        C, two = float(self.C), n_classes == 2
+        self._fit_hinges(table, self._hinges([float(self.C)], factors, n_classes), rows.shape[1])
+
+    def _hinges(self, C: Sequence[float], factors: Floats | None, n_classes: int) -> Hinges:
+        """Return the hinges of every class against the rest, for one strength after the other."""
         factor = np.ones(n_classes) if factors is None else factors
-        hinges = [
-            Hinges("hinge", C * factor[k], C * factor[0] if two else C, positive=float(k))
-            for k in ([1] if two else range(n_classes))
-        ]
-        self._fit_hinges(table, hinges, rows.shape[1])
+        own, others = (factor[1:], factor[:1]) if n_classes == 2 else (factor, np.ones(n_classes))
+        positive = np.arange(n_classes - len(own), n_classes, dtype=np.float64)
+        return Hinges(
+            "hinge", np.outer(C, own).ravel(), np.outer(C, others).ravel(), np.tile(positive, len(C))
+        )
 
     def _fit_squared_hinge(
         self, table: Table, rows: Any, weighted: bool, factors: Floats | None, n_classes: int

@@ -149,33 +149,33 @@ class LinearSVR(RegressorMixin, LinearModel):
         """
         with communicators.current() as communicator, blas.one_thread():
             rows, y, weights = self._checked(X, y, sample_weight, _ALLOWED)
-            if not 0 <= self.epsilon < np.inf:
-                raise UnsupportedError(
-                    f"The 'epsilon' parameter of LinearSVR must be finite and at least 0. Got "
-                    f"{self.epsilon!r} instead; a tube of such a width has no meaning."
-                )
+            self._check_epsilon()
             n_features = rows.shape[1]
             y = np.ascontiguousarray(y, dtype=np.float64)
             with communicator.put(X=rows, y=y, weights=weights) as table:
                 self._check_combination("l2", table.n_rows, n_features)
                 self._check_width(n_features)
                 total_weight(table, weights is not None)
-                epsilon = float(self.epsilon)
-                if self.loss == "epsilon_insensitive":
-                    hinges = Hinges(self.loss, float(self.C), epsilon=epsilon)
-                    self._fit_hinges(table, [hinges], n_features)
+                if self._is_hinge:
+                    self._fit_hinges(table, self._hinges([float(self.C)]), n_features)
                 else:
-                    found = self._minimised(table, rows, weights is not None, "l2", np.zeros(1), epsilon)
+                    found = self._minimised(
+                        table, rows, weights is not None, "l2", np.zeros(1), float(self.epsilon)
+                    )
                     self._set_fitted(*found)
             self.coef_ = self.coef_.ravel()
         return self
 
     def _check_epsilon(self) -> None:
-        if self.epsilon < 0:
+        if not 0 <= self.epsilon < np.inf:
             raise UnsupportedError(
-                f"The 'epsilon' parameter of LinearSVR must be at least 0. Got {self.epsilon!r} instead; "
-                "a tube of negative width has no meaning."
+                f"The 'epsilon' parameter of LinearSVR must be finite and at least 0. Got {self.epsilon!r} "
+                "instead; a tube of such a width has no meaning."
             )
+
+    def _hinges(self, C: Sequence[float]) -> Hinges:
+        prices = np.array(C)
+        return Hinges(self.loss, prices, prices, np.zeros(len(C)), float(self.epsilon))
 
     # -- grids -----------------------------------------------------------------------------------------------
 
@@ -184,14 +184,17 @@ class LinearSVR(RegressorMixin, LinearModel):
     def _grid_key(self) -> tuple[Any, ...]:
         check_parameters(type(self).__name__, self.get_params(deep=False), {**ALLOWED, **_ALLOWED})
         self._check_epsilon()
-        self._check_shared("squared_epsilon_insensitive", "l2")
-        return bool(self.fit_intercept), float(self.epsilon)
+        self._check_shared("l2")
+        return self.loss, bool(self.fit_intercept), float(self.epsilon)
 
     def _fit_together(
         self, rows: GridRows, models: Sequence[Any], folds: Folds
     ) -> dict[tuple[int, int], Any]:
-        epsilon = float(self.epsilon)
-        fitted = self._minimised_together(rows, models, folds, "l2", np.zeros(1), epsilon=epsilon)
+        if self._is_hinge:
+            fitted = self._hinges_together(rows, models, folds, lambda j, C: self._hinges(C))
+        else:
+            epsilon = float(self.epsilon)
+            fitted = self._minimised_together(rows, models, folds, "l2", np.zeros(1), epsilon=epsilon)
         for model in fitted.values():
             model.coef_ = model.coef_.ravel()
         return fitted

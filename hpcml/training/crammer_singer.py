@@ -191,8 +191,13 @@ def _limit(
     return {"overshoot": _overshoot(at, da, du)}
 
 
+def _of_one(sums: dict[str, Floats]) -> dict[str, Floats]:
+    """Return the sums of one model as those of several."""
+    return {name: np.asarray(part)[np.newaxis] for name, part in sums.items()}
+
+
 class CrammerSingerPasses:
-    """The passes for all classes at once.
+    """The passes for all classes at once, of one model.
 
     Parameters
     ----------
@@ -209,15 +214,20 @@ class CrammerSingerPasses:
     def begin(self) -> None:
         self._table.map_rows(_start, price=self._price, n_classes=self._n_classes)
 
-    def equations(self, vectors: Floats, barrier: float, step: float) -> dict[str, Floats]:
-        self._table.map_rows(_step, vectors=vectors, price=self._price, barrier=barrier, step=step)
-        return self._table.map_reduce(_equations, w=vectors[0] + step * vectors[2], price=self._price)
+    def equations(self, vectors: Floats, barrier: Floats, step: Floats) -> dict[str, Floats]:
+        (own_barrier,), (own_step,), own = barrier, step, vectors[:, 0]
+        self._table.map_rows(_step, vectors=own, barrier=own_barrier, step=own_step, price=self._price)
+        return _of_one(self._table.map_reduce(_equations, w=own[0] + own_step * own[2], price=self._price))
 
     def correct(self, vectors: Floats) -> dict[str, Floats]:
-        return self._table.map_reduce(_correct, vectors=vectors, price=self._price)
+        return _of_one(self._table.map_reduce(_correct, vectors=vectors[:, 0], price=self._price))
 
-    def limit(self, vectors: Floats, barrier: float) -> dict[str, Floats]:
-        return self._table.map_reduce(_limit, vectors=vectors, price=self._price, barrier=barrier)
+    def limit(self, vectors: Floats, barrier: Floats) -> dict[str, Floats]:
+        own = {"vectors": vectors[:, 0], "price": self._price, "barrier": barrier[0]}
+        return _of_one(self._table.map_reduce(_limit, **own))
+
+    def keep(self, models: list[int]) -> None:
+        """Do nothing: there is one model."""
 
     def end(self) -> None:
         self._table.drop("a", "u", "xi")

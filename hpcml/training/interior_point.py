@@ -7,11 +7,14 @@ Mehrotra (1992), On the implementation of a primal-dual interior point method, S
     maximise over a   sum_j o_j a_j - |sum_j s_j a_j x|^2 / 2  (in the norm of R^-1),  0 <= a_j <= c_j
 
 Rows enter through sums alone: every iteration solves (R + sum D x x^T) dw = g twice, with one number D a row.
+Several models step together: a pass over the rows serves all of them, and those that have ended leave it.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,7 +25,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from hpcml.communicators import Table
 from hpcml.kernels.overshoot import largest_ratio_of
 
-__all__ = ["HingePasses", "Hinges", "Passes", "Solution", "interior_point"]
+__all__ = ["HingePasses", "Hinges", "Passes", "Solution", "interior_point", "minimise_hinges"]
 
 Floats = NDArray[np.float64]
 Sums = dict[str, Floats]
@@ -43,19 +46,28 @@ LAST_PATIENCE = 25
 #: First multiple of the unit matrix that is added to normal equations that rounding has made indefinite.
 FIRST_SHIFT = 1e-15
 MOST_SHIFTS = 20
+#: Hinges of a row that are stepped together, at most: what a block of rows has of them stays in the cache.
+HINGES_AT_ONCE = 16
+#: Normal equations that are added up together take at most so many bytes: they are kept for every thread.
+EQUATIONS_BYTES = 4 << 20
+#: The state of the rows takes at most so many bytes, unless that of one model takes more.
+STATE_BYTES = 256 << 20
+#: Row arrays of the state.
+_STATE = ("alpha", "lower", "upper")
 
 
 class Passes(Protocol):
     """Passes over the rows of a table, whose state is the dual variables and their multipliers.
 
-    Vectors hold coefficients, their predicted and their corrected direction.
+    Vectors hold coefficients, their predicted and their corrected direction, each of all models. Barriers and
+    steps have one number a model, and so have all sums.
     """
 
     def begin(self) -> None:
         """Put the state where the method starts, for coefficients that are 0."""
         ...
 
-    def equations(self, vectors: Floats, barrier: float, step: float) -> Sums:
+    def equations(self, vectors: Floats, barrier: Floats, step: Floats) -> Sums:
         """Take a step, and return what the next one needs, and the objectives.
 
         ``gram`` is the matrix of the normal equations without R, ``pull`` R w as the dual variables have it,
@@ -73,8 +85,12 @@ class Passes(Protocol):
         """
         ...
 
-    def limit(self, vectors: Floats, barrier: float) -> Sums:
+    def limit(self, vectors: Floats, barrier: Floats) -> Sums:
         """Return ``overshoot`` of the corrected direction."""
+        ...
+
+    def keep(self, models: list[int]) -> None:
+        """Go on with these models alone."""
         ...
 
     def end(self) -> None:
@@ -84,31 +100,48 @@ class Passes(Protocol):
 
 @dataclass(frozen=True)
 class Hinges:
-    """Which hinges rows have, as the kernels of ``interior_point`` take it.
+    """Which hinges rows have under M models, as the kernels of ``interior_point`` take it.
 
     Parameters
     ----------
     loss : {'hinge', 'epsilon_insensitive'}
-    price : float
+    price : ndarray of shape (M,)
         Weight of the loss of a row, of the class +1 under hinge.
-    other_price : float
+    other_price : ndarray of shape (M,)
         That of rows of the class -1 under hinge.
-    positive : float
+    positive : ndarray of shape (M,)
         The class +1.
     epsilon : float
         Half width of the tube.
     """
 
     loss: str
-    price: float
-    other_price: float = 0.0
-    positive: float = 0.0
+    price: Floats
+    other_price: Floats
+    positive: Floats
     epsilon: float = 0.0
+
+    def of(self, models: Any) -> Hinges:
+        """Return those of some models."""
+        some = {name: getattr(self, name)[models] for name in ("price", "other_price", "positive")}
+        return replace(self, **some)
+
+    @property
+    def of_a_row(self) -> int:
+        """Hinges that a row has under each model."""
+        return 1 if self.loss == "hinge" else 2
 
 
 def _spread(y: Floats, weights: Floats | None = None) -> dict[str, float]:
     live = np.ones(len(y), dtype=bool) if weights is None else weights > 0
     return {"rows": float(live.sum()), "sum": float(np.abs(y[live]).sum())}
+
+
+def _left(alpha: Floats, lower: Floats, upper: Floats, columns: NDArray[np.intp]) -> dict[str, Floats]:
+    return {
+        name: np.take(state, columns, axis=1)
+        for name, state in (("alpha", alpha), ("lower", lower), ("upper", upper))
+    }
 
 
 class HingePasses:
@@ -117,22 +150,26 @@ class HingePasses:
     Parameters
     ----------
     table : Table
-        Holds X, ``y`` and perhaps ``weights``; at least one row must have a weight.
+        Holds X, ``y`` and perhaps weights; at least one row must have a weight.
     hinges : Hinges
         Which hinges the rows have.
     """
 
     def __init__(self, table: Table, hinges: Hinges) -> None:
-        self._table, self._what = table, dict[str, Any](vars(hinges))
+        self._table, self._hinges = table, hinges
+
+    @property
+    def _what(self) -> dict[str, Any]:
+        return dict(vars(self._hinges))
 
     def begin(self) -> None:
         least = 1.0
-        if self._what["loss"] == "epsilon_insensitive":
+        if self._hinges.loss == "epsilon_insensitive":
             spread = self._table.map_reduce(_spread)
             least = float(spread["sum"] / spread["rows"]) or 1.0
         self._table.map_rows("interior_start", least=least, **self._what)
 
-    def equations(self, vectors: Floats, barrier: float, step: float) -> Sums:
+    def equations(self, vectors: Floats, barrier: Floats, step: Floats) -> Sums:
         found = self._table.map_reduce(
             "interior_gram", vectors=vectors, barrier=barrier, step=step, **self._what
         )
@@ -141,11 +178,17 @@ class HingePasses:
     def correct(self, vectors: Floats) -> Sums:
         return self._table.map_reduce("interior_correct", vectors=vectors[:2], **self._what)
 
-    def limit(self, vectors: Floats, barrier: float) -> Sums:
+    def limit(self, vectors: Floats, barrier: Floats) -> Sums:
         return self._table.map_reduce("interior_step", vectors=vectors, barrier=barrier, **self._what)
 
+    def keep(self, models: list[int]) -> None:
+        J = self._hinges.of_a_row
+        columns = (J * np.array(models)[:, np.newaxis] + np.arange(J)).ravel()
+        self._table.map_rows(_left, columns=columns)
+        self._hinges = self._hinges.of(models)
+
     def end(self) -> None:
-        self._table.drop("alpha", "lower", "upper")
+        self._table.drop(*_STATE)
 
 
 @dataclass(frozen=True)
@@ -199,69 +242,150 @@ def _stalls(gaps: list[float], patience: int) -> bool:
     return len(gaps) > patience and min(gaps[-patience:]) > min(gaps[:-patience]) / 2
 
 
+class _Model:
+    """One of the models: its coefficients and how near they are to the optimum."""
+
+    def __init__(self, penalty: Floats, tol: float, max_iter: int, verbose: int) -> None:
+        self._penalty, self._max_iter, self._verbose = penalty, max_iter, verbose
+        self._tol = max(tol, LEAST_GAP)
+        self._free = np.isfinite(penalty)
+        self._R = np.where(self._free, penalty, 0.0)
+        self._best = Solution(np.zeros(len(penalty)), 0, False, np.inf, np.inf)
+        self._gaps: list[float] = []
+        self._floor = 0.0
+        self.barrier = 0.0
+        #: What was found, as soon as it is.
+        self.solution: Solution | None = None
+
+    def predicted(self, n_iter: int, at: Sums, w: Floats) -> Floats:
+        """Return the predicted direction at coefficients `w`; the model may have ended there."""
+        pull = np.where(self._free, at["pull"], 0.0)
+        residual = pull - self._R * w
+        objective = float(w @ (self._R * w) / 2 + at["primal"])
+        self._floor = floor = self._floor or LEAST_OBJECTIVE * objective
+        if not all(np.isfinite(found).all() for found in (objective, residual, at["gram"])):
+            self._end(n_iter)
+            return np.zeros_like(w)
+        self._equations = _Equations(at["gram"], self._penalty)
+        # The gap is what the rows lack of complementarity, and residual^T R^-1 residual / 2. Rounding holds
+        # up the second where R says little about a coefficient; the equations tell better what it is worth.
+        gap = float(at["primal"] - at["dual"] + w @ pull + residual @ self._equations.solve(residual) / 2)
+        gaps = self._gaps
+        gaps.append(max(gap, 0.0) / max(objective, floor) if floor else 0.0)  # nothing is below 0
+        if self._verbose:
+            print(f"interior point {n_iter}: objective {objective:.9g}, gap {gap:.3g}", file=sys.stderr)
+        if objective <= self._best.objective:
+            self._best = Solution(w, n_iter, False, objective, gap)
+        # rounding may have held up an objective that is tiny beside that of coefficients 0
+        small = SMALL_GAP if gap > LEAST_GAP * floor / LEAST_OBJECTIVE else np.inf
+        if gaps[-1] <= self._tol or (min(gaps) <= small and _stalls(gaps, PATIENCE)):
+            self._best = replace(self._best, converged=True)
+            self._end(n_iter)
+        elif n_iter == self._max_iter or _stalls(gaps, LAST_PATIENCE):
+            self._end(n_iter)
+        self._products, self._live = float(at["products"]), float(at["live"])
+        self._right = residual + at["target"]
+        return self._equations.solve(self._right)
+
+    def corrected(self, ahead: Sums) -> Floats:
+        """Return the corrected direction, and set the barrier that it is to reach."""
+        products, reach = self._products, min(1.0, 1.0 / largest_ratio_of(ahead["overshoot"]))
+        # what is left of the products after the predicted direction: Mehrotra keeps the cube of its share
+        left = max((1.0 - reach) * products + reach * reach * float(ahead["cross"]), 0.0)
+        self.barrier = min(left / products, 1.0) ** CENTERING_POWER * products / self._live
+        return self._equations.solve(self._right + self.barrier * ahead["centering"] + ahead["correction"])
+
+    def _end(self, n_iter: int) -> None:
+        self.solution = replace(self._best, n_iter=n_iter)
+
+
 def interior_point(
-    passes: Passes, penalty: Floats, *, tol: float, max_iter: int, verbose: int = 0
-) -> Solution:
-    """Minimise the penalty and the losses of all rows.
+    passes: Passes, penalty: Floats, *, tol: Sequence[float], max_iter: Sequence[int], verbose: int = 0
+) -> list[Solution]:
+    """Minimise the penalty and the losses of all rows, for every model.
 
     Parameters
     ----------
     passes : Passes
         What the rows are asked.
-    penalty : ndarray
-        The diagonal of R; inf holds an entry at 0.
-    tol : float
-        Largest gap between the two objectives, relative to them.
-    max_iter : int
-        Most iterations.
+    penalty : ndarray of shape (M, d + 1)
+        The diagonal of R of every model; inf holds an entry at 0.
+    tol : sequence of float
+        Largest gap between the two objectives of every model, relative to them.
+    max_iter : sequence of int
+        Most iterations of every model.
     verbose : int
-        Above 0, every iteration tells its objective and gap on stderr.
+        Above 0, every iteration tells objective and gap of every model on stderr.
 
     Returns
     -------
-    Solution
+    list of Solution
     """
-    free = np.isfinite(penalty)
-    R = np.where(free, penalty, 0.0)
-    vectors = np.zeros((3, len(penalty)))  # w, its predicted and its corrected direction
-    step, barrier, floor, tol = 0.0, 0.0, 0.0, max(tol, LEAST_GAP)
-    best = Solution(vectors[0], 0, False, np.inf, np.inf)
-    gaps: list[float] = []
+    each = zip(penalty, tol, max_iter, strict=True)
+    models = [_Model(own, own_tol, most, verbose) for own, own_tol, most in each]
+    going = list(models)
+    vectors = np.zeros((3, *penalty.shape))  # w, its predicted and its corrected direction
+    step, barrier = np.zeros(len(models)), np.zeros(len(models))
     passes.begin()
-    for n_iter in range(max_iter + 1):
+    for n_iter in itertools.count():
         at = passes.equations(vectors, barrier, step)
-        w = vectors[0] + step * vectors[2]
-        pull = np.where(free, at["pull"], 0.0)
-        residual = pull - R * w
-        objective = float(w @ (R * w) / 2 + at["primal"])
-        floor = floor or LEAST_OBJECTIVE * objective
-        if not all(np.isfinite(found).all() for found in (objective, residual, at["gram"])):
+        w = vectors[0] + step[:, np.newaxis] * vectors[2]
+        sums = zip(going, _apart(at), w, strict=True)
+        predicted = np.stack([model.predicted(n_iter, own, own_w) for model, own, own_w in sums])
+        on = [m for m, model in enumerate(going) if model.solution is None]
+        if not on:
             break
-        equations = _Equations(at["gram"], penalty)
-        # The gap is what the rows lack of complementarity, and residual^T R^-1 residual / 2. Rounding holds
-        # up the second where R says little about a coefficient; the equations tell better what it is worth.
-        gap = float(at["primal"] - at["dual"] + w @ pull + residual @ equations.solve(residual) / 2)
-        gaps.append(max(gap, 0.0) / max(objective, floor) if floor else 0.0)  # nothing is below 0
-        if verbose:
-            print(f"interior point {n_iter}: objective {objective:.9g}, gap {gap:.3g}", file=sys.stderr)
-        if objective <= best.objective:
-            best = Solution(w, n_iter, False, objective, gap)
-        # rounding may have held up an objective that is tiny beside that of coefficients 0
-        small = SMALL_GAP if gap > LEAST_GAP * floor / LEAST_OBJECTIVE else np.inf
-        if gaps[-1] <= tol or (min(gaps) <= small and _stalls(gaps, PATIENCE)):
-            best = replace(best, converged=True)
-            break
-        if n_iter == max_iter or _stalls(gaps, LAST_PATIENCE):
-            break
-        products = float(at["products"])
-        right = residual + at["target"]
-        vectors = np.stack([w, equations.solve(right), np.zeros_like(w)])
-        ahead = passes.correct(vectors)
-        reach = min(1.0, 1.0 / largest_ratio_of(ahead["overshoot"]))
-        # what is left of the products after the predicted direction: Mehrotra keeps the cube of its share
-        left = max((1.0 - reach) * products + reach * reach * float(ahead["cross"]), 0.0)
-        barrier = min(left / products, 1.0) ** CENTERING_POWER * products / float(at["live"])
-        vectors[2] = equations.solve(right + barrier * ahead["centering"] + ahead["correction"])
-        step = min(1.0, TO_THE_BOUNDARY / largest_ratio_of(passes.limit(vectors, barrier)["overshoot"]))
+        if len(on) < len(going):
+            passes.keep(on)
+            going, w, predicted = [going[m] for m in on], w[on], predicted[on]
+        vectors = np.stack([w, predicted, np.zeros_like(w)])
+        ahead = _apart(passes.correct(vectors))
+        vectors[2] = [model.corrected(own) for model, own in zip(going, ahead, strict=True)]
+        barrier = np.array([model.barrier for model in going])
+        ratios = [largest_ratio_of(counts) for counts in passes.limit(vectors, barrier)["overshoot"]]
+        step = np.minimum(1.0, TO_THE_BOUNDARY / np.array(ratios))
     passes.end()
-    return replace(best, n_iter=n_iter)
+    return [model.solution for model in models if model.solution is not None]
+
+
+def _apart(sums: Sums) -> list[Sums]:
+    """Return the sums of every model."""
+    names, parts = list(sums), zip(*sums.values(), strict=True)
+    return [dict(zip(names, of_one, strict=True)) for of_one in parts]
+
+
+def minimise_hinges(
+    table: Table,
+    hinges: Hinges,
+    penalty: Floats,
+    *,
+    tol: Sequence[float],
+    max_iter: Sequence[int],
+    verbose: int = 0,
+) -> list[Solution]:
+    """Minimise the penalty and the hinges of all models, so many of them together as gain by it.
+
+    Parameters
+    ----------
+    table : Table
+        Holds X, ``y`` and perhaps weights; at least one row must have a weight.
+    hinges : Hinges
+        Of every model.
+    penalty, tol, max_iter, verbose
+        As for `interior_point`.
+
+    Returns
+    -------
+    list of Solution
+    """
+    n_models, size = penalty.shape
+    state = len(_STATE) * hinges.of_a_row * np.dtype(np.float64).itemsize * table.n_rows
+    at_once = min(
+        HINGES_AT_ONCE // hinges.of_a_row, EQUATIONS_BYTES // (8 * size * size), STATE_BYTES // state
+    )
+    found: list[Solution] = []
+    for some in np.array_split(np.arange(n_models), -(-n_models // max(1, at_once))):
+        passes = HingePasses(table, hinges.of(some))
+        limits = {"tol": [tol[m] for m in some], "max_iter": [max_iter[m] for m in some]}
+        found += interior_point(passes, penalty[some], **limits, verbose=verbose)
+    return found

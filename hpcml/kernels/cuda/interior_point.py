@@ -1,4 +1,4 @@
-"""Passes of the interior-point method for losses that are sums of hinges."""
+"""Passes of the interior-point method for losses that are sums of hinges, of one model after the other."""
 
 import numpy as np
 
@@ -18,9 +18,15 @@ def interior_gram(
     price, other_price, barrier, step, n_threads=1,
 ):  # fmt: skip
     """Take a step; add up D x x^T, s alpha x, s D t x, alpha u + z v, hinges, c max(0, t), o alpha."""
+    p = X.shape[1] + 1
     numbers = [positive, epsilon, price, other_price, barrier, step]
-    a_pass = _Pass(GRAM, X, y, weights, alpha, lower, upper, vectors, numbers)
-    p = a_pass.d + 1
+    where = bounds, first_shard, n_shards
+    sizes = [p * p, p, p, *SCALARS * [1]]
+    return _of_models(_gram, GRAM, sizes, where, X, y, weights, (alpha, lower, upper), vectors, numbers)
+
+
+def _gram(a_pass, where):
+    p, X = a_pass.d + 1, a_pass.X
     width = p * p + 2 * p + SCALARS
     i, j = np.indices((p, p))
     entries = np.where(i <= j, i * p + j, -1).ravel()
@@ -42,7 +48,7 @@ def interior_gram(
         a_pass.pull(block, width, p * p)
         a_pass.sum_scalars(block, width, width - SCALARS)
 
-    return a_pass.run(bounds, first_shard, n_shards, width, launch, entries=entries)
+    return a_pass.run(*where, width, launch, entries=entries)
 
 
 def interior_correct(
@@ -50,8 +56,14 @@ def interior_correct(
     price, other_price, n_threads=1,
 ):  # fmt: skip
     """Add up s D (1/alpha - 1/z) x, -s D (da du/alpha + da dv/z) x, da du - da dv, and codes."""
-    numbers = [positive, epsilon, price, other_price, 0.0, 0.0]
-    a_pass = _Pass(CORRECT, X, y, weights, alpha, lower, upper, vectors, numbers)
+    p, nothing = X.shape[1] + 1, np.zeros(len(price))
+    numbers = [positive, epsilon, price, other_price, nothing, nothing]
+    where = bounds, first_shard, n_shards
+    sizes = [p, p, 1, overshoot.N_CODES]
+    return _of_models(_correct, CORRECT, sizes, where, X, y, weights, (alpha, lower, upper), vectors, numbers)
+
+
+def _correct(a_pass, where):
     pulls = 2 * (a_pass.d + 1)
     width = pulls + 1 + overshoot.N_CODES
 
@@ -62,7 +74,7 @@ def interior_correct(
         a_pass.sum_scalars(block, width, pulls)
         a_pass.count(block, width, pulls + 1)
 
-    return a_pass.run(bounds, first_shard, n_shards, width, launch)
+    return a_pass.run(*where, width, launch)
 
 
 def interior_step(
@@ -70,14 +82,36 @@ def interior_step(
     price, other_price, barrier, n_threads=1,
 ):  # fmt: skip
     """Count the shards by the code of the largest ratio -dx/x of the corrected direction."""
-    numbers = [positive, epsilon, price, other_price, barrier, 0.0]
-    a_pass = _Pass(STEP, X, y, weights, alpha, lower, upper, vectors, numbers)
+    numbers = [positive, epsilon, price, other_price, barrier, np.zeros(len(price))]
+    where = bounds, first_shard, n_shards
+    sizes = [overshoot.N_CODES]
+    return _of_models(_step, STEP, sizes, where, X, y, weights, (alpha, lower, upper), vectors, numbers)
 
+
+def _step(a_pass, where):
     def launch(block):
         a_pass.evaluate(block)
         a_pass.count(block, overshoot.N_CODES, 0)
 
-    return a_pass.run(bounds, first_shard, n_shards, overshoot.N_CODES, launch)
+    return a_pass.run(*where, overshoot.N_CODES, launch)
+
+
+def _of_models(launched, which, sizes, where, X, y, weights, states, vectors, numbers):
+    """Return the pieces, and part after part of their statistics, in each of them model after model."""
+    n_models = vectors.shape[1]
+    J = states[0].shape[1] // n_models
+    found = []
+    for m in range(n_models):
+        at = slice(m * J, (m + 1) * J)
+        own = [np.ascontiguousarray(state[:, at]) for state in states]
+        own_numbers = [number if np.ndim(number) == 0 else number[m] for number in numbers]
+        a_pass = _Pass(which, X, y, weights, *own, np.ascontiguousarray(vectors[:, m]), own_numbers)
+        pieces, sums = launched(a_pass, where)
+        found.append(np.split(sums, np.cumsum(sizes)[:-1], axis=1))
+        if which == GRAM and n_models > 1:
+            for state, moved in zip(states, own, strict=True):
+                state[:, at] = moved
+    return pieces, np.concatenate([part for of_all in zip(*found, strict=True) for part in of_all], axis=1)
 
 
 class _Pass:

@@ -7,7 +7,10 @@ A row x with target y and weight p has hinges t_j = o_j - s_j (w, b).(x, 1), eac
 
 Its dual variable alpha lies between 0 and c, z = c - alpha is what is left, u = `lower` and v = `upper` are
 the multipliers of the two bounds. In the optimum u - v = -t and alpha u = z v = 0; on the way there both
-products are to become a barrier mu. Hinges whose price is 0 count nowhere.
+products are to become a barrier mu. Hinges whose price is 0 count nowhere; the state of rows whose weight is
+0 means nothing.
+
+There are M models, which differ in prices and in the class +1. Each is computed as if it were alone.
 """
 
 from typing import NamedTuple
@@ -90,16 +93,44 @@ class _Point:
         return _sums(self.X, np.where(self.live, self.hinges.s * of_hinges, 0.0).sum(axis=1))
 
 
+def _each(alpha, lower, upper, vectors, positive, price, other_price, more):
+    """Yield for every model its states (views), vectors, and parameters."""
+    J = alpha.shape[1] // len(price)
+    for m in range(len(price)):
+        at = slice(m * J, (m + 1) * J)
+        states = alpha[:, at], lower[:, at], upper[:, at]
+        yield (
+            states,
+            vectors[:, m],
+            (positive[m], price[m], other_price[m]),
+            tuple(array[m] for array in more),
+        )
+
+
+def _of_all(results):
+    """Return the parts of all models, stacked."""
+    return tuple(np.stack(parts) for parts in zip(*results, strict=True))
+
+
 def interior_start(y, weights, loss, positive, epsilon, price, other_price, least, n_threads=1):
     """Return alpha = c/2, and u - v = -t at coefficients 0 with both at least `least`."""
-    hinges = _hinges(y, weights, loss, positive, epsilon, price, other_price)
-    return hinges.c / 2, np.maximum(-hinges.o, 0.0) + least, np.maximum(hinges.o, 0.0) + least
+    of_models = zip(positive, price, other_price, strict=True)
+    hinges = [_hinges(y, weights, loss, one, epsilon, own, other) for one, own, other in of_models]
+    o, c = (np.concatenate(parts, axis=1) for parts in list(zip(*hinges, strict=True))[1:])
+    return c / 2, np.maximum(-o, 0.0) + least, np.maximum(o, 0.0) + least
 
 
 def interior_gram(
     X, y, weights, alpha, lower, upper, vectors, loss, positive, epsilon, price, other_price, barrier, step
 ):
     """Return sums of D x x^T, s alpha x, s D t x, alpha u + z v, hinges, c max(0, t), o alpha."""
+    models = _each(alpha, lower, upper, vectors, positive, price, other_price, (barrier, step))
+    return _of_all(_gram(X, y, weights, loss, epsilon, *model) for model in models)
+
+
+def _gram(X, y, weights, loss, epsilon, states, vectors, prices, more):
+    positive, price, other_price = prices
+    (alpha, lower, upper), (barrier, step) = states, more
     hinges = _hinges(y, weights, loss, positive, epsilon, price, other_price)
     margin, predicted, corrected = _margins(X, vectors).T
     before = _Point(X, alpha, lower, upper, hinges, margin)
@@ -129,10 +160,16 @@ def interior_gram(
 def interior_correct(
     X, y, weights, alpha, lower, upper, vectors, loss, positive, epsilon, price, other_price
 ):
-    """Return sum s D (1/alpha - 1/z) x, -sum s D (da du/alpha + da dv/z) x, sum (da du - da dv), codes."""
+    """Return sums of s D (1/alpha - 1/z) x, -s D (da du/alpha + da dv/z) x, da du - da dv, and codes."""
+    models = _each(alpha, lower, upper, vectors, positive, price, other_price, ())
+    return _of_all(_correct(X, y, weights, loss, epsilon, *model) for model in models)
+
+
+def _correct(X, y, weights, loss, epsilon, states, vectors, prices, more):
+    positive, price, other_price = prices
     hinges = _hinges(y, weights, loss, positive, epsilon, price, other_price)
     margin, predicted = _margins(X, vectors).T
-    here = _Point(X, alpha, lower, upper, hinges, margin)
+    here = _Point(X, *states, hinges, margin)
     da, du, dv = here.predicted(predicted)
     return (
         here.pulled(here.D * (1 / here.a - 1 / here.z)),
@@ -146,7 +183,13 @@ def interior_step(
     X, y, weights, alpha, lower, upper, vectors, loss, positive, epsilon, price, other_price, barrier
 ):
     """Return the shards by the code of the largest ratio -dx/x of the corrected direction."""
+    models = _each(alpha, lower, upper, vectors, positive, price, other_price, (barrier,))
+    return _of_all(_step(X, y, weights, loss, epsilon, *model) for model in models)[0]
+
+
+def _step(X, y, weights, loss, epsilon, states, vectors, prices, more):
+    positive, price, other_price = prices
     hinges = _hinges(y, weights, loss, positive, epsilon, price, other_price)
     margin, predicted, corrected = _margins(X, vectors).T
-    here = _Point(X, alpha, lower, upper, hinges, margin)
-    return here.overshoot(here.corrected(here.predicted(predicted), corrected, barrier))
+    here = _Point(X, *states, hinges, margin)
+    return (here.overshoot(here.corrected(here.predicted(predicted), corrected, more[0])),)

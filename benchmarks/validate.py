@@ -19,12 +19,15 @@ import joblib
 import numpy as np
 from joblib import Parallel, delayed
 
+from hpcml import machine
 from hpcml.scaling.predict import FarmCosts, predict_farm
 
 __all__ = ["Row", "costs", "durations", "table", "validate"]
 
-#: Measured durations are slept this many times as long: 64 sleepers wake on two cores without queueing.
-STRETCH = 10.0
+#: Measured durations are slept this many times as long: 64 sleepers then seldom wake at the same time.
+STRETCH = 30.0
+#: Calls on two workers that tell the costs: those of Spark take a second.
+CALLS = {"multiprocessing": 40, "loky": 40, "spark": 12}
 
 
 @dataclass(frozen=True)
@@ -99,29 +102,30 @@ def _sleep(run: Parallel, times: Sequence[float]) -> tuple[float, list[float], l
     )
 
 
-def costs(run: Parallel, *, calls: int = 20, tasks: int = 8, seconds: float = 0.01) -> FarmCosts:
-    """Return what calls and tasks cost on a warm pool of two workers beside sleeping.
+def costs(run: Parallel, *, calls: int = 40, tasks: int = 8) -> list[FarmCosts]:
+    """Return what calls and their tasks cost on a warm pool of two workers beside sleeping.
 
     Parameters
     ----------
     run : Parallel
     calls, tasks : int
         Calls, and tasks of each.
-    seconds : float
-        Of a task.
     """
-    dispatch, overhead, start, end = [], [], [], []
+    rng = np.random.default_rng(0)
+    found = []
     for _ in range(calls):
+        seconds = rng.uniform(0.01, 0.02)  # joblib looks for results every 10 ms: all phases of it count
         whole, taken, naps = _sleep(run, [seconds] * tasks)
-        dispatch += np.diff(taken).tolist()
-        start.append(max(0.0, min(begun for _, begun, _ in naps) - statistics.median(dispatch)))
-        end.append(whole - max(ended for *_, ended in naps))
+        dispatch = np.diff(taken).tolist()
+        overhead = []
         for worker in {who for who, *_ in naps}:
             own = sorted((begun, ended) for who, begun, ended in naps if who == worker)
-            overslept = [ended - begun - seconds for begun, ended in own]
-            gaps = [after[0] - before[1] for before, after in itertools.pairwise(own)]
-            overhead += [a + b for a, b in zip(overslept, gaps, strict=False)]
-    return FarmCosts(dispatch, overhead, start, end)
+            # from the end of one task to that of the next, which was asleep for its own seconds
+            overhead += [after[1] - before[1] - seconds for before, after in itertools.pairwise(own)]
+        start = min(begun for _, begun, _ in naps) - statistics.median(dispatch)
+        end = whole - max(ended for *_, ended in naps)
+        found.append(FarmCosts(dispatch, overhead, max(0.0, start), end))
+    return found
 
 
 @contextlib.contextmanager
@@ -136,8 +140,8 @@ def _pool(backend: str, p: int) -> Iterator[Parallel]:
             opened.callback(new_session("hpcml validation", f"local[{p}]").stop)
         opened.enter_context(joblib.parallel_config(backend, n_jobs=p))
         run = opened.enter_context(Parallel(batch_size=1, pre_dispatch="all"))
-        for _ in range(3):
-            run(delayed(time.sleep)(0.05) for _ in range(4 * p))  # all workers are there
+        for _ in range(64 // p if backend == "spark" else 3):  # Java compiles what it has run often
+            run(delayed(time.sleep)(0.02) for _ in range(4 * p))  # all workers are there
         yield run
 
 
@@ -155,11 +159,12 @@ def validate(backend: str, workers: Sequence[int], *, sets: int = 3, tasks_a_wor
         Not more than Spark makes partitions of.
     """
     with _pool(backend, 2) as run:
-        spent = costs(run)
+        spent = costs(run, calls=CALLS[backend])
+    cores = machine.usable_cores()[0]
     rows = []
     for p in workers:
         cases = [durations(tasks_a_worker * p, seed) for seed in range(sets)]
-        predicted = [predict_farm(times, p, spent, spread=0.0) for times in cases]
+        predicted = [predict_farm(times, p, spent, spread=0.0, cores=cores) for times in cases]
         with _pool(backend, p) as run:
             for times, told in zip(cases, predicted, strict=True):
                 measured, *_ = _sleep(run, times.tolist())

@@ -42,6 +42,8 @@ def test_replay_is_list_scheduling():
     for each in times:
         heapq.heapreplace(free, free[0] + each)
     assert replay(times, 3) == pytest.approx(max(free))
+    # four workers whose overheads of 1 s take turns on two cores begin at 0, 0, 1 and 1 s
+    assert replay([1.0] * 4, 4, overhead=1.0, cores=2) == 3.0 and replay([1.0] * 4, 4, overhead=1.0) == 2.0
     assert replay([], 3) == 0.0 and replay(times, 1) == pytest.approx(times.sum())
 
 
@@ -50,15 +52,14 @@ def test_intervals_of_farms_cover_what_their_costs_draw():
     rng = np.random.default_rng(2)
 
     def drawn(n):
-        return FarmCosts(*(scale * rng.lognormal(0, 0.5, n) for scale in (0.002, 0.01, 0.02, 0.05)))
+        start, end = rng.lognormal(0, 0.5, 2) * (0.02, 0.05)
+        return FarmCosts(*(scale * rng.lognormal(0, 0.5, n) for scale in (0.002, 0.01)), start, end)
 
     covered = []
     for seed in range(24):
-        times, known, true = rng.random(64), drawn(60), drawn(64)
+        times, known, true = rng.random(64), [drawn(6) for _ in range(40)], drawn(64)
         found = predict_farm(times, 16, known, spread=0.0, seed=seed)
-        measured = replay(
-            times, 16, dispatch=true.dispatch, overhead=true.overhead, start=true.start[0], end=true.end[0]
-        )
+        measured = replay(times, 16, **vars(true))
         covered.append(found.low <= measured <= found.high)
     assert np.mean(covered) >= 0.9
     assert predict_farm(times, 16, spread=0.0).high < measured  # without its costs it would be too fast
@@ -71,7 +72,8 @@ def test_intervals_of_farms_cover_what_their_costs_draw():
         (lambda: replay([-1.0], 1), "times must be at least 0"),
         (lambda: replay([1.0], 1, dispatch=-1), "dispatch must be at least 0"),
         (lambda: replay([1.0, 1.0], 1, overhead=[0.1, -0.1]), "overhead must be at least 0"),
-        (lambda: FarmCosts(end=[]), "end must hold at least one sample"),
+        (lambda: replay([1.0], 1, cores=0), "cores must be at least 1"),
+        (lambda: FarmCosts(overhead=[]), "overhead must hold at least one sample"),
         (lambda: predict_farm([1.0], 5000), "p must lie between 1 and 4096"),
         (lambda: networks.network("string-and-cans"), "network must be one of infiniband"),
         (lambda: networks.Network("mine", (2.0, 1.0), (0.0, 0.0)), "alpha must be a range"),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
 from hpcml.scaling import laws
@@ -135,6 +135,7 @@ def replay(
     overhead: ArrayLike = 0.0,
     start: float = 0.0,
     end: float = 0.0,
+    cores: int | None = None,
 ) -> float:
     """Return the makespan of independent tasks, event by event: the next task goes to the first free worker.
 
@@ -152,11 +153,14 @@ def replay(
         Seconds from the call to the first dispatch, and of the way of a task to a worker.
     end : float
         Seconds from the end of the last task to the return of the call.
+    cores : int, optional
+        On which the overheads of all workers take turns, as they do where tasks only sleep. None: as many as
+        workers.
 
     Raises
     ------
     ValueError
-        If `p` is below 1 or a time below 0.
+        If `p` or `cores` is below 1 or a time below 0.
 
     Examples
     --------
@@ -170,11 +174,15 @@ def replay(
     for name, value in costs.items():
         if not np.all(np.asarray(value) >= 0):
             raise ValueError(f"{name} must be at least 0. Got {value} instead.")
+    if cores is not None and cores < 1:
+        raise ValueError(f"cores must be at least 1. Got {cores} instead.")
     dispatched = start + np.cumsum(np.broadcast_to(dispatch, times.shape))
-    took = times + overhead
-    free, last = [0.0] * p, 0.0
-    for ready, seconds in zip(dispatched.tolist(), took.tolist(), strict=True):
-        finished = max(heapq.heappop(free), ready) + seconds
+    beside = np.broadcast_to(overhead, times.shape)
+    free, idle, last = [0.0] * p, [0.0] * min(p, cores or p), 0.0
+    for ready, cost, seconds in zip(dispatched.tolist(), beside.tolist(), times.tolist(), strict=True):
+        begun = max(heapq.heappop(free), heapq.heappop(idle), ready)
+        heapq.heappush(idle, begun + cost)
+        finished = begun + cost + seconds
         heapq.heappush(free, finished)
         last = max(last, finished)
     return last + end if len(times) else 0.0
@@ -182,17 +190,17 @@ def replay(
 
 @dataclass(frozen=True)
 class FarmCosts:
-    """What a farm spends beside its tasks: measured samples, from which a prediction draws.
+    """What one call of a farm spent beside its tasks.
 
     Parameters
     ----------
     dispatch : sequence of float
-        Seconds that the one dispatcher is busy with a task.
+        Seconds that the one dispatcher was busy with a task: some samples.
     overhead : sequence of float
-        Seconds that a worker spends on a task beside computing.
-    start : sequence of float
-        Seconds from the call until the first task begins, without its dispatch.
-    end : sequence of float
+        Seconds that a worker spent on a task beside computing: some samples.
+    start : float
+        Seconds from the call until the first task began, without its dispatch.
+    end : float
         Seconds from the end of the last task to the return of the call.
 
     Raises
@@ -203,25 +211,28 @@ class FarmCosts:
 
     dispatch: Sequence[float] = (0.0,)
     overhead: Sequence[float] = (0.0,)
-    start: Sequence[float] = (0.0,)
-    end: Sequence[float] = (0.0,)
+    start: float = 0.0
+    end: float = 0.0
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            if not len(getattr(self, each.name)):
-                raise ValueError(f"{each.name} must hold at least one sample. Got none.")
-
-
-#: Dispatch that takes no time.
-NO_COSTS = FarmCosts()
+        for name in ("dispatch", "overhead"):
+            if not len(getattr(self, name)):
+                raise ValueError(f"{name} must hold at least one sample. Got none.")
 
 
 def predict_farm(
-    times: ArrayLike, p: int, costs: FarmCosts = NO_COSTS, *, spread: float = 0.05, seed: int = 0
+    times: ArrayLike,
+    p: int,
+    costs: Sequence[FarmCosts] = (FarmCosts(),),
+    *,
+    spread: float = 0.05,
+    cores: int | None = None,
+    seed: int = 0,
 ) -> Estimate:
     """Predict the makespan of a farm of tasks, with an interval from what its costs and tasks vary by.
 
-    Every replay draws the costs of every task anew from the samples.
+    Every replay draws one of the calls whose costs are known, and the costs of every task from that call:
+    what disturbs one task disturbs those beside it.
 
     Parameters
     ----------
@@ -229,10 +240,12 @@ def predict_farm(
         Measured seconds of every task.
     p : int
         Workers, at most 4096.
-    costs : FarmCosts
-        By default none.
+    costs : sequence of FarmCosts
+        Of measured calls; by default none cost anything.
     spread : float
         Relative deviation of a task's time from run to run.
+    cores : int, optional
+        As in `replay`.
     seed : int
         Of the draws.
 
@@ -244,7 +257,7 @@ def predict_farm(
     Raises
     ------
     ValueError
-        If `p` is out of range.
+        If `p` is out of range, or there are no costs.
 
     Examples
     --------
@@ -252,26 +265,29 @@ def predict_farm(
     >>> found = predict_farm([1.0] * 128, 64)
     >>> 1.9 < found.low <= found.value <= found.high < 2.5
     True
-    >>> round(predict_farm([1.0] * 4, 2, FarmCosts(overhead=[0.25], end=[0.5]), spread=0.0).value, 2)
+    >>> round(predict_farm([1.0] * 4, 2, [FarmCosts(overhead=[0.25], end=0.5)], spread=0.0).value, 2)
     3.0
     """
     if not 1 <= p <= LARGEST:
         raise ValueError(f"p must lie between 1 and {LARGEST}. Got {p} instead.")
+    if not costs:
+        raise ValueError("costs must hold those of at least one call. Got none.")
     rng = np.random.default_rng(seed)
     times = np.asarray(times, dtype=np.float64)
     n = len(times)
-    found: NDArray[np.float64] = np.array(
-        [
+    found = []
+    for _ in range(REPLAYS):
+        call = costs[rng.integers(len(costs))]
+        found.append(
             replay(
                 times * np.exp(spread * rng.standard_normal(n)),
                 p,
-                dispatch=rng.choice(costs.dispatch, n),
-                overhead=rng.choice(costs.overhead, n),
-                start=float(rng.choice(costs.start)),
-                end=float(rng.choice(costs.end)),
+                dispatch=rng.choice(call.dispatch, n),
+                overhead=rng.choice(call.overhead, n),
+                start=call.start,
+                end=call.end,
+                cores=cores,
             )
-            for _ in range(REPLAYS)
-        ]
-    )
+        )
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(np.median(found)), float(low), float(high), n)

@@ -129,10 +129,14 @@ def test_time_of_threads_inside_kernels_is_the_processors():
     told = {"compute": 0.9, "communication": 0.0, "dispatch": 0.0}
     sample = {"kind": "work", "n": 9, "p": 2, "seconds": 1.0, "share": 0.75, "activity": [told]}
     plan = {"workers": [2], "backend": "threads"}
-    parts = breakdown({"rows": 9, "plan": plan, "samples": [sample]}, "strong")[0].parts
+    whole = {"rows": 9, "plan": plan, "machine": {"cores_usable": 2}, "samples": [sample]}
+    parts = breakdown(whole, "strong")[0].parts
     # 1.5 s of processor time: 0.1 s serial, 1.4 s of two threads in kernels that took 2 x 0.9 s
     assert parts["compute"] == pytest.approx(0.7) and parts["imbalance"] == pytest.approx(0.2)
     assert parts["serial"] == pytest.approx(0.1)
+    starving = {"kind": "spin", "n": 0, "p": 2, "seconds": 1.0, "share": 0.5}
+    at = {"launch": 0, "block": 0}
+    assert breakdown(whole | {"samples": [sample | at, starving | at]}, "strong") == []
 
 
 def test_reports_of_a_file(tmp_path, capsys):

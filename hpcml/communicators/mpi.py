@@ -261,7 +261,8 @@ class Mpi(Communicator):
         self.rank, self.size = self._world.rank, self._world.size
 
     def put(self, **rows: Any) -> MpiTable:
-        return MpiTable(self._world, rows)
+        with activity.during("communication"):
+            return MpiTable(self._world, rows)
 
     def gather(self, value: Any) -> list[Any]:
         return self._world.gather("gather", value)

@@ -68,7 +68,7 @@ class ProcessTable(Table):
         self._given: dict[str, Any] = {}  # row arrays that no kernel has changed
         self._number = next(_numbers)
         self._pool = current_pool(self._n_others)  # workers start while the rows are copied
-        with contextlib.ExitStack() as opened:
+        with contextlib.ExitStack() as opened, activity.during("communication"):
             shared = {name: self._share(name, array, opened) for name, array in arrays.items()}
             self._finalizer = weakref.finalize(
                 self, self._pool.abandoned.append, (self._number, self._n_others)

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from hpcml.scaling import fit, laws
 from hpcml.scaling.statistics import STARVED, Estimate, Ratios, estimate_ratios
 
-__all__ = ["Result", "Sizes", "analyse", "analyse_sizes", "half_widths", "noise", "normalised_logs"]
+__all__ = [
+    "Result",
+    "Sizes",
+    "analyse",
+    "analyse_sizes",
+    "half_widths",
+    "noise",
+    "normalised_logs",
+    "starved",
+]
 
 _Array = NDArray[np.float64]
 
@@ -79,7 +88,7 @@ def _tables(
     """Return for every launch the log seconds of its blocks, a column a point; NaN where there is none."""
     points = list(points)
     column = {point: j for j, point in enumerate(points)}
-    starved = _starved(document) if filtered else frozenset()
+    hungry = starved(document) if filtered else frozenset()
     launches: dict[int, dict[int, _Array]] = {}
     for sample in document["samples"]:
         j = column.get((sample["kind"], sample["n"], sample["p"]))
@@ -87,12 +96,12 @@ def _tables(
             continue
         blocks = launches.setdefault(sample["launch"], {})
         row = blocks.setdefault(sample["block"], np.full(len(points), np.nan))
-        if (sample["launch"], sample["block"], sample["p"]) not in starved:
+        if (sample["launch"], sample["block"], sample["p"]) not in hungry:
             row[j] = np.log(sample["seconds"])
     return [np.stack(list(blocks.values())) for blocks in launches.values()]
 
 
-def _starved(document: Mapping[str, Any]) -> frozenset[tuple[int, int, int]]:
+def starved(document: Mapping[str, Any]) -> frozenset[tuple[int, int, int]]:
     """Return (launch, block, p) whose calibration got less than its share of the cores.
 
     The rule is declared beforehand: process time over wall time times cores below 0.95. A p beyond the cores
@@ -237,14 +246,14 @@ def noise(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     for sample in document["samples"]:
         groups.setdefault((sample["kind"], sample["n"], sample["p"]), []).append(sample["seconds"])
     middle = {key: float(np.median(values)) for key, values in groups.items()}
-    starved = _starved(document)
+    hungry = starved(document)
     return [
         {
             "kind": sample["kind"],
             "p": sample["p"],
             "launch": sample["launch"],
             "ratio": sample["seconds"] / middle[sample["kind"], sample["n"], sample["p"]],
-            "starved": (sample["launch"], sample["block"], sample["p"]) in starved,
+            "starved": (sample["launch"], sample["block"], sample["p"]) in hungry,
         }
         for sample in document["samples"]
     ]

@@ -16,6 +16,7 @@ import numpy as np
 
 from hpcml.activity import KINDS
 from hpcml.scaling import laws
+from hpcml.scaling.analysis import starved
 
 __all__ = ["PARTS", "Breakdown", "breakdown"]
 
@@ -76,7 +77,7 @@ def _of_sample(sample: Mapping[str, Any], backend: str) -> dict[str, float] | No
 
 
 def breakdown(document: Mapping[str, Any], mode: str) -> list[Breakdown]:
-    """Return the median shares at every p; nothing where nobody reported.
+    """Return the median shares at every p, without starved samples; nothing where nobody reported.
 
     Parameters
     ----------
@@ -88,18 +89,22 @@ def breakdown(document: Mapping[str, Any], mode: str) -> list[Breakdown]:
     >>> from hpcml.scaling.breakdown import breakdown
     >>> told = [{"compute": 0.8, "communication": 0.1, "dispatch": 0.0}] * 2
     >>> sample = {"kind": "work", "n": 9, "p": 2, "seconds": 1.0, "activity": told}
-    >>> document = {"rows": 9, "plan": {"workers": [2]}, "samples": [sample]}
+    >>> machine = {"cores_usable": 2}
+    >>> document = {"rows": 9, "plan": {"workers": [2]}, "machine": machine, "samples": [sample]}
     >>> found = breakdown(document, "strong")[0]
     >>> found.pop["parallel_efficiency"], round(found.parts["serial"], 3)
     (0.8, 0.1)
     """
-    found = []
+    found, rejected = [], starved(document)
     for p in sorted({1, *document["plan"]["workers"]}):
         n = document["rows"] * (p if mode == "weak" else 1)
         samples = [
             each
             for each in document["samples"]
-            if each["kind"] == "work" and each["n"] == n and each["p"] == p
+            if each["kind"] == "work"
+            and each["n"] == n
+            and each["p"] == p
+            and (each.get("launch"), each.get("block"), p) not in rejected
         ]
         told = [_of_sample(each, document["plan"].get("backend", "")) for each in samples]
         shares = [some for some in told if some is not None]

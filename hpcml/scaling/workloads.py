@@ -164,7 +164,7 @@ _ESTIMATORS: dict[str, tuple[str, dict[str, Any], int, str, int, dict[str, str]]
         },
         16,
         "classes",
-        100_000,
+        400_000,
         _ROWS,
     ),
     "logistic": ("linear_model.LogisticRegression", {"tol": 1e-8}, 64, "classes", 500_000, _ROWS),

@@ -277,7 +277,7 @@ def predict_farm(
     n = len(times)
     found = []
     for _ in range(REPLAYS):
-        call = costs[rng.integers(len(costs))]
+        call = costs[int(rng.integers(len(costs)))]
         found.append(
             replay(
                 times * np.exp(spread * rng.standard_normal(n)),

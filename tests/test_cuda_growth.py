@@ -66,10 +66,11 @@ def test_histograms_that_no_shared_memory_holds(wide, monkeypatch):
     assert_same_trees(found, growth.grow(*args, **keywords))
 
 
-def test_little_memory_grows_fewer_trees_at_a_time_and_then_says_the_sizes(monkeypatch):
+@pytest.mark.parametrize("weights", ["bootstrap", "fractional"])
+def test_little_memory_grows_fewer_trees_at_a_time_and_then_says_the_sizes(weights, monkeypatch):
     monkeypatch.setattr("hpcml.kernels.cuda.growing.WORKSPACE", 50_000)
     monkeypatch.setattr("hpcml.kernels.cuda.growth.WORKSPACE", 50_000)
-    args = list(problem(3, 400, 3, 0, weights="bootstrap"))
+    args = list(problem(3, 400, 3, 0, weights=weights))
     args[7] = np.arange(5, dtype=np.uint64)
     keywords = DEFAULTS | {"max_features": 2, "max_depth": 3, "criterion": "squared_error", "n_classes": 0}
     expected = growth.grow(*args, **keywords)
@@ -111,6 +112,18 @@ def test_a_forest_on_the_device_is_that_on_the_processor(forest, monkeypatch):
     # bins and targets go there once for all trees
     assert driver.launched["start_rows"] > 1 and driver.sent[X.size] == 1 and driver.sent[8 * len(X)] == 1
     assert same_trees(found, expected)
+
+
+@pytest.mark.parametrize("n_classes", [0, 1, 2])
+def test_weights_beside_a_bootstrap_and_a_single_class(n_classes):
+    args = list(problem(5, 90, 3, 2 if n_classes else 0, weights="whole"))
+    args[8] = 60
+    if n_classes == 1:
+        args[4] = np.zeros(90)
+    criterion = "gini" if n_classes else "squared_error"
+    keywords = DEFAULTS | {"max_features": 2, "criterion": criterion, "n_classes": n_classes}
+    with on_host():
+        assert_same_trees(run("grow", "cuda", *args, **keywords), growth.grow(*args, **keywords))
 
 
 def test_one_row_no_tree_and_too_many_rows():

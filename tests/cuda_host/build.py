@@ -18,7 +18,7 @@ BUILD = HERE.parent.parent / "build" / "cuda_host"
 FLAGS = ["-std=c++17", "-O2", "-g1", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
 # otherwise arrays of equal names in two libraries would be one
 FLAGS += ["-fno-gnu-unique", "-fvisibility-inlines-hidden"]
-SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-U_FORTIFY_SOURCE"]
+SANITIZE = ["-Og", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-U_FORTIFY_SOURCE"]
 NAMES = sorted(path.stem for path in sources().glob("*.cu"))
 
 

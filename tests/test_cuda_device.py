@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hpcml.ensemble import RandomForestClassifier
 from hpcml.errors import KernelUnavailable
 from hpcml.kernels import contract, registry
 from hpcml.kernels.csr import CSR
-from hpcml.kernels.cuda import driver
+from hpcml.kernels.cuda import driver, pycuda_driver
 
 ON_GPU = [name for name, kernel in contract.KERNELS.items() if "cuda" not in kernel.declined]
 ELSEWHERE = [name for name in contract.KERNELS if name not in ON_GPU]
@@ -199,6 +200,22 @@ def test_a_driver_that_is_missing_is_told(monkeypatch, tmp_path):
         "pycuda.driver fails on import: libcuda.so.1: cannot open shared object file "
         "(the driver of the GPU brings it)"
     )
+
+
+def test_processes_of_a_machine_take_devices_of_their_own(monkeypatch):
+    for name in list(os.environ):
+        if "LOCAL" in name:
+            monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    assert pycuda_driver.own_number() == 0
+    monkeypatch.setenv("SLURM_LOCALID", "2")
+    assert pycuda_driver.own_number() == 2
+    tasks = [None, {}, {"gpu": SimpleNamespace(name="gpu", addresses=["3"])}]
+    for task, number in zip(tasks, (2, 2, 3), strict=True):
+        context = None if task is None else SimpleNamespace(resources=lambda task=task: task)
+        spark = SimpleNamespace(TaskContext=SimpleNamespace(get=lambda context=context: context))
+        monkeypatch.setitem(sys.modules, "pyspark", spark)
+        assert pycuda_driver.own_number() == number
 
 
 def test_a_device_is_not_used_across_a_fork(monkeypatch):

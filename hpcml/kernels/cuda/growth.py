@@ -52,7 +52,7 @@ def grow(
         Residents.of(driver).collect()
         limit = int(driver.free_memory() * USABLE) - _common_bytes(problem)
     together = max(1, min(MOST_TREES, limit // _tree_bytes(problem)))
-    parts: list[tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int64]]] = []
+    parts = []
     start = 0
     while start < len(seeds):
         some = seeds[start : start + together]

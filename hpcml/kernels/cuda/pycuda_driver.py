@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,13 +21,13 @@ try:
 except ImportError:  # hpcml.parts says what is missing
     cuda = None
 
-__all__ = ["PyCudaDriver", "find"]
+__all__ = ["PyCudaDriver", "find", "own_number"]
 
 
 def find() -> PyCudaDriver | str:
     """Return the device of this process, or the reason why there is none.
 
-    Processes of one machine that a launcher started take the devices in turn.
+    Processes of one machine that a launcher started take the devices in turn; Spark says which is a task's.
     """
     try:
         cuda.init()
@@ -35,9 +36,17 @@ def find() -> PyCudaDriver | str:
         return f"the NVIDIA driver does not start ({error})"
     if n_devices == 0:
         return "the NVIDIA driver finds no GPU"
+    return PyCudaDriver(cuda.Device(own_number() % n_devices))
+
+
+def own_number() -> int:
+    """Return the number of this process's device: Spark's for its task, or the rank on the machine."""
+    spark = sys.modules.get("pyspark")
+    task = spark.TaskContext.get() if spark is not None else None
+    if task is not None and "gpu" in task.resources():
+        return int(task.resources()["gpu"].addresses[0])
     names = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
-    local = next((os.environ[name] for name in names if os.environ.get(name, "").isdecimal()), "0")
-    return PyCudaDriver(cuda.Device(int(local) % n_devices))
+    return int(next((os.environ[name] for name in names if os.environ.get(name, "").isdecimal()), "0"))
 
 
 class PyCudaDriver(Driver):

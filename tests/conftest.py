@@ -5,13 +5,28 @@ import signal
 
 import hypothesis
 import pytest
-from upstream.at_once import AtOnce
 
 import hpcml
 from hpcml import kernels, machine
 from needs import require, required
 
-AT_ONCE = pytest.StashKey[AtOnce]()
+#: Files whose tests start processes that use the whole machine, or look at what these leave: with ``-n 2``
+#: they run one after another, beside the others. Files that start with these words.
+ONE_AFTER_ANOTHER = (
+    "test_benchmarks",
+    "test_grid_ranks",
+    "test_grid_sharded",
+    "test_import",
+    "test_memory",
+    "test_mpi",
+    "test_open_rows",
+    "test_own_method",
+    "test_processes",
+    "test_same_bits",
+    "test_scaling_measure",
+    "test_scaling_predict",
+    "test_spark",
+)
 
 hypothesis.settings.register_profile(
     "hpcml",
@@ -42,17 +57,17 @@ def pytest_collection_modifyitems(items):
             item.add_marker("upstream")
         if item.get_closest_marker("upstream"):  # scikit-learn's own test files, in processes of their own
             item.add_marker("slow")
-    items.sort(key=lambda item: item.get_closest_marker("upstream") is not None)  # at the end
+        elif item.path.name.startswith(ONE_AFTER_ANOTHER):
+            item.add_marker(pytest.mark.xdist_group("processes"))
+        else:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=_turn)
 
 
-def pytest_collection_finish(session):
-    tests = [item for item in session.items if item.get_closest_marker("upstream")]
-    session.config.stash[AT_ONCE] = AtOnce(tests)
-
-
-def pytest_sessionfinish(session):
-    if AT_ONCE in session.config.stash:
-        session.config.stash[AT_ONCE].end()
+def _turn(item):
+    """Return what tests are sorted by: the longest group first, what can be told apart at the end."""
+    groups = [marker.args[0] for marker in item.iter_markers("xdist_group")]
+    return ["processes"] != groups, not groups
 
 
 def pytest_runtest_setup(item):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE.parent.parent
-_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass
@@ -96,18 +95,10 @@ def run_upstream(
 def _output_of(command: list[str], folder: str, environment: Mapping[str, str], timeout: float) -> str:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes) as process:
-        _running.add(process)
         try:
             return process.communicate(timeout=timeout)[0]
         finally:
             process.kill()
-            _running.discard(process)
-
-
-def end_all() -> None:
-    """End all runs, such as those of an interrupted session."""
-    for process in list(_running):
-        process.kill()
 
 
 def _assert_expected(module: str, found: UpstreamResult, expected: Mapping[str, str], partial: bool) -> None:

@@ -14,6 +14,7 @@ from sklearn.svm import SVC
 
 from hpcml.ensemble import RandomForestClassifier
 from hpcml.model_selection import GridSearchCV, RandomizedSearchCV, explain_plan
+from ids import plain
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
@@ -38,7 +39,7 @@ SEARCHES = [
 
 
 @pytest.mark.filterwarnings("ignore:.*fits failed", "ignore:One or more")
-@pytest.mark.parametrize("search", SEARCHES, ids=str)
+@pytest.mark.parametrize("search", SEARCHES, ids=plain)
 def test_it_is_what_the_search_does(search):
     sharing_toys.COUNTS.clear()
     told = explain_plan(search, X, Y)

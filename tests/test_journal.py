@@ -38,6 +38,7 @@ from hpcml.errors import HpcmlError, JournalMismatch
 from hpcml.model_selection import GridSearchCV, RandomizedSearchCV
 from hpcml.model_selection.fingerprint import fingerprint
 from hpcml.model_selection.journal import Journal, decode_splits, encode_splits
+from ids import plain
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(60, 3))
@@ -250,7 +251,7 @@ def settings_of(kind, **settings):
         ({"return_train_score": True}, "return_train_score differs"),
         ({"X": X + 1, "param_grid": {"shift": [0.0]}}, "X and param_grid differ"),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_other_searches_are_refused(tmp_path, change, named):
     path = tmp_path / "search.jsonl"
@@ -410,7 +411,7 @@ def test_fingerprints_are_the_same_in_every_process():
         (np.random.RandomState(0), np.random.RandomState(1)),
         (range(3), range(4)),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_fingerprints_differ(a, b):
     assert fingerprint(a, "a") != fingerprint(b, "b")

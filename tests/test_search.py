@@ -25,6 +25,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from hpcml.model_selection import GridSearchCV, RandomizedSearchCV
+from ids import plain
 
 X, Y = make_classification(n_samples=90, n_features=6, random_state=0)
 WEIGHT = np.random.default_rng(0).uniform(0.1, 2, size=90)
@@ -95,7 +96,7 @@ def both(grid, estimator=TREE, fit=None, data=(X, Y), **settings):
         (several, False),
         ("accuracy", last_of_the_best),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_scoring_and_refit(scoring, refit, return_train_score):
     both(GRID, scoring=scoring, refit=refit, return_train_score=return_train_score, cv=3)
@@ -111,7 +112,7 @@ def test_scoring_and_refit(scoring, refit, return_train_score):
         "pairs",
         "masks",
     ],
-    ids=str,
+    ids=plain,
 )
 def test_cv(cv):
     if cv == "pairs":
@@ -138,7 +139,7 @@ def test_cv_generator_is_read_once():
         {"ccp_alpha": np.array([0.0, 0.01], dtype=np.float32)},
         {"max_depth": range(1, 4)},
     ],
-    ids=str,
+    ids=plain,
 )
 def test_grids(grid):
     both(grid, cv=2)
@@ -310,7 +311,7 @@ def test_verbose_prints_what_scikit_learn_prints(verbose, scoring, capsys):
         {"journal": 3},
         {"refit": True, "scoring": ["accuracy", "f1"]},
     ],
-    ids=str,
+    ids=plain,
 )
 def test_bad_arguments_are_named(settings):
     name, value = next(iter(settings.items()))

@@ -30,6 +30,7 @@ from hpcml import config
 from hpcml.model_selection import GridSearchCV, Plan, RandomizedSearchCV
 from hpcml.model_selection.planning import make_plan
 from hpcml.protocol import Batch
+from ids import plain
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(80, 4))
@@ -58,7 +59,7 @@ def looks_at_the_fitted(estimator, X, y):
         {"a": "accuracy", "n": looks_at_the_fitted},
         make_scorer(lambda y, p: float(np.mean(y == p))),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_scores_equal_separate_fits(scoring, return_train_score):
     y = (LABELS == "up").astype(int)

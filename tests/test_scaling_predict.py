@@ -166,6 +166,8 @@ def test_what_cannot_be_predicted_is_refused():
         (["kmeans", "--predict", "64", "--network", "wet-string"], "network must be one of"),
         (["kmeans", "--predict", "5000", "--network", "infiniband"], "--predict must be at most 4096"),
         (["kmeans", "--weak", "--predict", "64", "--network", "infiniband"], "add --strong"),
+        (["forest", "--predict", "64", "--network", "infiniband"], "knows fits whose workers share rows"),
+        (["kmeans-grid", "--backend", "loky", "--predict", "4", "--network", "infiniband"], "shares tasks"),
         (["predict-load", "kmeans-predict", "--callers", "0"], "--callers must be whole numbers"),
         (["predict-load", "kmeans-predict", "--rows", "0"], "rows must be at least 1"),
         (["compare", "nowhere.json", "nowhere.json"], "nowhere.json cannot be read"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,6 +16,9 @@ from typer.core import TyperGroup
 from hpcml.cli import files
 from hpcml.cli.failures import TERMINATED, CommandError, one_line
 from hpcml.cli.quantities import duration, numbers, share
+
+if TYPE_CHECKING:
+    from hpcml.scaling import Plan
 
 __all__ = ["scale"]
 
@@ -121,7 +124,6 @@ def run(
         raise CommandError("--predict and --network go together; name both")
     with _one_line(), _ended_by_sigterm():
         assumed = None if network is None else networks.network(network)
-        asked = () if predict is None else _predictable(predict, strong or not (weak or sizes))
         plan = Plan(
             workload,
             workers=numbers(workers, "--workers"),
@@ -135,6 +137,7 @@ def run(
             seed=seed,
             allow_oversubscription=oversubscription,
         )
+        asked = () if predict is None else _predictable(predict, plan)
         document = measure(plan, verbose=0 if quiet else 1)
         if assumed is not None:
             document["prediction"] = prediction.predict(document, asked, assumed)
@@ -161,14 +164,21 @@ def report_(
         _write(document, targets)
 
 
-def _predictable(text: str, strong: bool) -> tuple[int, ...]:
+def _predictable(text: str, plan: "Plan") -> tuple[int, ...]:
+    from hpcml.scaling import workloads
     from hpcml.scaling.predict import LARGEST
 
     asked = numbers(text, "--predict")
     if max(asked) > LARGEST:
         raise CommandError(f"--predict must be at most {LARGEST} workers. Got {max(asked)} instead")
-    if not strong:
+    if not plan.strong:
         raise CommandError("--predict starts from strong scaling; add --strong")
+    where = workloads.find(plan.workload).backends
+    if where[plan.backend] == "tasks" or not {"rows", "function"} & set(where.values()):
+        raise CommandError(
+            f"--predict knows fits whose workers share rows; {plan.workload} on {plan.backend} shares "
+            f"{where[plan.backend]}. hpcml.scaling.predict.replay plays the times of tasks"
+        )
     return asked
 
 

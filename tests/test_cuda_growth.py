@@ -22,7 +22,7 @@ from hpcml.kernels.reference import growth
 
 
 @settings(max_examples=20, deadline=None)
-@given(call=calls(), backward=st.booleans())
+@given(call=calls().filter(lambda call: call[0][0].size <= 9000), backward=st.booleans())  # larger ones below
 def test_trees_equal_the_reference_to_the_bit(call, backward):
     args, keywords = call
     with on_host(backward=backward) as driver:

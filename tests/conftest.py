@@ -12,21 +12,7 @@ from needs import require, required
 
 #: Files whose tests start processes that use the whole machine, or look at what these leave: with ``-n 2``
 #: they run one after another, beside the others. Files that start with these words.
-ONE_AFTER_ANOTHER = (
-    "test_benchmarks",
-    "test_grid_ranks",
-    "test_grid_sharded",
-    "test_import",
-    "test_memory",
-    "test_mpi",
-    "test_open_rows",
-    "test_own_method",
-    "test_processes",
-    "test_same_bits",
-    "test_scaling_measure",
-    "test_scaling_predict",
-    "test_spark",
-)
+ONE_AFTER_ANOTHER = ("test_mpi", "test_processes", "test_scaling_measure", "test_spark")
 
 hypothesis.settings.register_profile(
     "hpcml",

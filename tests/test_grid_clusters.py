@@ -258,9 +258,9 @@ def test_search_on_any_backend_and_after_a_resume(kind, tmp_path):
     assert search.plan_.asked["fits"] == 2 * n and search.plan_.done["fits"] == 2
     assert not search.plan_.fallbacks and not search.plan_.separate
     path = tmp_path / "journal"
-    for backend in ("threading", "loky"):
-        with joblib.parallel_backend(backend):
-            other = GridSearchCV(kind(random_state=0), GRIDS[kind], n_jobs=2, journal=path, **options).fit(X)
+    for backend, n_jobs in (("threading", 4), ("loky", 2)):
+        with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+            other = GridSearchCV(kind(random_state=0), GRIDS[kind], journal=path, **options).fit(X)
         for key, values in score_columns(search).items():
             np.testing.assert_array_equal(other.cv_results_[key], values, err_msg=key)
         lines = path.read_bytes().splitlines(keepends=True)

@@ -248,11 +248,16 @@ def test_frames_names_and_pickles():
     np.testing.assert_allclose(fitted.to_sklearn().predict(frame), fitted.predict(frame))
 
 
-def test_scores_are_those_of_scikit_learn():
+@pytest.mark.parametrize(
+    ("estimator", "varied"), [(Ridge(), {"alpha": np.logspace(-3, 3, 7)}), (LinearRegression(), {})]
+)
+def test_scores_are_those_of_scikit_learn(estimator, varied):
     X, y = table(n=500, d=6)
-    grid = {"alpha": np.logspace(-3, 3, 7), "fit_intercept": [True, False]}
+    grid = {**varied, "fit_intercept": [True, False]}
     scoring = ["r2", "neg_mean_absolute_error"]
-    search = GridSearchCV(Ridge(), grid, cv=5, scoring=scoring, refit="r2", return_train_score=True).fit(X, y)
+    search = GridSearchCV(estimator, grid, cv=5, scoring=scoring, refit="r2", return_train_score=True).fit(
+        X, y
+    )
     assert search.plan_.done == {"fits": 5}
     assert not search.plan_.fallbacks
     verified = search.verify(3)
@@ -277,6 +282,7 @@ def test_same_bits_for_any_number_of_workers(tmp_path):
     for got in (
         one,
         scores(n_jobs=2),
+        scores(n_jobs=4),
         scores(journal=tmp_path / "a.jsonl"),
         scores(journal=tmp_path / "a.jsonl"),
     ):

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import GridSearchCV as TheirSearch
-from sklearn.model_selection import KFold, ShuffleSplit
+from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 import hpcml
 from hpcml.linear_model import LogisticRegression
@@ -114,13 +114,12 @@ def test_any_grid_with_any_folds_and_weights(data):
         "tol": draw(st.lists(st.sampled_from([1e-4, 1e-6]), min_size=1, max_size=2, unique=True)),
     }
     n_folds = draw(st.integers(2, 4))
-    cv = draw(
-        st.sampled_from([n_folds, ShuffleSplit(n_folds, test_size=0.3, random_state=1), KFold(n_folds)])
-    )
-    fit = {}
+    splitters = [n_folds, ShuffleSplit(n_folds, test_size=0.3, random_state=1), KFold(n_folds)]
+    cv = draw(st.sampled_from([*splitters, GroupKFold(n_folds)]))
+    fit = {"groups": np.arange(len(y)) % 7} if isinstance(cv, GroupKFold) else {}
     if draw(st.booleans()):
         weights = np.random.default_rng(0).random(len(y)) + 0.5
-        fit = {"sample_weight": weights}
+        fit["sample_weight"] = weights
     scoring = "r2" if isinstance(estimator, LinearSVR) else draw(st.sampled_from([None, "balanced_accuracy"]))
     together, alone = searches(estimator, grid, X, y, fit, cv=cv, scoring=scoring)
     assert_close(
@@ -220,7 +219,7 @@ def test_threads_processes_and_workers_change_no_bit(name):
         with hpcml.config_context(n_threads=1):
             one = GridSearchCV(estimator, grid, cv=3).fit(X, y)
         with hpcml.config_context(n_threads=3):
-            three = GridSearchCV(estimator, grid, cv=3, n_jobs=2).fit(X, y)
+            three = GridSearchCV(estimator, grid, cv=3, n_jobs=4).fit(X, y)
         with parallel_config("loky"):
             processes = GridSearchCV(estimator, grid, cv=3, n_jobs=2).fit(X, y)
     for other in (three, processes):

@@ -197,7 +197,8 @@ def test_same_bits_for_any_number_of_workers(tmp_path):
     expected = scores()
     with hpcml.config_context(n_threads=1):
         assert scores().tobytes() == expected.tobytes()
-    assert scores(n_jobs=2).tobytes() == expected.tobytes()
+    for n_jobs in (2, 4):
+        assert scores(n_jobs=n_jobs).tobytes() == expected.tobytes()
     assert scores(journal=tmp_path / "a.jsonl").tobytes() == expected.tobytes()
     assert scores(journal=tmp_path / "a.jsonl").tobytes() == expected.tobytes()
 

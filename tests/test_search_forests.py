@@ -25,6 +25,7 @@ from hpcml.tree import DecisionTreeClassifier, DecisionTreeRegressor
 X, Y = make_regression(120, 5, n_informative=3, noise=5.0, random_state=0)
 XC, YC = make_classification(120, 6, n_informative=4, n_classes=3, n_clusters_per_class=1, random_state=0)
 WEIGHT = np.random.default_rng(0).uniform(0.2, 2.0, size=120)
+GROUPS = np.arange(120) % 7
 
 REGRESSION = st.sampled_from([None, "r2", "neg_mean_absolute_error", ["r2", "neg_root_mean_squared_error"]])
 CLASSIFICATION = st.sampled_from(
@@ -58,21 +59,23 @@ def grids(draw):
     classify=st.booleans(),
     scorings=st.tuples(REGRESSION, CLASSIFICATION),
     weighted=st.booleans(),
+    grouped=st.booleans(),
     train=st.booleans(),
     seed=st.sampled_from([None, 0, 12]),
 )
 def test_scores_equal_separate_fits_to_the_bit(
-    grid, n_jobs, backend, classify, scorings, weighted, train, seed
+    grid, n_jobs, backend, classify, scorings, weighted, grouped, train, seed
 ):
     kind = RandomForestClassifier if classify else RandomForestRegressor
     data, scoring = ((XC, YC), scorings[1]) if classify else ((X, Y), scorings[0])
     fit = {"sample_weight": WEIGHT} if weighted else {}
+    fit |= {"groups": GROUPS} if grouped else {}
     with joblib.parallel_config(backend=backend), config.config_context(n_threads=2):
         search = GridSearchCV(
             kind(n_estimators=4, random_state=seed),
             grid,
             scoring=scoring,
-            cv=2,
+            cv=model_selection.GroupKFold(2) if grouped else 2,
             n_jobs=n_jobs,
             refit=scoring[0] if isinstance(scoring, list) else True,
             return_train_score=train,

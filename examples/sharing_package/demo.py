@@ -1,6 +1,7 @@
 """Search a grid of the package's estimator on a backend of joblib's; check it against separate fits.
 
-Run it with ``python demo.py threading`` (or loky, sequential, multiprocessing), with the package installed.
+Run it with ``python demo.py threading`` (or loky, sequential, multiprocessing), with the package installed;
+on the ranks of MPI with ``mpirun -n 2 python -m hpcml.farm demo.py mpi``, on Spark inside its session.
 """
 
 import sys
@@ -12,13 +13,17 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from hpcml.joblib_backends import register_mpi, register_spark
 from hpcml.model_selection import GridSearchCV, explain_plan
 
+REGISTER = {"mpi": register_mpi, "spark": register_spark}  # backends that are not joblib's own
 GRID = {"n_neighbors": [3, 5, 10, 20], "power": [0.0, 1.0, 2.0], "metric": ["euclidean", "cityblock"]}
 
 
 def main(backend):
     """Return whether all scores are those of separate fits."""
+    if backend in REGISTER:
+        REGISTER[backend]()
     X, y = load_diabetes(return_X_y=True)
     search = GridSearchCV(SharedNeighbors(), GRID, cv=3, n_jobs=2)
     print("planned:", explain_plan(search, X, y))

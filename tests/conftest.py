@@ -12,7 +12,13 @@ from needs import require, required
 
 #: Files whose tests start processes that use the whole machine, or look at what these leave: with ``-n 2``
 #: they run one after another, beside the others. Files that start with these words.
-ONE_AFTER_ANOTHER = ("test_mpi", "test_processes", "test_scaling_measure", "test_sharing_package", "test_spark")
+ONE_AFTER_ANOTHER = (
+    "test_mpi",
+    "test_processes",
+    "test_scaling_measure",
+    "test_sharing_package",
+    "test_spark",
+)
 
 hypothesis.settings.register_profile(
     "hpcml",

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 import hpcml
 from hpcml import communicators
 from hpcml.cluster import KMeans
+from hpcml.decomposition import PCA
 from hpcml.linear_model import LogisticRegression, Ridge
 from hpcml.mixture import GaussianMixture
 from hpcml.model_selection import GridSearchCV, RandomizedSearchCV
@@ -60,6 +61,16 @@ def searches():
                 cv=3,
                 scoring=["roc_auc", "neg_log_loss"],
                 refit="roc_auc",
+            ),
+            True,
+            1e-6,
+        ),
+        "longer pipeline": (
+            GridSearchCV(
+                make_pipeline(StandardScaler(copy=False), PCA(), LogisticRegression(tol=1e-8)),
+                {"pca__n_components": [2, 3], "logisticregression__C": [0.01, 1.0]},
+                cv=3,
+                scoring="neg_log_loss",
             ),
             True,
             1e-6,
@@ -127,7 +138,7 @@ def test_ranks_find_what_one_process_finds():
     alone = GridSearchCV(Ridge(), {"alpha": [0.1, 10.0]}, cv=3).fit(X, X[:, 0] * 2, sample_weight=w)
     for key, value in scores_of(alone).items():
         assert_allclose(run.results[0]["weights"][0][key], value, rtol=1e-6)
-    for name in ("mixture", "k-means", "logistic", "machine", "an error", "shuffled"):
+    for name in plans:
         assert run.results[0][name][3].batches == plans[name].batches
         assert not run.results[0][name][3].fallbacks
 
@@ -149,10 +160,17 @@ def told_of_one_rank():
         X[5, 1] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=3, error_score="raise").fit(X, y)
-        except Exception as error:
-            found.append(str(error))
+        for steps in (
+            [],
+            [StandardScaler()],
+            [StandardScaler(), KMeans(n_clusters=3, n_init=1, random_state=0)],
+        ):
+            grid = {"logisticregression__C": [0.1, 1.0]}
+            estimator = make_pipeline(*steps, LogisticRegression())
+            try:
+                GridSearchCV(estimator, grid, cv=3, error_score="raise").fit(X, y)
+            except Exception as error:
+                found.append(str(error))
     X[np.isnan(X)] = 0.0
     found.append(GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=3).fit(X, y).best_score_)
     return found
@@ -161,13 +179,13 @@ def told_of_one_rank():
 @mpi
 def test_what_one_rank_refuses_is_known_to_all():
     run = run_ranks(2, told_of_one_rank)
-    (logistic, kmeans, first, score), (_, _, second, _) = run.results
+    (logistic, kmeans, *first, score), (_, _, *second, _) = run.results
     assert run.results[1][:2] == [logistic, kmeans]
-    assert run.results[1][3] == score
+    assert run.results[1][-1] == score
     assert len(logistic[0]) == 2
     assert "trains on rows more than once" in logistic[0][0]
-    assert "contains NaN" in first
-    assert "contains NaN" in second
+    assert len(first) == len(second) == 3
+    assert all("contains NaN" in text for text in [*first, *second])
 
 
 def refused():

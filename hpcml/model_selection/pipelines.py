@@ -7,6 +7,7 @@ from typing import Any
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from hpcml import config
 from hpcml.model_selection.identity import differences, unseeded
 from hpcml.model_selection.step_fits import StepFits
 from hpcml.model_selection.steps import Candidate, Grid, Planner, Prefix, Together, gather, tree_of
@@ -25,6 +26,9 @@ class SharedPipeline:
     plan : callable
         ``plan(estimator, candidates, n_folds)`` returns the `Plan` of a last step, or of a transformer.
     """
+
+    #: `fit_grid` also runs on every rank of an MPI job, with its rows, if all steps compute over them.
+    grid_over_shards = True
 
     def __init__(self, pipeline: Pipeline, plan: Planner) -> None:
         self.pipeline = pipeline
@@ -101,6 +105,7 @@ class SharedPipeline:
         grid = Grid(self.pipeline)
         root = tree_of([grid.candidate(i, own) for i, own in candidates.items()], grid)
         errors: list[Exception] = []
+        over_shards = config.communicator() == "mpi"
         if root.ended:  # no transformers: the last step's own batch, over all its folds
             lasts = [candidate.last for candidate in root.ended]
             together = Together(lasts, candidates=root.ended, settings=differences(lasts))
@@ -112,7 +117,7 @@ class SharedPipeline:
         gather(root, self._plan, grid)
         owner = _candidates(root)[0].pipeline
         for j, split in folds.items():
-            fits = StepFits(X, y, split, fit_params, responses, errors)
+            fits = StepFits(X, y, split, fit_params, responses, errors, over_shards)
             for candidate, fitted, values in fits.run(root, owner):
                 yield candidate.number, j, fitted, values
         if errors:

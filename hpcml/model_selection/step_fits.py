@@ -1,6 +1,7 @@
 """Fits of the pipelines of one batch: each step once, on the table that the steps before it have made."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -80,6 +81,10 @@ class StepFits:
     responses : sequence of str
     errors : list of Exception
         What fits raise is added; other fits go on.
+    over_shards : bool, default=False
+        Whether ranks share the rows, of which these are one rank's. All of them must do the same: an error is
+        raised, outputs that will be needed again are kept whatever they take, and ``memory`` is not looked
+        into. Rows stay in their order; a rank may have none of a part.
     """
 
     def __init__(
@@ -90,10 +95,12 @@ class StepFits:
         fit_params: Mapping[str, Any],
         responses: Sequence[str],
         errors: list[Exception],
+        over_shards: bool = False,
     ) -> None:
         self._X, self._y, self._split = X, y, split
         self._params, self._responses, self._errors = fit_params, responses, errors
-        self._cache = TableCache()
+        self._over_shards = over_shards
+        self._cache = TableCache(math.inf) if over_shards else TableCache()
         self._fitted: dict[Prefix, Any] = {}
         self._cut: dict[str, Any] = {}
 
@@ -113,7 +120,7 @@ class StepFits:
                 if number == len(node.fits) - 1:
                     self._cache.drop(node)
             except Exception as error:
-                self._errors.append(error)
+                self._met(error)
                 return
             if together.candidates:
                 yield from self._lasts(together, node, box.pop(), several)
@@ -130,8 +137,13 @@ class StepFits:
         try:
             return work()
         except Exception as error:  # the search fits these candidates on their own and meets it again
-            self._errors.append(error)
+            self._met(error)
             return None
+
+    def _met(self, error: Exception) -> None:
+        if self._over_shards:
+            raise error
+        self._errors.append(error)
 
     def _keep(self, node: Prefix, table: FoldTable) -> None:
         if not table.is_untouched:  # that one is cut again as quickly
@@ -153,6 +165,10 @@ class StepFits:
         """Fit the last step of a prefix on the training rows, and apply it to both parts."""
         assert node.first is not None
         step, pipeline = node.step, node.first.pipeline
+        if self._over_shards:
+            params = self._routed(pipeline, self._split[0]).get(node.name, {}).get("fit", {})
+            self._fitted[node] = clone(step).fit(table.train(), self._y_train(), **params)
+            return self._transformed(self._fitted[node], table)
         if several and not table.is_untouched and _may_overwrite(step):
             table = FoldTable.transformed(copy.copy(table.train()), copy.copy(table.test()))
         params = self._routed(pipeline, self._split[0]).get(node.name, {})
@@ -181,12 +197,12 @@ class StepFits:
             if made is not None:
                 yield from self._below(child, made)
 
-    @staticmethod
-    def _transformed(fitted: Any, table: FoldTable) -> FoldTable:
+    def _transformed(self, fitted: Any, table: FoldTable) -> FoldTable:
         """Apply a transformer to both parts; hpcml's in one go, as they give a row the same bits anywhere."""
         own = type(fitted).__module__.partition(".")[0] == "hpcml"
-        if own and table.whole is not None and not table.is_untouched:
-            return FoldTable(None, fitted.transform(table.whole), table.rows)
+        if self._over_shards or (own and table.whole is not None and not table.is_untouched):
+            whole = copy.copy(table.whole) if self._over_shards and _may_overwrite(fitted) else table.whole
+            return FoldTable(None, fitted.transform(whole), table.rows, in_order=table.in_order)
         return FoldTable.transformed(fitted.transform(table.train()), fitted.transform(table.test()))
 
     def _lasts(self, together: Together, node: Prefix, table: FoldTable, several: bool) -> Iterator[Result]:
@@ -230,7 +246,7 @@ class StepFits:
     ) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
         """Call the `fit_grid` of a step on a table that steps before it have made, or on the whole one."""
         y, rows, params = self._y, table.rows, self._routed(pipeline, None)
-        if not table.is_untouched:
+        if not table.in_order:
             order = np.concatenate([np.asarray(part) for part in self._split])
             y, params = take_rows(self._y, order), self._routed(pipeline, order)
         yield from together.sharing.fit_grid(

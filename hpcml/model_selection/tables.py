@@ -50,7 +50,7 @@ class TableCache:
 
     Parameters
     ----------
-    limit : int
+    limit : float
         Bytes.
 
     Examples
@@ -63,7 +63,7 @@ class TableCache:
     (None, 'second')
     """
 
-    def __init__(self, limit: int = CACHE_BYTES) -> None:
+    def __init__(self, limit: float = CACHE_BYTES) -> None:
         self._limit = limit
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
@@ -102,17 +102,20 @@ class FoldTable:
         Indices of the training and of the test rows in `whole`.
     owner : estimator, optional
         The pipeline that the untouched table is cut for.
+    in_order : bool
+        Whether the rows of `whole` are in the order of the search's table; else the training rows come first.
     """
 
     parts: tuple[Any, Any] | None
     whole: Any
     rows: tuple[Any, Any]
     owner: Any = None
+    in_order: bool = False
 
     @classmethod
     def untouched(cls, X: Any, split: tuple[Any, Any], owner: Any) -> "FoldTable":
         """Return the fold of a table that no step has seen."""
-        return cls(None, X, split, owner)
+        return cls(None, X, split, owner, True)
 
     @classmethod
     def transformed(cls, train: Any, test: Any) -> "FoldTable":
@@ -132,9 +135,9 @@ class FoldTable:
             return self.parts[0]
         if self.owner is not None:
             return take_table(self.owner, self.whole, train)
-        return (
-            self.whole[: len(train)] if isinstance(self.whole, np.ndarray) else take_rows(self.whole, train)
-        )
+        if self.in_order or not isinstance(self.whole, np.ndarray):
+            return take_rows(self.whole, train)
+        return self.whole[: len(train)]
 
     def test(self) -> Any:
         """Return the table of the test rows; of an untouched table it is a new one."""
@@ -143,7 +146,9 @@ class FoldTable:
             return self.parts[1]
         if self.owner is not None:
             return take_table(self.owner, self.whole, test, train)
-        return self.whole[len(train) :] if isinstance(self.whole, np.ndarray) else take_rows(self.whole, test)
+        if self.in_order or not isinstance(self.whole, np.ndarray):
+            return take_rows(self.whole, test)
+        return self.whole[len(train) :]
 
     def joined(self) -> Any:
         """Return one table of both parts, which takes their place.

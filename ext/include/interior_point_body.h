@@ -87,30 +87,38 @@ INLINE void ISA(hinges_of_rows)(const interior_call *call, const int64_t *rows, 
                                 const int64_t J, const int64_t M) {
     int64_t width = interior_padded(interior_columns(call));
     const double *restrict positive = call->positive, *restrict price = call->price;
-    const double *restrict other_price = call->other_price;
+    const double *restrict other_price = call->other_price, *restrict margins = p->margins;
     double *restrict s = p->s, *restrict o = p->o, *restrict c = p->c, *restrict t = p->t;
     double *restrict predicted = p->predicted, *restrict corrected = p->corrected;
+    double *restrict y = p->first, *restrict weight = p->second; /* free until sums are made */
     /* of two vectors the third is never read */
     int64_t third = call->n_vectors > 2 ? 2 * M : M;
-    for (int64_t i = 0; i < n; i++) {
-        double y = call->y[rows[i]], weight = call->weights ? call->weights[rows[i]] : 1.0;
-        const double *restrict margin = p->margins + i * width;
+    for (int64_t i = 0; i < n; i++) y[i] = call->y[rows[i]];
+    for (int64_t i = 0; i < n; i++) weight[i] = call->weights ? call->weights[rows[i]] : 1.0;
+    for (int64_t i = 0; i < n; i++)
         for (int64_t m = 0; m < M; m++) {
-            /* no branch: labels come in any order */
-            double is_own = (double)(y == positive[m]), sign = 2.0 * is_own - 1.0;
-            double own = is_own * price[m] + (1.0 - is_own) * other_price[m];
+            /* as whole numbers, for which no branch is made: labels come in any order */
+            int64_t label, of_model;
+            memcpy(&label, y + i, sizeof label);
+            memcpy(&of_model, positive + m, sizeof of_model);
+            double is_other = (double)(label != of_model);
+            double sign = 1.0 - 2.0 * is_other, own = (1.0 - is_other) * price[m] + is_other * other_price[m];
             for (int64_t j = 0; j < J; j++) {
                 int64_t k = (i * M + m) * J + j;
-                double side = J == 1 ? sign : j ? -1.0 : 1.0, offset = J == 1 ? 1.0 : side * y - call->epsilon;
+                double side = J == 1 ? sign : j ? -1.0 : 1.0;
                 s[k] = side;
-                o[k] = offset;
-                c[k] = (J == 1 ? own : price[m]) * weight;
-                t[k] = offset - side * margin[m];
-                predicted[k] = side * margin[M + m];
-                corrected[k] = side * margin[third + m];
+                o[k] = J == 1 ? 1.0 : side * y[i] - call->epsilon;
+                c[k] = (J == 1 ? own : price[m]) * weight[i];
             }
         }
-    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t m = 0; m < M; m++)
+            for (int64_t j = 0; j < J; j++) {
+                int64_t k = (i * M + m) * J + j;
+                t[k] = o[k] - s[k] * margins[i * width + m];
+                predicted[k] = s[k] * margins[i * width + M + m];
+                corrected[k] = s[k] * margins[i * width + third + m];
+            }
 }
 
 /* Copies the state of some rows to the scratch memory or back; `whole` if they follow each other. */
@@ -185,17 +193,20 @@ HOT void ISA(to_rows)(const interior_call *call, int64_t n, interior_scratch *p,
     WITH_SIZES(call, ISA(to_rows_of), n, p, terms, n_terms);
 }
 
-INLINE void ISA(most_of_rows)(int64_t n, interior_scratch *p, const int64_t J, const int64_t M) {
+/* The largest overshoots so far, of every model, from those of the hinges. */
+HOT void ISA(most_of)(const interior_call *call, int64_t n, interior_scratch *p) {
+    int64_t J = call->n_hinges, M = call->n_models;
     const double *restrict ratio = p->a;
     double *restrict most = p->most;
+    if (M == 1) { /* vectors of one model */
+        VR largest = {0};
+        for (int64_t k = 0; k < interior_padded(n * J); k += RL) largest = ISA(max_r)(largest, ISA(load_r)(ratio + k));
+        for (int lane = 0; lane < RL; lane++) most[0] = largest[lane] > most[0] ? largest[lane] : most[0];
+        return;
+    }
     for (int64_t i = 0; i < n; i++)
         for (int64_t m = 0; m < M; m++)
             for (int64_t j = 0; j < J; j++, ratio++) most[m] = *ratio > most[m] ? *ratio : most[m];
-}
-
-/* The largest overshoots so far, of every model. */
-HOT void ISA(most_of)(const interior_call *call, int64_t n, interior_scratch *p) {
-    WITH_SIZES(call, ISA(most_of_rows), n, p);
 }
 #undef WITH_SIZES
 

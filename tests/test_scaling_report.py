@@ -134,6 +134,11 @@ def test_time_of_threads_inside_kernels_is_the_processors():
     # 1.5 s of processor time: 0.1 s serial, 1.4 s of two threads in kernels that took 2 x 0.9 s
     assert parts["compute"] == pytest.approx(0.7) and parts["imbalance"] == pytest.approx(0.2)
     assert parts["serial"] == pytest.approx(0.1)
+    # 1.9 s of processor time and 0.6 s in kernels: two threads computed for 0.3 s that no kernel told of
+    told, sample["share"] = told | {"compute": 0.6}, 0.95
+    sample["activity"] = [told]
+    parts = breakdown(whole, "strong")[0].parts
+    assert parts["compute"] == pytest.approx(0.9) and parts["imbalance"] == 0
     starving = {"kind": "spin", "n": 0, "p": 2, "seconds": 1.0, "share": 0.5}
     at = {"launch": 0, "block": 0}
     assert breakdown(whole | {"samples": [sample | at, starving | at]}, "strong") == []

@@ -2,8 +2,9 @@
 
 Of a sample on p workers that takes T seconds, p T seconds are shared out: computing; waiting for the slowest
 (imbalance); exchanging; handing out tasks; and serial, which is time of one process outside of any of these,
-in which the others wait. Of threads, what they computed inside kernels is read off the processor time that
-the process used; threads that spin while they wait count as computing.
+in which the others wait. Of threads, what they computed is read off the processor time that the process used:
+less than kernels took is imbalance, more is computing that no kernel reported. Threads that spin while they
+wait count as computing.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def _of_sample(sample: Mapping[str, Any], backend: str) -> dict[str, float] | No
         busy, imbalance = own["compute"], own.get("imbalance", 0.0)
         communication, dispatch = own["communication"], own["dispatch"]
         if backend == "threads" and p > 1 and "share" in sample:
-            # processor time p T share = (T - busy) of one thread + that of p threads inside kernels
-            of_a_thread = (p * T * sample["share"] - max(0.0, T - busy)) / p
-            imbalance = max(0.0, busy - max(0.0, of_a_thread))
-            busy -= imbalance
+            # processor time p T share = p busy + (T - busy), if threads were busy exactly while kernels ran
+            surplus = p * T * sample["share"] - p * busy - max(0.0, T - busy)
+            imbalance = min(busy, max(0.0, -surplus / p))
+            busy += min(max(0.0, surplus / (p - 1)), max(0.0, T - busy)) - imbalance
     used = busy + imbalance + communication + dispatch
     serial = max(0.0, T - used)
     whole = used + serial

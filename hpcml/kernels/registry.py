@@ -113,7 +113,8 @@ def _leave_the_gpu(name: str, reason: str) -> None:
 
 
 def _wants_gpu() -> bool:
-    return config.device() == "cuda" or (config.device() == "auto" and config.kernels() == "cuda")
+    device = config.device()
+    return device == "cuda" or (device == "auto" and config.kernels() == "cuda")
 
 
 def _on_processor(name: str) -> tuple[str, ...]:
@@ -123,9 +124,9 @@ def _on_processor(name: str) -> tuple[str, ...]:
     return PROCESSOR if anything else (wanted,)
 
 
-def _order(name: str) -> tuple[str, ...]:
+def _order(name: str, wants_gpu: bool) -> tuple[str, ...]:
     """Return the implementations to try: the wanted one, and others only where it declines by design."""
-    if _wants_gpu() and "cuda" not in contract.KERNELS[name].declined:
+    if wants_gpu and "cuda" not in contract.KERNELS[name].declined:
         return ("cuda",)
     return _on_processor(name)
 
@@ -189,12 +190,13 @@ def lookup(name: str) -> Callable[..., Any]:
     """
     if name not in contract.KERNELS:
         raise ValueError(f"name must be a kernel: {', '.join(contract.KERNELS)}. Got {name!r} instead.")
+    wants_gpu = _wants_gpu()  # asked once: every pass over the rows looks its kernel up
     declined = contract.KERNELS[name].declined.get("cuda")
-    if declined is not None and _wants_gpu():
+    if declined is not None and wants_gpu:
         _leave_the_gpu(name, declined)
     if name in FROM_NUMBERS and config.device() == config.kernels() == "auto":
         return _by_size(name)
-    return _first(name, _order(name))
+    return _first(name, _order(name, wants_gpu))
 
 
 def _first(name: str, order: tuple[str, ...]) -> Callable[..., Any]:
@@ -203,7 +205,7 @@ def _first(name: str, order: tuple[str, ...]) -> Callable[..., Any]:
     for implementation in order:
         found = _load(name, implementation)
         if not isinstance(found, str):
-            if config.kernels() == "auto" and reasons:
+            if reasons and config.kernels() == "auto":
                 _warn_once(implementation, reasons)
             return found
         cure = f"; to mend it: {PARTS[implementation].cure}" if implementation in PARTS else ""
@@ -280,6 +282,6 @@ def available() -> list[Availability]:
     for name in contract.KERNELS:
         loaded = {implementation: _load(name, implementation) for implementation in IMPLEMENTATIONS}
         reasons = {key: found if isinstance(found, str) else None for key, found in loaded.items()}
-        would_run = next((key for key in _order(name) if reasons[key] is None), None)
+        would_run = next((key for key in _order(name, _wants_gpu()) if reasons[key] is None), None)
         rows.append(Availability(name, would_run, reasons))
     return rows

@@ -101,7 +101,7 @@ FAMILIES = ["logistic", "logistic balanced", "svc", "svc balanced", "svr"]
 FAMILIES += ["svc hinge", "svc hinge balanced", "svr absolute"]
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_grid_with_any_folds_and_weights(data):
     draw = data.draw
@@ -210,7 +210,7 @@ def test_a_fold_unlike_the_others_is_solved_all_the_same(monkeypatch):
     assert_close(together, alone, 1000, 1e-3)  # rows of the first fold magnify what tol leaves
 
 
-@pytest.mark.parametrize("name", ["logistic", "elastic net", "svc", "svc hinge", "svr", "svr absolute"])
+@pytest.mark.parametrize("name", ["logistic", "elastic net", "svc", "svr", "svr absolute"])
 def test_threads_processes_and_workers_change_no_bit(name):
     estimator, grid = ESTIMATORS[name]
     X, y = rows_for(estimator, 3000)

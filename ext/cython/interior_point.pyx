@@ -8,7 +8,10 @@ import numpy as np
 from hpcml.machine import isa_level
 
 from arrays cimport at, rows_at, rows_t
-from shards cimport reduce_shards, shard_function
+from shards cimport reduce_shards, shard_function, threads_worth
+
+# Multiplications that the conditions of a hinge take, about; divisions count as several.
+cdef double WORK_OF_A_HINGE = 64.0
 
 cdef extern from "interior_point.h" nogil:
     enum:
@@ -60,8 +63,12 @@ cdef _pass(int which, int64_t[::1] bounds, int64_t first_shard, int64_t n_shards
     call.alpha, call.lower, call.upper = <double *>at(alpha), <double *>at(lower), <double *>at(upper)
     call.vectors, call.n_vectors = <const double *>at(vectors), vectors.shape[0]
     call.barrier, call.step = <const double *>at(barrier), <const double *>at(step)
+    cdef double e = call.d + 1, work = call.n_hinges * WORK_OF_A_HINGE + call.n_vectors * e
+    if which == GRAM:
+        work += e * e / 2
     return reduce_shards(bounds, first_shard, n_shards, interior_statistic(&call), interior_scratch_bytes(&call),
-                         interior_shard(isa_level()), &call, n_threads)
+                         interior_shard(isa_level()), &call,
+                         threads_worth(n_threads, work * call.n_models * <double>X.shape[0]))
 
 
 def interior_start(y, weights, loss, positive, double epsilon, price, other_price, double least, int n_threads=1):

@@ -30,9 +30,13 @@ GRIDS = {
     "liblinear": (LogisticRegression(solver="liblinear"), CS, 2),
     "svc": (LinearSVC(), CS, 2),
     "svc of three balanced classes": (LinearSVC(class_weight="balanced"), CS, 3),
-    "svc hinge of three balanced classes": (LinearSVC(loss="hinge", class_weight="balanced"), CS, 3),
+    "svc hinge of three balanced classes": (
+        LinearSVC(loss="hinge", class_weight="balanced", tol=10.0),
+        CS,
+        3,
+    ),
     "svr": (LinearSVR(loss="squared_epsilon_insensitive"), CS, None),
-    "svr absolute": (LinearSVR(epsilon=0.5), CS, None),
+    "svr absolute": (LinearSVR(epsilon=0.5, tol=10.0), CS, None),
 }
 SPLITTERS = {"kfold": KFold(3), "drawn": ShuffleSplit(2, train_size=0.5, random_state=0)}
 

@@ -2,7 +2,7 @@
 
 A real master and two executors of one core each (``local-cluster[2,1,1024]``) serve hpcml's backend and
 joblibspark's in turns; serial runs and joblib's own two processes are beside them. The start of the session
-and one call of each contestant come before the clock. Forests take no more threads than a task has cores.
+and a small call of each contestant come before the clock. Forests take no more threads than a task has cores.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ TARGETS = {
     "short": {"joblibspark": 10.0},
     "table": {"joblibspark": 4.0},
 }
+
+#: Share of the work that each contestant does before the clock.
+WARM_UP = 0.02
 
 GRID = {"max_depth": [4, 8, 12], "max_features": [2, 4, 8]}
 
@@ -155,11 +158,12 @@ def measure(names: list[str], rounds: int, scale: float) -> dict[str, dict[str, 
             _, make, others = CASES[name]
             run = make(scale)
             times = found[name] = {who: [] for who in ("hpcml", *others)}
-            for turn in range(-1, rounds):  # the first is not counted
+            warm_up = make(scale * WARM_UP)
+            for turn in range(-1, rounds):
                 for who in times:
                     with _backend(who):
                         start = time.perf_counter()
-                        run(who)
+                        (run if turn >= 0 else warm_up)(who)
                         if turn >= 0:
                             times[who].append(time.perf_counter() - start)
     return found

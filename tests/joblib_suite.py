@@ -14,17 +14,17 @@ _REPLACED = {
     '@parametrize("backend", ["loky", "multiprocessing", "threading"])': '@parametrize("backend", ["NAME"])',
 }
 
-#: Of a script that runs them, after the lines that register the backend.
+#: Of a script that runs those that pytest's -k selects.
 RUN = """
 import sys
 import pytest
 options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", ".", "--tb=short", "-rA"]
-status = pytest.main([*options, "-k", "NAME or backend1", *sys.argv[1:], "test_parallel_there.py"])
+status = pytest.main([*options, "-k", "SELECTED", *sys.argv[1:], "test_parallel_there.py"])
 """
 
 
-def write(folder, name, before, after):
-    """Write the tests for a backend into a folder, and a script that runs them between two pieces of code."""
+def write(folder, name, selected, before, after):
+    """Write the tests for a backend into a folder, and a script that runs some between two pieces of code."""
     import joblib.test
 
     source = Path(joblib.test.__file__).with_name("test_parallel.py").read_text()
@@ -33,7 +33,7 @@ def write(folder, name, before, after):
         source = source.replace(old, _REPLACED[old].replace("NAME", name))
     assert len(found) == len(_REPLACED), set(_REPLACED) - set(found)
     (folder / "test_parallel_there.py").write_text(source)
-    (folder / "run.py").write_text(before + RUN.replace("NAME", name) + after)
+    (folder / "run.py").write_text(before + RUN.replace("SELECTED", selected) + after)
 
 
 def check(run, name, least):

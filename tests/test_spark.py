@@ -247,7 +247,7 @@ def test_results_come_while_the_job_runs():
 
 def test_numbers_of_jobs(tmp_path):
     assert joblib.effective_n_jobs(-1) == 2 and joblib.effective_n_jobs(5) == 5
-    with pytest.raises(ValueError, match="n_jobs must be an integer other than 0"):
+    with pytest.raises(ValueError, match="n_jobs == 0 in Parallel has no meaning"):
         Parallel(n_jobs=0)(delayed(square)(i) for i in range(2))
     with joblib.parallel_config("spark"):
         assert joblib.effective_n_jobs(None) == 2

@@ -87,7 +87,9 @@ class SparkBackend(ParallelBackendBase):
             If `n_jobs` is 0.
         """
         if n_jobs == 0:
-            raise ValueError("n_jobs must be an integer other than 0. Got 0 instead.")
+            raise ValueError(
+                "n_jobs == 0 in Parallel has no meaning; give how many tasks run at a time, or -1"
+            )
         if n_jobs is not None and n_jobs > 0:
             return n_jobs
         session = current_session()

@@ -75,7 +75,11 @@ def spark():
     import spark_work
     from hpcml.joblib_backends import register_spark
 
-    with spark_work.cluster(**{"spark.driver.maxResultSize": "48m"}) as session:
+    connect = {  # the same cluster behind a server of Spark Connect
+        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+        "spark.connect.grpc.binding.port": str(spark_work.free_port()),
+    }
+    with spark_work.cluster(**connect, **{"spark.driver.maxResultSize": "48m"}) as session:
         register_spark()
         yield session
 

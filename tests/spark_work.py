@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -30,6 +31,13 @@ def environment(**changes):
     }
 
 
+def free_port():
+    """Return a port of this machine that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
 @contextlib.contextmanager
 def cluster(**settings):
     """Start a master and two executors of one core each, and stop them after the block."""
@@ -47,6 +55,7 @@ def cluster(**settings):
             "spark.ui.showConsoleProgress": "false",
             "spark.executorEnv.PYTHONPATH": own["PYTHONPATH"],
             "spark.driver.memory": "1g",
+            "spark.python.daemon.module": "spark_daemon",
             **settings,
         }
         for name, value in options.items():

@@ -1,4 +1,4 @@
-"""joblib through Spark Connect: `script` runs in a process of its own against a server of its own."""
+"""joblib through Spark Connect: `script` is a client in a process of its own, the server is a real one."""
 
 import os
 import subprocess
@@ -9,15 +9,14 @@ import pytest
 pytestmark = [pytest.mark.require("spark"), pytest.mark.slow]
 
 
-def script():
+def script(address):
     """Search on two executors, whose results are those of this process; then arrays, errors, interrupts."""
     from pyspark.sql import SparkSession
 
     import spark_work
     from hpcml.joblib_backends import register_spark
 
-    builder = SparkSession.builder.remote("local-cluster[2,1,1024]").config("spark.ui.enabled", "false")
-    session = builder.config("spark.executorEnv.PYTHONPATH", os.environ["PYTHONPATH"]).getOrCreate()
+    session = SparkSession.builder.remote(address).getOrCreate()
     try:
         assert type(session).__module__.startswith("pyspark.sql.connect")
         register_spark()
@@ -106,15 +105,15 @@ def interrupts(session, work):
     assert session.getTags() == {"mine"}
 
 
-def test_connect(tmp_path):
+def test_connect(spark, tmp_path):
     import spark_work
 
-    environment = {**spark_work.environment(), "SPARK_WORKER_DIR": str(tmp_path), "SPARK_TESTING": "1"}
-    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 300}
-    done = subprocess.run([sys.executable, __file__], **options)
+    address = f"sc://127.0.0.1:{spark.conf.get('spark.connect.grpc.binding.port')}"
+    options = {"cwd": tmp_path, "env": spark_work.environment(), "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, __file__, address], timeout=300, **options)
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     assert done.stdout.split() == ["a_grid", "places_and_arrays", "errors", "interrupts"]
 
 
 if __name__ == "__main__":
-    script()
+    script(sys.argv[1])

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.require("spark"), pytest.mark.slow]
 
 
 def script():
-    """Fail on executors without hpcml; then do as the page about Spark says."""
+    """Do as the page about Spark says; then differ from the executors."""
     os.environ.pop("PYTHONPATH")  # executors on this machine would find hpcml by it
     import joblib
     from joblib import Parallel, delayed
@@ -22,27 +22,13 @@ def script():
 
     import hpcml
     from hpcml.errors import HpcmlError
-    from hpcml.joblib_backends import register_spark
+    from hpcml.joblib_backends import register_spark, shipped
 
-    def session(**settings):
-        builder = SparkSession.builder.master("local-cluster[1,1,1024]").config("spark.ui.enabled", "false")
-        for name, value in settings.items():
-            builder = builder.config(name.replace("_", "."), value)
-        started = builder.getOrCreate()
-        started.sparkContext.setLogLevel("OFF")
-        return started
-
+    builder = SparkSession.builder.master("local-cluster[1,1,1024]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.archives", "hpcml.tar.gz#with-hpcml")
+    session = builder.config("spark.executorEnv.PYTHONPATH", "with-hpcml").getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
     register_spark()
-    without = session()
-    with (
-        joblib.parallel_backend("spark"),
-        pytest.raises(HpcmlError, match=r"hpcml .* on the driver, ModuleNotFoundError.*'Executors without"),
-    ):
-        Parallel()(delayed(abs)(i) for i in range(4))
-    without.stop()
-    print("told", flush=True)
-
-    found = session(spark_archives="hpcml.tar.gz#with-hpcml", spark_executorEnv_PYTHONPATH="with-hpcml")
     X, y = load_iris(return_X_y=True)
     grid = {"max_depth": [1, 2], "max_features": [1, 2]}
     forest = hpcml.ensemble.RandomForestClassifier(5, random_state=0)
@@ -50,15 +36,40 @@ def script():
     alone = search.fit(X, y).cv_results_["mean_test_score"].tolist()
     with joblib.parallel_backend("spark"):
         assert search.fit(X, y).cv_results_["mean_test_score"].tolist() == alone
-        places = Parallel()(delayed(lambda: __import__("hpcml").__file__)() for _ in range(2))
-        kernels = Parallel()(delayed(_kernel)() for _ in range(2))
-    assert all(Path(place).parts[-3] == "with-hpcml" for place in places), places
-    assert set(kernels) == {_kernel()}  # compiled ones, if they are here
-    found.stop()
+        seen = Parallel()(delayed(lambda: (__import__("hpcml").__file__, _kernels()))() for _ in range(2))
+    for place, kernels in seen:
+        assert Path(place).parts[-3] == "with-hpcml", place
+        assert kernels == _kernels()  # compiled ones, if they are here
     print("found", flush=True)
 
+    shipped.__version__ = "0.0.7"  # the driver's hpcml
+    with (
+        joblib.parallel_backend("spark"),
+        pytest.raises(
+            HpcmlError, match=r"hpcml 0\.0\.7 on the driver, .* on an executor.*'Executors without"
+        ),
+    ):
+        Parallel()(delayed(abs)(i) for i in range(4))
+    print("told", flush=True)
+    session.stop()
 
-def _kernel():
+
+def told_without(python, folder):
+    """Return what executors whose Python has no hpcml tell the driver."""
+    import cloudpickle
+
+    from hpcml.joblib_backends.executor import Work
+    from hpcml.joblib_backends.shipped import shipped, versions
+
+    run = shipped(versions(), Work(1, (), None, "r"))
+    (folder / "run.pickle").write_bytes(cloudpickle.dumps(lambda: list(run([[(0, b"")]], ()))))
+    code = "import pickle; print(pickle.load(open('run.pickle', 'rb'))())"
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "check": True}
+    return subprocess.run([python, "-c", code], **options).stdout
+
+
+def _kernels():
     from hpcml import kernels
 
     return str(sorted({row.implementation for row in kernels.available()}))
@@ -85,16 +96,17 @@ def pack(archive):
         file.add(package, "hpcml", filter=lambda entry: None if "__pycache__" in entry.name else entry)
 
 
-def test_hpcml_travels_with_the_job(tmp_path):
+def test_executors_without_hpcml_tell_and_hpcml_travels_with_the_job(tmp_path):
     import spark_work
 
     python = python_without_hpcml(tmp_path / "without")
+    assert "No module named 'hpcml' on an executor" in told_without(python, tmp_path)
     pack(tmp_path / "hpcml.tar.gz")
     environment = spark_work.environment(PYSPARK_PYTHON=str(python), SPARK_WORKER_DIR=str(tmp_path))
     options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 300}
     done = subprocess.run([sys.executable, __file__], **options)
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    assert done.stdout.split() == ["told", "found"]
+    assert done.stdout.split() == ["found", "told"]
 
 
 if __name__ == "__main__":

@@ -161,9 +161,9 @@ def test_memory_disk_and_threads_of_the_driver_stay_flat(spark):
     gc.collect()
     assert broadcast_is_gone()
     before, n_threads = resident(), threading.active_count()
-    for _ in range(12):
+    for _ in range(8):
         fit()
     gc.collect()
-    assert resident() - before < 2 * large.nbytes  # all of them would be twelve times
+    assert resident() - before < 2 * large.nbytes  # all of them would be eight times
     assert broadcast_is_gone()
     assert threading.active_count() <= n_threads + 1

@@ -164,6 +164,7 @@ def test_work_that_cannot_be_measured(script, tmp_path, capsys, function, named)
         (["kmeans", "--workers", "0"], "--workers must be whole numbers of at least 1"),
         (["kmeans", "--workers", "1,5000"], "or --allow-oversubscription given"),
         (["kmeans", "--budget", "0s"], "--budget must be a time above 0"),
+        (["kmeans", "--budget", ""], "--budget must be a time above 0"),
         (["kmeans", "--precision", "0%"], "--precision must lie between"),
         (["kmeans", "--rows", "0"], "rows must be at least 1"),
         (["kmeans", "--backend", "carrier-pigeons"], "backend must be one of threads"),
@@ -180,6 +181,23 @@ def test_wrong_requests_are_one_line(script, capsys, arguments, named):
     found = main(["scale", *(each.format(script=script) for each in arguments or ["run"])])
     err = capsys.readouterr().err
     assert found == 2 and named in err and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"workers": (0, 2)}, "workers must be numbers of at least 1"),
+        ({"workers": ()}, "workers must be numbers of at least 1"),
+        ({"workers": (10_000,)}, "allow-oversubscription"),
+        ({"budget": 0.0}, "budget must be above 0 seconds"),
+        ({"precision": 1.0}, "precision must lie between"),
+        ({"sizes": (0,)}, "sizes must be numbers of at least 1"),
+        ({"strong": False}, "strong, weak or sizes must be asked for"),
+    ],
+)
+def test_plans_that_cannot_be_measured(wrong, named):
+    with pytest.raises(ValueError, match=named):
+        Plan("kmeans", **wrong)
 
 
 def test_the_list_names_every_workload(capsys):

@@ -130,7 +130,6 @@ def test_automatic_choice_is_the_processor():
 
 
 def test_automatic_choice_is_by_size_where_that_has_been_measured(monkeypatch):
-    assert not registry.FROM_NUMBERS  # no figure that was not seen
     monkeypatch.setitem(registry.FROM_NUMBERS, "linear_margins", 100)
     W = np.ones((1, 3))
     small, large = np.ones((49, 2)), np.ones((50, 2))

@@ -121,8 +121,8 @@ def test_imbalance_of_processes_is_told_from_communication():
         assert table.map_reduce(_longer_for_the_last_rows)["n"] == 6000
         whole = time.perf_counter() - started
     longest = spent["compute"] + spent["imbalance"]
-    assert longest >= 0.2 and spent["imbalance"] >= 0.05
-    assert spent["communication"] <= whole - 0.2
+    assert longest >= 0.2 and spent["imbalance"] > 0
+    assert spent["communication"] <= whole - longest + 1e-3
 
 
 def test_time_of_threads_inside_kernels_is_the_processors():

@@ -13,7 +13,7 @@ __all__ = ["later"]
 
 @contextlib.contextmanager
 def later() -> Iterator[None]:
-    """Let an interrupt from the keyboard arrive after a ``with`` block instead of inside it.
+    """Let an interrupt from the keyboard, or a SIGTERM that is handled, arrive after a ``with`` block.
 
     A process is started and then remembered; an interrupt between the two would leave one that nobody ends.
 
@@ -30,15 +30,18 @@ def later() -> Iterator[None]:
     not yet
     now
     """
-    handler: Any = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    held: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in held.items() if callable(handler)}
+    if threading.current_thread() is not threading.main_thread() or not held:
         yield  # Python interrupts its main thread alone
         return
     arrived: list[tuple[Any, ...]] = []
-    signal.signal(signal.SIGINT, lambda *about: arrived.append(about))
+    for number in held:
+        signal.signal(number, lambda *about: arrived.append(about))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-        if arrived:
-            handler(*arrived[0])
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for number, frame in arrived[:1]:
+            held[number](number, frame)

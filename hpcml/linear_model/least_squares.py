@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from hpcml import blas, communicators, config
 from hpcml.communicators import Table
 from hpcml.counterparts import ToSklearnMixin
-from hpcml.kernels import lookup, on_host
-from hpcml.linear_model.least_squares_grid import SharedLeastSquares
+from hpcml.kernels import lookup
+from hpcml.linear_model.least_squares_grid import SharedLeastSquares, validated
 from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, validate_data
@@ -97,14 +97,7 @@ class LeastSquares(SharedLeastSquares, ToSklearnMixin, MultiOutputMixin, Regress
         """
         with communicators.current() as communicator, blas.one_thread():
             self._check_parameters()
-            reading: dict[str, Any] = {"accept_sparse": self._accepted_sparse(), "dtype": FLOATS}
-            if communicators.least_rows() or np.shape(y)[:1] != (0,):
-                rows, targets = validate_data(self, X, y, y_numeric=True, multi_output=True, **reading)
-            else:  # a rank without rows; scikit-learn has no option for targets like these
-                rows, targets = (
-                    validate_data(self, X, ensure_min_samples=0, **reading),
-                    np.asarray(on_host(y)),
-                )
+            rows, targets = validated(self, X, y, self._accepted_sparse())
             targets = np.ascontiguousarray(targets, dtype=rows.dtype)
             weights = checked_weights(sample_weight, rows.shape[0], dtype=rows.dtype, negative=False)
             check_weight(communicator, weights)

@@ -29,7 +29,7 @@ from hpcml.training.grids import (
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, validate_data
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
 
-__all__ = ["SharedLeastSquares"]
+__all__ = ["SharedLeastSquares", "validated"]
 
 #: Predictions of so many bytes are held at once.
 HELD_BYTES = 64 << 20
@@ -48,6 +48,25 @@ class _Rows:
     def columns(self) -> NDArray[Any]:
         """The targets, of shape (n, t)."""
         return self.y if self.y.ndim == 2 else self.y[:, None]
+
+
+def validated(model: Any, X: Any, y: Any, accept_sparse: Any) -> tuple[Any, NDArray[Any]]:
+    """Return the validated table and targets of `model`, on a rank without rows too.
+
+    Parameters
+    ----------
+    model : estimator
+        Learns the names of the features.
+    X, y : array-like
+    accept_sparse : bool or list of str
+        As scikit-learn's `validate_data` has it.
+    """
+    reading: dict[str, Any] = {"accept_sparse": accept_sparse, "dtype": FLOATS}
+    if communicators.least_rows() or np.shape(y)[:1] != (0,):
+        rows, targets = validate_data(model, X, y, y_numeric=True, multi_output=True, **reading)
+        return rows, targets
+    # scikit-learn has no option for targets of no rows
+    return validate_data(model, X, ensure_min_samples=0, **reading), np.asarray(on_host(y))
 
 
 class SharedLeastSquares(GridMixin):
@@ -75,11 +94,7 @@ class SharedLeastSquares(GridMixin):
 
     def _table(self, X: Any, y: Any, weights: Any) -> _Rows:
         """Return the validated table."""
-        reading: dict[str, Any] = {"accept_sparse": ["csr", "csc", "coo"], "dtype": FLOATS}
-        if communicators.least_rows() or np.shape(y)[:1] != (0,):
-            table, targets = validate_data(self, X, y, y_numeric=True, multi_output=True, **reading)
-        else:  # a rank without rows
-            table, targets = validate_data(self, X, ensure_min_samples=0, **reading), np.asarray(on_host(y))
+        table, targets = validated(self, X, y, ["csr", "csc", "coo"])
         weights = checked_weights(weights, table.shape[0], dtype=table.dtype, negative=False)
         targets = np.ascontiguousarray(targets, dtype=table.dtype)
         return _Rows(as_rows(table), targets, weights, sparse.issparse(table))

@@ -106,8 +106,7 @@ class Rounds:
         if not self._origins:
             return None
         numbers = {self._owners.get((self._origins[i], j)) for i in batch.candidates for j in batch.folds}
-        if len(numbers) != 1 or None in numbers:
+        number = numbers.pop() if len(numbers) == 1 else None
+        if number is None or self._batches[number].folds != batch.folds:
             return None
-        (number,) = numbers
-        whole = number is not None and self._batches[number].folds == batch.folds
-        return number if whole and all((number, j) in self._left for j in batch.folds) else None
+        return number if all((number, j) in self._left for j in batch.folds) else None

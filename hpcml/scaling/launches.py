@@ -21,13 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hpcml.communicators import interrupts
 from hpcml.errors import MeasurementFailed
 from hpcml.scaling import workloads
 
-__all__ = ["BACKENDS", "Launch"]
-
-#: What workers can be.
-BACKENDS = ("threads", "processes", "mpi", "loky", "spark")
+__all__ = ["Launch"]
 
 #: Seconds in which started processes must report.
 START_SECONDS = 120.0
@@ -91,7 +89,9 @@ class _Job:
         self._errors = tempfile.TemporaryFile()
         try:
             # the folder is this user's alone, and gone as soon as all are there
-            with tempfile.TemporaryDirectory(prefix="hpcml-scaling-") as folder:
+            with interrupts.later():  # not between its making and its being known
+                owned = tempfile.TemporaryDirectory(prefix="hpcml-scaling-")
+            with owned as folder:
                 address = str(Path(folder, "s"))
                 self._listener.bind(address)
                 self._listener.listen(size)
@@ -184,7 +184,7 @@ class Launch:
     Parameters
     ----------
     backend : str
-        One of `BACKENDS`.
+        One of `hpcml.scaling.workloads.BACKENDS`.
     name : str
         The workload, as `hpcml.scaling.workloads.find` takes it.
     workers : sequence of int

@@ -23,7 +23,7 @@ from hpcml.errors import MeasurementFailed
 from hpcml.progress import Progress
 from hpcml.scaling import analysis, workloads
 from hpcml.scaling.document import FORMAT, VERSION
-from hpcml.scaling.launches import BACKENDS, Launch
+from hpcml.scaling.launches import Launch
 
 __all__ = ["Plan", "measure"]
 
@@ -91,8 +91,10 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.workers or any(p < 1 for p in self.workers):
             raise ValueError(f"workers must be numbers of at least 1. Got {list(self.workers)} instead.")
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}. Got {self.backend!r} instead.")
+        if self.backend not in workloads.BACKENDS:
+            raise ValueError(
+                f"backend must be one of {', '.join(workloads.BACKENDS)}. Got {self.backend!r} instead."
+            )
         if not self.budget > 0 or math.isinf(self.budget):
             raise ValueError(f"budget must be above 0 seconds. Got {self.budget:g} instead.")
         if not 0 < self.precision < 1:

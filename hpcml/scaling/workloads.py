@@ -19,7 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WORKLOADS", "Run", "Workload", "find"]
+__all__ = ["BACKENDS", "WORKLOADS", "Run", "Workload", "find"]
+
+#: What workers can be.
+BACKENDS = ("threads", "processes", "mpi", "loky", "spark")
 
 #: ``run(p, backend)`` does the work and returns what must be the same at every p.
 Run = Callable[[int, str], Any]
@@ -289,7 +292,7 @@ WORKLOADS: dict[str, Workload] = _own()
 # -- functions of the user ---------------------------------------------------------------------------------
 
 #: Where a function of the user may run: what n_workers means is its own business.
-EVERYWHERE = dict.fromkeys(("threads", "processes", "mpi", "loky", "spark"), "function")
+EVERYWHERE = dict.fromkeys(BACKENDS, "function")
 
 
 def of_function(function: Callable[[int, int], Any], name: str) -> Workload:

@@ -227,19 +227,13 @@ class LinearSVC(LinearClassifier, LinearModel):
         positive = np.ones(1) if K == 2 else np.arange(K, dtype=np.float64)
         of_folds = [factors_of(self.class_weight, rows.classes, sums) for sums in folds.sums]
         if self._is_hinge:
-            return self._with_classes(
-                rows, self._hinges_together(rows, models, folds, lambda j, C: self._hinges(C, of_folds[j], K))
-            )
-        factors = None
-        if of_folds[0] is not None:  # more than two classes: the rest has weights of 1
-            own = np.array(of_folds)[:, np.newaxis]
-            factors = own if K == 2 else np.where(np.eye(K, dtype=bool), own, 1.0)
-        return self._with_classes(
-            rows, self._minimised_together(rows, models, folds, self.penalty, positive, factors)
-        )
-
-    @staticmethod
-    def _with_classes(rows: GridRows, fitted: dict[tuple[int, int], Any]) -> dict[tuple[int, int], Any]:
+            fitted = self._hinges_together(rows, models, folds, lambda j, C: self._hinges(C, of_folds[j], K))
+        else:
+            factors = None
+            if of_folds[0] is not None:  # more than two classes: the rest has weights of 1
+                own = np.array(of_folds)[:, np.newaxis]
+                factors = own if K == 2 else np.where(np.eye(K, dtype=bool), own, 1.0)
+            fitted = self._minimised_together(rows, models, folds, self.penalty, positive, factors)
         for model in fitted.values():
             model.classes_ = rows.classes
         return fitted

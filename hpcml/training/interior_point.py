@@ -138,10 +138,8 @@ def _spread(y: Floats, weights: Floats | None = None) -> dict[str, float]:
 
 
 def _left(alpha: Floats, lower: Floats, upper: Floats, columns: NDArray[np.intp]) -> dict[str, Floats]:
-    return {
-        name: np.take(state, columns, axis=1)
-        for name, state in (("alpha", alpha), ("lower", lower), ("upper", upper))
-    }
+    states = {"alpha": alpha, "lower": lower, "upper": upper}
+    return {name: np.take(state, columns, axis=1) for name, state in states.items()}
 
 
 class HingePasses:
@@ -345,7 +343,9 @@ def interior_point(
         ratios = [largest_ratio_of(counts) for counts in passes.limit(vectors, barrier)["overshoot"]]
         step = np.minimum(1.0, TO_THE_BOUNDARY / np.array(ratios))
     passes.end()
-    return [model.solution for model in models if model.solution is not None]
+    solutions = [model.solution for model in models if model.solution is not None]
+    assert len(solutions) == len(models)
+    return solutions
 
 
 def _apart(sums: Sums) -> list[Sums]:

@@ -71,7 +71,6 @@ class Session:
         name: str,
         grid: Sequence[int],
         *arguments: int,
-        threads: int = 256,
         shared: int = 0,
     ) -> None:
         """Launch a kernel after all work before."""

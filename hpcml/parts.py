@@ -57,7 +57,7 @@ _DECLARED = (
         "cython",
         "the compiled kernels",
         f"{_COMPILER} && python -m pip install --force-reinstall --no-deps --no-cache-dir hpcml"
-        "  # in a checkout: python -m pip install -e .",
+        "  # or python -m pip install -e . in a checkout",
         (
             "hpcml.kernels.cython.binning",
             "hpcml.kernels.cython.gram",
@@ -86,7 +86,7 @@ _DECLARED = (
     Part(
         "spark",
         "grid searches and any joblib tasks on a Spark cluster",
-        f"sudo apt-get install openjdk-17-jre-headless && {_extra('spark')}",
+        f"{_extra('spark')}  # beside Java 17 or newer: sudo apt-get install openjdk-17-jre-headless",
         ("joblibspark", "pyspark"),
         java=17,
     ),

@@ -13,6 +13,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpcml import config
@@ -66,7 +67,7 @@ def _loaded(name: str, implementation: str) -> Callable[..., Any] | str:
         function: Callable[..., Any] | None = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         if implementation == "cython" and importlib.util.find_spec(module) is None:
-            return "not compiled when hpcml was installed"
+            return f"not compiled in {Path(__file__).parent.parent}"
         if implementation == "numba" and importlib.util.find_spec("numba") is None:
             return "numba is not installed"
         return f"cannot be loaded ({error})"

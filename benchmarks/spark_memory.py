@@ -1,20 +1,17 @@
 """Memory and disk of a Spark driver over many fits: ``python -m benchmarks.spark_memory [--fits 100]``.
 
-Each fit sends a table of 80 MB to two executors. The driver is two processes: Python, whose resident memory
-is read while a fit runs and after it, and Java, of which Spark says what blocks (broadcasts) it holds; its
-heap is its own affair, and bounded by ``spark.driver.memory``. Disk is what lies in Spark's local folder.
+Each fit sends a table of 80 MB to two executors. The driver is two processes, Python and Java, whose resident
+memory is read while a fit runs and after it. Java keeps what its heap once was, up to
+``spark.driver.memory``: 1 GB unless it is set. Disk is what lies in Spark's local folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import threading
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
@@ -36,47 +33,48 @@ STEP = 0.005
 class _Driver:
     """Reads what the processes of a driver hold, in bytes."""
 
-    def __init__(self, session: Any, folder: str) -> None:
-        context = session.sparkContext
-        self._url = f"{context.uiWebUrl}/api/v1/applications/{context.applicationId}/executors"
+    def __init__(self, folder: str) -> None:
         self._folder = folder
+        started = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+        names = {pid: Path("/proc", pid, "comm").read_text().strip() for some in started for pid in some}
+        (self._java,) = (pid for pid, name in names.items() if name == "java")
 
     def python(self) -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return _resident("self")
 
-    def blocks(self) -> int:
-        executors = json.load(urllib.request.urlopen(self._url, timeout=60))
-        own = next(each for each in executors if each["id"] == "driver")
-        return int(own["memoryUsed"] + own["diskUsed"])
+    def java(self) -> int:
+        return _resident(self._java)
 
     def disk(self) -> int:
         return sum(path.stat().st_size for path in Path(self._folder).rglob("*") if path.is_file())
 
 
-def measure(fits: int, values: int = VALUES) -> dict[str, float]:
+def _resident(pid: str) -> int:
+    return int(Path("/proc", pid, "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(fits: int) -> dict[str, float]:
     """Return growth in multiples of the table: the most within a fit, after it, and after all fits.
 
     Parameters
     ----------
     fits : int
         After the warm-up.
-    values : int
-        Of float64 in the table.
     """
-    X = np.random.default_rng(0).random(values)
+    X = np.random.default_rng(0).random(VALUES)
     with (
         tempfile.TemporaryDirectory() as folder,
-        cluster({"spark.ui.enabled": "true", "spark.ui.port": "0", "spark.local.dir": folder}) as session,
+        cluster({"spark.local.dir": folder}),
         joblib.parallel_backend("spark", n_jobs=2),
     ):
-        driver = _Driver(session, folder)
+        driver = _Driver(folder)
 
         def fit() -> None:
             Parallel()(delayed(np.sum)(X) for _ in range(12))
 
         for _ in range(WARM_UP):
             fit()
-        readings = (driver.python, driver.blocks, driver.disk)
+        readings = (driver.python, driver.java, driver.disk)
         before = [read() for read in readings]
         most, ended = list(before), threading.Event()
 
@@ -94,7 +92,7 @@ def measure(fits: int, values: int = VALUES) -> dict[str, float]:
             fit()
         last = [read() for read in readings]
     found: dict[str, float] = {}
-    for i, name in enumerate(("python", "blocks", "disk")):
+    for i, name in enumerate(("python", "java", "disk")):
         for when, seen in (("most", most), ("after", after), ("last", last)):
             found[f"{name} {when}"] = (seen[i] - before[i]) / X.nbytes
     return found
@@ -108,7 +106,7 @@ def main() -> None:
     found = measure(given.fits)
     print(f"{machine.cpu_model()}, {machine.usable_cores()[1]}; growth in multiples of a table of 80 MB")
     print(f"{'':10} {'within a fit':>14} {'after it':>10} {f'after {given.fits}':>10}")
-    for name in ("python", "blocks", "disk"):
+    for name in ("python", "java", "disk"):
         row = [found[f"{name} {when}"] for when in ("most", "after", "last")]
         print(f"{name:10} {row[0]:14.2f} {row[1]:10.2f} {row[2]:10.2f}")
 

@@ -1,6 +1,7 @@
 """Inputs that live on the device, with the CPU in its place: kernels read them where they are."""
 
 import gc
+import types
 import weakref
 
 import numpy as np
@@ -115,6 +116,8 @@ def test_what_cannot_be_read_is_told(monkeypatch):
     with on_host():
         with pytest.raises(ValueError, match="must have no mask"):
             arrays.on_host(Exposed(X, mask=X))
+        with pytest.raises(ValueError, match="It lacks data, shape, typestr"):
+            arrays.on_host(types.SimpleNamespace(__cuda_array_interface__={}))
         X[3, 2] = np.nan
         with pytest.raises(ValueError, match="contains NaN"):
             Ridge().fit(Exposed(X), Exposed(y))

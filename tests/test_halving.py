@@ -147,6 +147,7 @@ def test_forests_go_on_from_the_round_before(name, backend, monkeypatch):
     assert counted == searches[0].plan_.done["trees"] == searches[1].plan_.done["trees"]
     assert counted < searches[2].plan_.done["trees"]
     assert "each round goes on from the one before" in str(searches[0].plan_)
+    assert "rounds start anew: no fit could go on from a smaller one" in str(searches[2].plan_)
 
 
 @pytest.mark.parametrize(

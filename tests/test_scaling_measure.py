@@ -44,6 +44,10 @@ def dies(n, n_workers):
     os._exit(3)
 
 
+def unpicklable(n, n_workers):
+    return lambda: n
+
+
 def one(n):
     return n
 '''
@@ -147,7 +151,11 @@ def test_the_command_measures_a_function_and_keeps_every_sample(script, tmp_path
     [
         ("differs", "gives one result on 1 workers and another on 2"),
         ("fails", "fails with 40 rows on 2 workers: OSError: the disk is full"),
-        ("dies", "a process that is measured died"),
+        ("dies", "a process that is measured died with exit status 3"),
+        (
+            "unpicklable",
+            "results must be values that can be pickled, so that runs can be compared. Got a function",
+        ),
     ],
 )
 def test_work_that_cannot_be_measured(script, tmp_path, capsys, function, named):

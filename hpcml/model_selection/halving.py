@@ -225,6 +225,8 @@ class HalvingSearch(SharingSearch):
             candidates = [candidates[i] for i in best]
             if rounds is not None:
                 rounds.go_on_with(best)
+        if rounds is not None and schedule.n_rounds > 1 and not rounds.went_on:
+            self.plan_.rounds = "rounds start anew: no fit could go on from a smaller one"
         self.n_remaining_candidates_ = len(candidates)
         self.n_required_iterations_, self.n_possible_iterations_ = schedule.n_required, schedule.n_possible
         self.n_iterations_ = schedule.n_rounds

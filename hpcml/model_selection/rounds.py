@@ -61,9 +61,15 @@ class Rounds:
     Parameters
     ----------
     n_rounds : int
+
+    Attributes
+    ----------
+    went_on : bool
+        Whether any batch has gone on from the round before.
     """
 
     def __init__(self, n_rounds: int) -> None:
+        self.went_on = False
         self._to_come = n_rounds
         self._origins: Sequence[int] = ()
         self._batches: list[Batch] = []
@@ -85,6 +91,7 @@ class Rounds:
             found = {} if before is None else {j: self._left.pop((before, j)) for j in batch.folds}
             kept.append(Kept(found, limit))
             if before is not None:
+                self.went_on = True
                 done = {
                     unit: n - (0 if unit == "fits" else self._batches[before].done.get(unit, 0))
                     for unit, n in batch.done.items()

@@ -104,10 +104,17 @@ class Server:
 
         with self._settings(p), activity.recorded() as spent:
             seconds, share, result = _timed(work, p if self._size == 1 else 1)
+        try:
+            digest = joblib.hash(result)
+        except Exception as error:
+            raise TypeError(
+                "results must be values that can be pickled, so that runs can be compared. "
+                f"Got a {type(result).__name__} instead."
+            ) from error
         return {
             "seconds": seconds / repeat,
             "share": share,
-            "digest": joblib.hash(result),
+            "digest": digest,
             "activity": {name: value / repeat for name, value in spent.items()},
         }
 

@@ -139,6 +139,10 @@ class _Job:
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
+    def _status(self) -> str:
+        status = None if self._process is None else self._process.poll()
+        return "" if status is None else f" with exit status {status}"
+
     def _answers(self) -> list[Any]:
         found = []
         for connection in self.connections:
@@ -146,7 +150,9 @@ class _Job:
                 error, answer = connection.recv()
             except (EOFError, OSError):
                 time.sleep(0.1)
-                raise MeasurementFailed(f"a process that is measured died: {self._last_words()}") from None
+                raise MeasurementFailed(
+                    f"a process that is measured died{self._status()}: {self._last_words()}"
+                ) from None
             if error is not None:
                 raise MeasurementFailed(error)
             found.append(answer)

@@ -8,6 +8,7 @@ measured.
 from __future__ import annotations
 
 import heapq
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +145,7 @@ def replay(
     times : array-like
         Seconds of every task, in the order in which they are handed out.
     p : int
-        Workers.
+        Workers; more than tasks are idle.
     dispatch : float or array-like
         Seconds that the one dispatcher is busy with each task.
     overhead : float or array-like
@@ -159,8 +160,8 @@ def replay(
 
     Raises
     ------
-    ValueError
-        If `p` or `cores` is below 1 or a time below 0.
+    ValueError, TypeError
+        If `p` or `cores` is below 1 or no whole number, or a time below 0.
 
     Examples
     --------
@@ -169,7 +170,11 @@ def replay(
     (5.0, 3.0, 4.5)
     """
     times = np.asarray(times, dtype=np.float64)
+    for name, number in (("p", p), ("cores", cores)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, numbers.Integral)):
+            raise TypeError(f"{name} must be a whole number of at least 1. Got {number!r} instead.")
     laws.farm_bounds(times.tolist(), p)  # checks the arguments
+    p = min(p, max(1, len(times)))
     costs = {"dispatch": dispatch, "overhead": overhead, "start": start, "end": end}
     for name, value in costs.items():
         if not np.all(np.asarray(value) >= 0):

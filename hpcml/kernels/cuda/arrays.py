@@ -16,6 +16,11 @@ __all__ = ["on_host"]
 def on_host(array: Any) -> Any:
     """Do as `hpcml.kernels.on_host` says, with an array that lives on the device."""
     interface = array.__cuda_array_interface__
+    missing = sorted({"typestr", "shape", "data"} - set(interface))
+    if missing:
+        raise ValueError(
+            f"__cuda_array_interface__ must have typestr, shape and data. It lacks {', '.join(missing)}."
+        )
     if interface.get("mask") is not None:
         raise ValueError("An array on the device must have no mask. Got one with a mask instead.")
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])

@@ -43,6 +43,7 @@ def pytest_report_header(config):
     return [f"hpcml {hpcml.__version__}: {rows}", f"cores: {cores} ({reason}); isa: {machine.isa()}"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if "upstream" in item.path.parts:

@@ -10,16 +10,6 @@ import hpcml
 from hpcml import kernels, machine
 from needs import require, required
 
-#: Files whose tests start processes that use the whole machine, or look at what these leave: with ``-n 2``
-#: they run one after another, beside the others. Files that start with these words.
-ONE_AFTER_ANOTHER = (
-    "test_mpi",
-    "test_processes",
-    "test_scaling_measure",
-    "test_sharing_package",
-    "test_spark",
-)
-
 hypothesis.settings.register_profile(
     "hpcml",
     deadline=None,
@@ -43,24 +33,13 @@ def pytest_report_header(config):
     return [f"hpcml {hpcml.__version__}: {rows}", f"cores: {cores} ({reason}); isa: {machine.isa()}"]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if "upstream" in item.path.parts:
             item.add_marker("upstream")
         if item.get_closest_marker("upstream"):  # scikit-learn's own test files, in processes of their own
             item.add_marker("slow")
-        elif item.path.name.startswith(ONE_AFTER_ANOTHER):
-            item.add_marker(pytest.mark.xdist_group("processes"))
-        else:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=_turn)
-
-
-def _turn(item):
-    """Return what tests are sorted by: the longest group first, what can be told apart at the end."""
-    groups = [marker.args[0] for marker in item.iter_markers("xdist_group")]
-    return ["processes"] != groups, not groups
+    items.sort(key=lambda item: item.get_closest_marker("upstream") is not None)  # at the end
 
 
 def pytest_runtest_setup(item):

@@ -1,4 +1,8 @@
-"""Spark in trouble: killed workers and executors, interrupts, dropped generators, two searches at a time."""
+"""Spark in trouble: killed workers and executors, interrupts, dropped generators, two searches at a time.
+
+By its name it comes before the tests of Spark Connect on the same cluster: an executor that starts after a
+session of Connect has ended asks for that session's files, and Spark fails its tasks.
+"""
 
 import gc
 import os

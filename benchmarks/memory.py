@@ -12,18 +12,18 @@ from benchmarks.kinds import Memory
 from benchmarks.measure import WARM_UP_ROWS, Options
 from benchmarks.peers import PEERS
 
-__all__ = ["measure_memory"]
+__all__ = ["measure_memory", "status"]
 
 # The longest that a contestant's run may take.
 TIMEOUT = 1800.0
 
 
-def _status(key: str) -> int:
-    """Return a line of /proc/self/status in bytes: VmRSS is held now, VmHWM was the most ever."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def status(key: str, process: str = "self") -> int:
+    """Return a line of a process's /proc status in bytes: VmRSS is held now, VmHWM was the most ever."""
+    for line in Path("/proc", process, "status").read_text().splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {key}")
+    raise RuntimeError(f"/proc/{process}/status has no {key}")
 
 
 def _reset_peak() -> None:
@@ -46,7 +46,7 @@ def _alone(name: str, peer_name: str, scale: float, seed: int) -> dict[str, Any]
     n_jobs = None if peer_name == "hpcml" else 1
     case.work.prepare(peer, head(data, WARM_UP_ROWS), n_jobs, seed)()  # imports and pools are not the grid's
     run = case.work.prepare(peer, data, n_jobs, seed)
-    before = _status("VmRSS")
+    before = status("VmRSS")
     try:
         _reset_peak()
     except OSError as error:
@@ -55,7 +55,7 @@ def _alone(name: str, peer_name: str, scale: float, seed: int) -> dict[str, Any]
     run()
     return {
         "before": before,
-        "peak": _status("VmHWM"),
+        "peak": status("VmHWM"),
         "values": int(data.X.size),
         "table": _bytes_of(data.X),
     }

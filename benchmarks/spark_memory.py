@@ -8,7 +8,6 @@ memory is read while a fit runs and after it. Java keeps what its heap once was,
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import threading
 from pathlib import Path
@@ -17,6 +16,7 @@ import joblib
 import numpy as np
 from joblib import Parallel, delayed
 
+from benchmarks.memory import status
 from benchmarks.spark import cluster
 from hpcml import machine
 
@@ -40,17 +40,13 @@ class _Driver:
         (self._java,) = (pid for pid, name in names.items() if name == "java")
 
     def python(self) -> int:
-        return _resident("self")
+        return status("VmRSS")
 
     def java(self) -> int:
-        return _resident(self._java)
+        return status("VmRSS", self._java)
 
     def disk(self) -> int:
         return sum(path.stat().st_size for path in Path(self._folder).rglob("*") if path.is_file())
-
-
-def _resident(pid: str) -> int:
-    return int(Path("/proc", pid, "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure(fits: int) -> dict[str, float]:

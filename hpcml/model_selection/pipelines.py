@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 
 from hpcml import config
 from hpcml.model_selection.identity import differences, unseeded
-from hpcml.model_selection.step_fits import StepFits
+from hpcml.model_selection.step_fits import ShardedStepFits, StepFits
 from hpcml.model_selection.steps import Candidate, Grid, Planner, Prefix, Together, gather, tree_of
 from hpcml.protocol import Batch
 
@@ -105,7 +105,6 @@ class SharedPipeline:
         grid = Grid(self.pipeline)
         root = tree_of([grid.candidate(i, own) for i, own in candidates.items()], grid)
         errors: list[Exception] = []
-        over_shards = config.communicator() == "mpi"
         if root.ended:  # no transformers: the last step's own batch, over all its folds
             lasts = [candidate.last for candidate in root.ended]
             together = Together(lasts, candidates=root.ended, settings=differences(lasts))
@@ -116,8 +115,9 @@ class SharedPipeline:
             return
         gather(root, self._plan, grid)
         owner = _candidates(root)[0].pipeline
+        kind = ShardedStepFits if config.communicator() == "mpi" else StepFits
         for j, split in folds.items():
-            fits = StepFits(X, y, split, fit_params, responses, errors, over_shards)
+            fits = kind(X, y, split, fit_params, responses, errors)
             for candidate, fitted, values in fits.run(root, owner):
                 yield candidate.number, j, fitted, values
         if errors:

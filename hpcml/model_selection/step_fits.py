@@ -17,7 +17,7 @@ from hpcml.model_selection.rows import n_rows, take_params, take_rows
 from hpcml.model_selection.steps import Candidate, Prefix, Together
 from hpcml.model_selection.tables import FoldTable, TableCache
 
-__all__ = ["StepFits", "routed_to_steps"]
+__all__ = ["ShardedStepFits", "StepFits", "routed_to_steps"]
 
 # Parameters by which a step may overwrite its input, and the value that lets it.
 _OVERWRITES = {"copy": False, "copy_X": False, "copy_x": False, "inplace": True}
@@ -81,10 +81,6 @@ class StepFits:
     responses : sequence of str
     errors : list of Exception
         What fits raise is added; other fits go on.
-    over_shards : bool, default=False
-        Whether ranks share the rows, of which these are one rank's. All of them must do the same: an error is
-        raised, outputs that will be needed again are kept whatever they take, and ``memory`` is not looked
-        into. Rows stay in their order; a rank may have none of a part.
     """
 
     def __init__(
@@ -95,14 +91,15 @@ class StepFits:
         fit_params: Mapping[str, Any],
         responses: Sequence[str],
         errors: list[Exception],
-        over_shards: bool = False,
     ) -> None:
         self._X, self._y, self._split = X, y, split
         self._params, self._responses, self._errors = fit_params, responses, errors
-        self._over_shards = over_shards
-        self._cache = TableCache(math.inf) if over_shards else TableCache()
+        self._cache = self._new_cache()
         self._fitted: dict[Prefix, Any] = {}
         self._cut: dict[str, Any] = {}
+
+    def _new_cache(self) -> TableCache:
+        return TableCache()
 
     def run(self, root: Prefix, owner: Any) -> Iterator[Result]:
         """Fit everything below the empty prefix; `owner` is one of the pipelines."""
@@ -141,8 +138,6 @@ class StepFits:
             return None
 
     def _met(self, error: Exception) -> None:
-        if self._over_shards:
-            raise error
         self._errors.append(error)
 
     def _keep(self, node: Prefix, table: FoldTable) -> None:
@@ -165,10 +160,6 @@ class StepFits:
         """Fit the last step of a prefix on the training rows, and apply it to both parts."""
         assert node.first is not None
         step, pipeline = node.step, node.first.pipeline
-        if self._over_shards:
-            params = self._routed(pipeline, self._split[0]).get(node.name, {}).get("fit", {})
-            self._fitted[node] = clone(step).fit(table.train(), self._y_train(), **params)
-            return self._transformed(self._fitted[node], table)
         if several and not table.is_untouched and _may_overwrite(step):
             table = FoldTable.transformed(copy.copy(table.train()), copy.copy(table.test()))
         params = self._routed(pipeline, self._split[0]).get(node.name, {})
@@ -200,9 +191,8 @@ class StepFits:
     def _transformed(self, fitted: Any, table: FoldTable) -> FoldTable:
         """Apply a transformer to both parts; hpcml's in one go, as they give a row the same bits anywhere."""
         own = type(fitted).__module__.partition(".")[0] == "hpcml"
-        if self._over_shards or (own and table.whole is not None and not table.is_untouched):
-            whole = copy.copy(table.whole) if self._over_shards and _may_overwrite(fitted) else table.whole
-            return FoldTable(None, fitted.transform(whole), table.rows, in_order=table.in_order)
+        if own and table.whole is not None and not table.is_untouched:
+            return FoldTable(None, fitted.transform(table.whole), table.rows)
         return FoldTable.transformed(fitted.transform(table.train()), fitted.transform(table.test()))
 
     def _lasts(self, together: Together, node: Prefix, table: FoldTable, several: bool) -> Iterator[Result]:
@@ -292,3 +282,27 @@ class StepFits:
         if not self._params:
             return {}
         return routed_to_steps(pipeline, take_params(self._params, n_rows(self._X), rows))
+
+
+class ShardedStepFits(StepFits):
+    """The same where ranks share the rows, of which these are one rank's; see `StepFits`.
+
+    All ranks must do the same: an error is raised, outputs that will be needed again are kept whatever they
+    take, and ``memory`` is not looked into. Rows stay in their order; a rank may have none of a part.
+    """
+
+    def _new_cache(self) -> TableCache:
+        return TableCache(math.inf)
+
+    def _met(self, error: Exception) -> None:
+        raise error
+
+    def _applied(self, node: Prefix, table: FoldTable, several: bool) -> FoldTable:
+        assert node.first is not None
+        params = self._routed(node.first.pipeline, self._split[0]).get(node.name, {}).get("fit", {})
+        self._fitted[node] = clone(node.step).fit(table.train(), self._y_train(), **params)
+        return self._transformed(self._fitted[node], table)
+
+    def _transformed(self, fitted: Any, table: FoldTable) -> FoldTable:
+        whole = copy.copy(table.whole) if _may_overwrite(fitted) else table.whole
+        return FoldTable(None, fitted.transform(whole), table.rows, in_order=table.in_order)

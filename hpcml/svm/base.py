@@ -158,15 +158,15 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
         strengths[-1] = scaling**-2.0 if self.fit_intercept else without_intercept
         return strengths
 
-    def _limits(self, n_models: int) -> dict[str, Any]:
-        """Return what ends the interior-point method of so many models."""
-        return {"tol": [float(self.tol) * GAP_OF_TOL] * n_models, "max_iter": [int(self.max_iter)] * n_models}
+    def _limit(self) -> tuple[float, int]:
+        """Return what ends the interior-point method: the gap, and most iterations."""
+        return float(self.tol) * GAP_OF_TOL, int(self.max_iter)
 
     def _fit_hinges(self, table: Table, hinges: Hinges, n_features: int) -> None:
         n_models = len(hinges.price)
         penalty = np.tile(self._penalty(n_features, np.inf), (n_models, 1))
-        limits = self._limits(n_models)
-        self._set_solutions(minimise_hinges(table, hinges, penalty, **limits, verbose=int(self.verbose)))
+        limits = [self._limit()] * n_models
+        self._set_solutions(minimise_hinges(table, hinges, penalty, limits, verbose=int(self.verbose)))
 
     def _set_solutions(self, found: Sequence[Solution]) -> None:
         n_iter, converged = [one.n_iter for one in found], [one.converged for one in found]
@@ -241,10 +241,9 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
             hinges = hinges_of(j, [float(model.C) for model in models])
             K = len(hinges.price) // len(models)
             penalty = np.repeat([model._penalty(d, np.inf) for model in models], K, axis=0)
-            each = [model._limits(K) for model in models]
-            limits: dict[str, Any] = {name: [v for own in each for v in own[name]] for name in each[0]}
+            limits = [model._limit() for model in models for _ in range(K)]
             rows.table.map_rows(_fold_weights, bit=int(bit))
-            found = minimise_hinges(rows.table, hinges, penalty, **limits)
+            found = minimise_hinges(rows.table, hinges, penalty, limits)
             for i, model in enumerate(models):
                 fitted[i, j] = type(self)(**model.get_params(deep=False))
                 fitted[i, j]._set_solutions(found[i * K : (i + 1) * K])

@@ -256,7 +256,7 @@ class LinearSVC(LinearClassifier, LinearModel):
             table.map_rows(_times_factors, factors=factors)
         penalty = np.tile(self._penalty(rows.shape[1], np.inf), n_classes)
         passes = CrammerSingerPasses(table, n_classes, float(self.C))
-        (found,) = interior_point(passes, penalty[np.newaxis], **self._limits(1), verbose=int(self.verbose))
+        (found,) = interior_point(passes, penalty[np.newaxis], [self._limit()], verbose=int(self.verbose))
         W = found.coef.reshape(n_classes, -1)
         W = W[1:] - W[:1] if n_classes == 2 else W
         self._set_fitted(W, [found.n_iter], [found.converged])

@@ -298,7 +298,7 @@ class _Model:
 
 
 def interior_point(
-    passes: Passes, penalty: Floats, *, tol: Sequence[float], max_iter: Sequence[int], verbose: int = 0
+    passes: Passes, penalty: Floats, limits: Sequence[tuple[float, int]], *, verbose: int = 0
 ) -> list[Solution]:
     """Minimise the penalty and the losses of all rows, for every model.
 
@@ -308,10 +308,8 @@ def interior_point(
         What the rows are asked.
     penalty : ndarray of shape (M, d + 1)
         The diagonal of R of every model; inf holds an entry at 0.
-    tol : sequence of float
-        Largest gap between the two objectives of every model, relative to them.
-    max_iter : sequence of int
-        Most iterations of every model.
+    limits : sequence of (float, int)
+        Of every model: the largest gap between the two objectives, relative to them; most iterations.
     verbose : int
         Above 0, every iteration tells objective and gap of every model on stderr.
 
@@ -319,8 +317,7 @@ def interior_point(
     -------
     list of Solution
     """
-    each = zip(penalty, tol, max_iter, strict=True)
-    models = [_Model(own, own_tol, most, verbose) for own, own_tol, most in each]
+    models = [_Model(own, *limit, verbose) for own, limit in zip(penalty, limits, strict=True)]
     going = list(models)
     vectors = np.zeros((3, *penalty.shape))  # w, its predicted and its corrected direction
     step, barrier = np.zeros(len(models)), np.zeros(len(models))
@@ -358,9 +355,8 @@ def minimise_hinges(
     table: Table,
     hinges: Hinges,
     penalty: Floats,
+    limits: Sequence[tuple[float, int]],
     *,
-    tol: Sequence[float],
-    max_iter: Sequence[int],
     verbose: int = 0,
 ) -> list[Solution]:
     """Minimise the penalty and the hinges of all models, so many of them together as gain by it.
@@ -371,7 +367,7 @@ def minimise_hinges(
         Holds X, ``y`` and perhaps weights; at least one row must have a weight.
     hinges : Hinges
         Of every model.
-    penalty, tol, max_iter, verbose
+    penalty, limits, verbose
         As for `interior_point`.
 
     Returns
@@ -386,6 +382,5 @@ def minimise_hinges(
     found: list[Solution] = []
     for some in np.array_split(np.arange(n_models), -(-n_models // max(1, at_once))):
         passes = HingePasses(table, hinges.of(some))
-        limits = {"tol": [tol[m] for m in some], "max_iter": [max_iter[m] for m in some]}
-        found += interior_point(passes, penalty[some], **limits, verbose=verbose)
+        found += interior_point(passes, penalty[some], [limits[m] for m in some], verbose=verbose)
     return found

@@ -20,10 +20,11 @@ from hpcml.kernels.cuda.session import Session
 from hpcml.kernels.nodes import EPSILON, LEAF, NODE_DTYPE, UNDEFINED
 from hpcml.kernels.reference.growth import (
     EXACT_BITS,
-    LN2,
-    MAX_EXPONENT,
-    WORD_BITS,
-    logarithm,
+    class_impurity,
+    least_weight,
+    sum_bits,
+    target_exponent,
+    weight_exponent,
 )
 
 __all__ = ["WORKSPACE", "Growing", "Problem"]
@@ -172,18 +173,14 @@ class Growing:
         self.scales, parameters = np.ones((self.n_trees, 3)), np.zeros((self.n_trees, 4), dtype=np.uint64)
         self.unit, packed = np.ones(self.n_trees), p.n_classes == 0
         for t, total in enumerate(totals.tolist()):
-            e_w = 0 if whole[t] else min(EXACT_BITS - math.frexp(total)[1], MAX_EXPONENT)
+            e_w = weight_exponent(total, whole[t])
             w_bits = int(total).bit_length() if whole[t] else EXACT_BITS
-            bits = min(EXACT_BITS, WORD_BITS - w_bits * (2 if counted[t] else 1))
-            fits = bool(whole[t]) and bits - 1 - w_bits >= p.target_bits
+            bits, fits = sum_bits(w_bits, bool(whole[t]), counted[t], p.target_bits)
             packed &= fits
-            bits = bits if fits else EXACT_BITS
             if p.n_classes == 0:
-                e_y = bits - 1 - math.frexp(total)[1] - math.frexp(float(high[t] - low[t]))[1]
-                self.scales[t, 1:] = 2.0 ** min(e_y, MAX_EXPONENT), low[t]
+                self.scales[t, 1:] = 2.0 ** target_exponent(bits, total, float(high[t] - low[t])), low[t]
             self.scales[t, 0], self.unit[t] = 2.0**e_w, 2.0**-e_w
-            scaled = p.min_weight_leaf * 2.0**e_w
-            least = max(1, math.ceil(scaled) if whole[t] else math.floor(scaled + 0.5))
+            least = max(1, least_weight(p.min_weight_leaf, e_w, whole[t]))
             if not counted[t]:  # every weight is 1, or a leaf may have one row
                 least = max(least, p.min_samples_leaf)
             parameters[t] = least, bits, 2**w_bits - 1, bits + w_bits if counted[t] else 0
@@ -218,7 +215,8 @@ class Growing:
         nodes["weight"] = weight = total.astype(np.float64) * unit
         if p.n_classes:
             counts = sums[:, : p.n_classes].astype(np.float64) * unit[:, np.newaxis]
-            values, nodes["impurity"] = counts / weight[:, np.newaxis], _impurity(counts, weight, p.entropy)
+            values = counts / weight[:, np.newaxis]
+            nodes["impurity"] = class_impurity(counts, weight, p.entropy)
         else:
             means, nodes["impurity"] = self._means(places, rows, weight)
             values = means[:, np.newaxis]
@@ -441,16 +439,3 @@ def _pieces(numbers: NDArray[np.int64], rows: NDArray[np.int64], size: int) -> N
     which = np.repeat(np.arange(len(numbers)), count)
     start = (np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)) * size
     return np.column_stack([numbers[which], start, np.minimum(start + size, rows[which])])
-
-
-def _impurity(counts: NDArray[np.float64], weight: NDArray[np.float64], entropy: bool) -> NDArray[np.float64]:
-    """Return Gini impurity, 1 - sum c^2 / W^2, or entropy in bits, - sum p log2 p."""
-    impurity = np.zeros(len(weight))
-    for c in counts.T:
-        if entropy:
-            share = c / weight
-            log2 = logarithm(np.where(c > 0, share, 1.0)) / LN2
-            impurity -= np.where(c > 0, share * log2, 0.0)
-        else:
-            impurity += c * c
-    return impurity if entropy else 1.0 - impurity / (weight * weight)

@@ -46,6 +46,33 @@ def grow(
     return np.concatenate([n for n, _ in trees]), np.concatenate([v for _, v in trees]), offsets
 
 
+def weight_exponent(total, whole):
+    """Return e of round(w 2^e): 0 keeps whole numbers, otherwise the sum has EXACT_BITS bits."""
+    return 0 if whole else min(EXACT_BITS - math.frexp(total)[1], MAX_EXPONENT)
+
+
+def least_weight(min_weight_leaf, exponent, whole):
+    """Return the least weight of a leaf in fixed point."""
+    scaled = min_weight_leaf * 2.0**exponent
+    return math.ceil(scaled) if whole else math.floor(scaled + 0.5)
+
+
+def sum_bits(weight_bits, whole, counts_rows, target_bits):
+    """Return the bits of the sum of the targets, and whether a 64-bit word has them.
+
+    They are what it leaves beside weight and row count; where that is less than ``target_bits`` a unit of
+    weight, the sums take words of their own.
+    """
+    bits = min(EXACT_BITS, WORD_BITS - weight_bits * (2 if counts_rows else 1))
+    fits = whole and bits - 1 - weight_bits >= target_bits
+    return bits if fits else EXACT_BITS, fits
+
+
+def target_exponent(bits, total, span):
+    """Return e of round(w (y - min y) 2^e)."""
+    return min(bits - 1 - math.frexp(total)[1] - math.frexp(span)[1], MAX_EXPONENT)
+
+
 class _Tree:
     def __init__(self, binned, lower, upper, n_bins, y, w, seed, **parameters):
         self.binned, self.lower, self.upper, self.n_bins = binned, lower, upper, n_bins
@@ -55,8 +82,7 @@ class _Tree:
         self.root_key = random.hash_at(seed, random.ROOT)
         self._quantise(y[self.rows], w[self.rows], self.min_samples_leaf)
         self.total_weight = self._weight(self.rows)
-        scaled = self.min_weight_leaf * 2.0**self.weight_exponent
-        self.min_w_int = math.ceil(scaled) if self.whole_weights else math.floor(scaled + 0.5)
+        self.min_w_int = least_weight(self.min_weight_leaf, self.weight_exponent, self.whole_weights)
 
     def _weight(self, rows):
         return float(self.w_int[rows].sum()) * 2.0**-self.weight_exponent
@@ -65,28 +91,20 @@ class _Tree:
         # w_int = round(w 2^e): e = 0 keeps whole numbers, otherwise the sum has EXACT_BITS bits
         total = _ordered_sum(w)
         whole = bool(np.all(w == np.floor(w))) and total < 2.0**EXACT_BITS
-        e_w = 0 if whole else min(EXACT_BITS - math.frexp(total)[1], MAX_EXPONENT)
+        e_w = weight_exponent(total, whole)
         w_int = np.maximum(np.floor(w * 2.0**e_w + 0.5), 1.0).astype(np.int64)
         if self.n_classes:
             s_int = np.where(y == 1, w_int, 0)
         else:  # s_int = round(w (y - min y) 2^e)
             span = float(y.max() - y.min())
-            bits = self._sum_bits(w_int, whole, min_samples_leaf > 1 and bool(np.any(w != 1)))
-            e_y = min(bits - 1 - math.frexp(total)[1] - math.frexp(span)[1], MAX_EXPONENT)
+            counts_rows = min_samples_leaf > 1 and bool(np.any(w != 1))
+            bits, _ = sum_bits(int(w_int.sum()).bit_length(), whole, counts_rows, self.target_bits)
+            e_y = target_exponent(bits, total, span)
             s_int = np.floor(w * ((y - y.min()) * 2.0**e_y) + 0.5).astype(np.int64)
         self.whole_weights, self.weight_exponent = whole, e_w
         self.w_int = np.zeros(len(self.w), dtype=np.int64)
         self.s_int = np.zeros(len(self.w), dtype=np.int64)
         self.w_int[self.rows], self.s_int[self.rows] = w_int, s_int
-
-    def _sum_bits(self, w_int, whole, counts_rows):
-        """Return the bits of the sum of the targets: what a 64-bit word leaves beside weight and row count.
-
-        Where that is less than ``target_bits`` a unit of weight, the sums take words of their own.
-        """
-        weight_bits = int(w_int.sum()).bit_length()
-        bits = min(EXACT_BITS, WORD_BITS - weight_bits * (2 if counts_rows else 1))
-        return bits if whole and bits - 1 - weight_bits >= self.target_bits else EXACT_BITS
 
     # -- one node ------------------------------------------------------------------------------------------
 
@@ -102,7 +120,8 @@ class _Tree:
         else:
             counts = np.bincount(self.y[rows].astype(np.int64), self.w_int[rows], self.n_classes)
             counts = counts * 2.0**-self.weight_exponent
-            value, node["impurity"] = counts / w, _class_impurity(counts, w, self.criterion)
+            (impurity,) = class_impurity(counts[np.newaxis], np.array([w]), self.criterion != "gini")
+            value, node["impurity"] = counts / w, impurity
         return node, np.atleast_1d(value)
 
     def _mean_and_variance(self, rows, weight):
@@ -297,17 +316,16 @@ def _lane_sum(a):
     return float(lanes[0] + lanes[1])
 
 
-def _class_impurity(counts, weight, criterion):
-    impurity = 0.0
-    if criterion == "gini":  # 1 - sum c^2 / W^2
-        for c in counts:
-            impurity += c * c
-        return 1.0 - impurity / (weight * weight)
-    for c in counts:  # - sum p log2 p
-        if c > 0:
+def class_impurity(counts, weight, entropy):
+    """Return Gini impurity, 1 - sum c^2 / W^2, or entropy in bits, - sum p log2 p, of nodes (in rows)."""
+    impurity = np.zeros(len(weight))
+    for c in counts.T:
+        if entropy:
             p = c / weight
-            impurity -= p * (float(logarithm(np.float64(p))) / LN2)
-    return impurity
+            impurity -= np.where(c > 0, p * (logarithm(np.where(c > 0, p, 1.0)) / LN2), 0.0)
+        else:
+            impurity += c * c
+    return impurity if entropy else 1.0 - impurity / (weight * weight)
 
 
 LN2 = 0.6931471805599453

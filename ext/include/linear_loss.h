@@ -162,7 +162,7 @@ static int linear_by_columns(int level, int is_double, linear_columns_t *t, int 
     int failed = t->w && t->slopes && t->lanes && t->waiting && t->sums && t->shards && t->from ? 0 : -1;
 #pragma omp parallel num_threads(failed ? 1 : n_threads)
     {
-        void *scratch = aligned_memory(bytes[3]);
+        void *scratch = scratch_memory(bytes[3]);
         double *sums = aligned_memory((size_t)(at_once * RL) * sizeof(double));
         if (!scratch || !sums) {
 #pragma omp atomic write

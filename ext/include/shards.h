@@ -40,6 +40,12 @@ static inline void *aligned_memory(size_t bytes) {
     return posix_memalign(&memory, HPCML_ALIGNMENT, bytes ? bytes : HPCML_ALIGNMENT) ? NULL : memory;
 }
 
+/* Zeros: kernels multiply what pads their rows too, and garbage may hold denormal numbers, which are slow. */
+static inline void *scratch_memory(size_t bytes) {
+    void *memory = aligned_memory(bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
 static double *spare_statistic(tree_sum_t *tree) {
     double *found = NULL;
 #pragma omp critical(hpcml_tree_sum)
@@ -101,7 +107,7 @@ static int over_shards(tree_sum_t *tree, const int64_t *bounds, int64_t n_local,
     if (n_threads > n_local) n_threads = n_local ? (int)n_local : 1;
 #pragma omp parallel num_threads(n_threads)
     {
-        void *scratch = aligned_memory(scratch_bytes);
+        void *scratch = scratch_memory(scratch_bytes);
         for (;;) {
             int64_t i;
             int stop;
@@ -140,7 +146,7 @@ static inline int over_blocks(int64_t n, int64_t rows_at_once, int64_t m, size_t
     const int chunk = n_blocks >= 2 * BLOCKS_AT_ONCE * (int64_t)n_threads ? BLOCKS_AT_ONCE : 1;
 #pragma omp parallel num_threads(n_threads)
     {
-        char *scratch = aligned_memory(padded + unwanted);
+        char *scratch = scratch_memory(padded + unwanted);
         if (!scratch) {
 #pragma omp atomic write
             failed = -1;

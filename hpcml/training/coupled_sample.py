@@ -1,8 +1,7 @@
 """Start and preconditioner of multinomial problems that differ in their fold or the strength of the penalty.
 
 A whole Hessian, of all classes, costs as much as many passes over the rows. So there are few of them, of a
-sample: problems with similar margins have the same curvature of the losses, and those whose penalties differ
-by little beside it the same Cholesky factor. The sample's optima are found with the Hessian where all
+sample, as `hpcml.training.close_factors` has it. The sample's optima are found with the Hessian where all
 parameters are 0, which is that of one class.
 """
 
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
+from hpcml.training.close_factors import close_factors
 from hpcml.training.line_search import LineSearch
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton_steps import LbfgsSteps, by_factors, factor_of, finite_curvature
+from hpcml.training.newton_steps import LbfgsSteps, factor_of, finite_curvature
 
 __all__ = ["close_optima", "start_from_coupled_sample"]
 
@@ -27,13 +27,8 @@ Precondition = tuple[Callable[[Floats], Floats], bool]
 #: Rows, and the mean square root of differences of margins, by which optima of a sample are close.
 CLOSE_ROWS = 256
 CLOSE = 0.3
-#: Differences of penalties, relative to the least curvature, by which problems have one factor: what that
-#: adds to the error of a sample's Hessian is small.
-CLOSE_PENALTY = 0.05
 #: How much above the minimum, relative to it, optima over all rows may be: those of folds are further away.
 NEAR_ALL_ROWS = 1e-7
-#: Steps of inverse iteration that find the least curvature well enough.
-INVERSE_ITERATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -79,23 +74,25 @@ def start_from_coupled_sample(
         near = np.maximum(tol[chosen], of_weight / np.sqrt(n_sampled))
         found = _minimum(sample, _by_classes(sample), start, near, max_iter[chosen])
         before = sample.values(start)[spread]
-        factors, owners, own, finite = _factors(sample, found)
-    steps = LbfgsSteps(shared, by_factors(factors, own), finite, NEAR_ALL_ROWS)
+        optima = found
+        factors = close_factors(
+            sample, close_optima(sample, found), lambda p: sample.losses_hessian(p, optima[p])
+        )
+    steps = LbfgsSteps(shared, *factors.solver(), NEAR_ALL_ROWS)
     search = LineSearch(shared, steps, tol[chosen], max_iter[chosen])
     search.run(found)
-    found, own = shared.symmetric(search.P), own[spread]
-    leader = _leaders(objective, spread, owners[own])
+    found = shared.symmetric(search.P)
+    leader = _leaders(objective, spread, factors.owners[factors.own[spread]])
     leaders, at = np.unique(leader, return_inverse=True)
     P, n_iter = found[spread], np.zeros(len(P), dtype=np.int64)
-    apply = by_factors(factors, own)
     if len(leaders) < len(P):
         first = objective.of(leaders)
-        steps = LbfgsSteps(first, by_factors(factors, own[leaders]), finite)
+        steps = LbfgsSteps(first, *factors.solver(spread[leaders]))
         search = LineSearch(first, steps, tol[leaders], max_iter[leaders])
         search.run(P[leaders])
         P += objective.symmetric(search.P[at] - P[leader])
         n_iter = np.minimum(search.n_iter[at], max_iter - 1)
-    return CoupledStart(P, before, n_iter, LbfgsSteps(objective, apply, finite))
+    return CoupledStart(P, before, n_iter, LbfgsSteps(objective, *factors.solver(spread)))
 
 
 def _leaders(objective: Objective, shared: NDArray[np.intp], owners: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -127,41 +124,6 @@ def _by_classes(objective: Objective) -> Precondition:
         return np.asarray((R.reshape(len(R), K, -1) @ inverse).reshape(R.shape))
 
     return apply, all_finite
-
-
-def _factors(sample: Objective, P: Floats) -> tuple[list[Floats], NDArray[np.intp], NDArray[np.intp], bool]:
-    """Return Cholesky factors of Hessians, whose they are, each problem's, and if all was finite."""
-    source = close_optima(sample, P)
-    factors: list[Floats] = []
-    made: list[tuple[int, float]] = []  # for which problem, and the least curvature
-    own, all_finite = np.empty(len(P), dtype=np.intp), True
-    for p in np.argsort(source, kind="stable").tolist():
-        fits = [
-            f
-            for f, (q, least) in enumerate(made)
-            if source[q] == source[p] and np.abs(sample.l2[p] - sample.l2[q]).max() <= CLOSE_PENALTY * least
-        ]
-        if fits:
-            own[p] = fits[0]
-            continue
-        if p == source[p]:
-            losses = sample.coupled_hessian(p, P[p])
-        H, finite = finite_curvature(sample.penalised_hessian(losses, p, int(source[p])))
-        factor = factor_of(H)
-        own[p], all_finite = len(factors), all_finite and finite
-        made.append((p, _least_curvature(sample.of(np.array([p])), factor)))
-        factors.append(factor[0])
-    return factors, np.array([q for q, _ in made]), own, all_finite
-
-
-def _least_curvature(objective: Objective, factor: tuple[Floats, bool]) -> float:
-    """Return about the least eigenvalue where the mean over the classes is 0, of one problem."""
-    v = objective.symmetric(np.cos(np.arange(len(factor[0]), dtype=np.float64))[np.newaxis])[0]
-    size = 1.0
-    for _ in range(INVERSE_ITERATIONS):
-        v = objective.symmetric(cho_solve(factor, v / np.linalg.norm(v), check_finite=False)[np.newaxis])[0]
-        size = float(np.linalg.norm(v))
-    return 1.0 / size if np.isfinite(size) and size > 0 else 0.0
 
 
 def close_optima(sample: Objective, P: Floats) -> NDArray[np.intp]:

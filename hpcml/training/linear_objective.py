@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.special import expit
 
 from hpcml.communicators import Table
 from hpcml.communicators.serial import SerialTable
@@ -203,6 +201,8 @@ class Objective:
         if self.alike is None or self.folds is None:
             return self
         _, first, own = np.unique(self.folds, return_index=True, return_inverse=True)
+        if len(first) == 1:
+            return self
         probe = dataclasses.replace(
             self.of(first),
             table=sample,
@@ -308,31 +308,27 @@ class Objective:
 
     def hessian(self, P: Floats) -> Floats:
         """Return the Hessian of every problem, of shape (problems, parameters, parameters)."""
-        return self.hessian_like(P, np.arange(len(P)))
+        if not self.coupled:
+            return self.blocks(P)
+        each = [self.penalised_hessian(self.losses_hessian(p, P[p]), p, p) for p in range(len(P))]
+        return np.array(each).reshape(len(P), *2 * self.shape[1:])
 
-    def hessian_like(self, P: Floats, source: NDArray[np.intp]) -> Floats:
-        """Return Hessians whose losses' part is that of another problem at its parameters, `source[p]`."""
-        chosen, spread = np.unique(source, return_inverse=True)
-        own = self.of(chosen)
-        if self.coupled:
-            H = np.concatenate([own._coupled_hessian(p, P[at]) for p, at in enumerate(chosen)])
-        else:
-            H = own._blocks(P[chosen])
-        H = H[spread] * (self.scale / own.scale[spread])[:, np.newaxis, np.newaxis]
-        if self.coupled:
-            for p in range(len(P)):
-                self.of(np.array([p]))._make_definite(H[p])
-        return self._penalised(H)
-
-    def coupled_hessian(self, problem: int, p: Floats) -> Floats:
+    def losses_hessian(self, problem: int, p: Floats) -> Floats:
         """Return the Hessian of the losses of a problem with all its columns, at its parameters."""
-        return np.asarray(self._coupled_hessian(problem, p)[0])
+        own = self.of(np.array([problem]))
+        if not self.coupled:
+            return np.asarray(own.losses_blocks(p[np.newaxis])[0])
+        W, size = self._columns(p[np.newaxis], self.origin), self.shape[1]
+        given = {name: getattr(own, name) for name in ("folds", "factors", "origin")}
+        found = self.table.map_reduce("multinomial_hessian", W=W, **given)["hessian"]
+        return np.asarray(own.scale * found.transpose(0, 2, 1, 3).reshape(size, size))
 
     def penalised_hessian(self, losses: Floats, problem: int, source: int) -> Floats:
-        """Return the Hessian of a problem whose losses' part is what `coupled_hessian` gave for another."""
+        """Return the Hessian of a problem whose losses' part is what `losses_hessian` gave for another."""
         H = losses[np.newaxis] * (self.scale[problem] / self.scale[source])
         own = self.of(np.array([problem]))
-        own._make_definite(H[0])
+        if self.coupled:
+            own._make_definite(H[0])
         return np.asarray(own._penalised(H)[0])
 
     def blocks_at_zero(self) -> Floats:
@@ -343,66 +339,10 @@ class Objective:
         """
         first, own = np.unique(self.same_at_zero(), return_inverse=True)
         few, e = self.of(first), self.parameters
-        H = few._blocks(np.zeros(few.shape)).reshape(len(first), -1, e, e)[:, 0]
+        H = few.losses_blocks(np.zeros(few.shape)).reshape(len(first), -1, e, e)[:, 0]
         scales = self.scale / few.scale[own] * self.classes / (self.classes - 1)
         of_class = dataclasses.replace(self, l2=self.l2[:, :e], l1=self.l1[:, :e], classes=1)
         return of_class._penalised(H[own] * scales[:, np.newaxis, np.newaxis])
-
-    def hessian_mixed(self, P: Floats, sources: NDArray[np.intp], shares: Floats) -> Floats:
-        """Return Hessians whose losses' part is made of those of some problems, as `mixed_curvature` says.
-
-        Parameters
-        ----------
-        P : ndarray of shape (problems, parameters)
-        sources : ndarray of int
-            The problems, of one column.
-        shares : ndarray of shape (problems, sources)
-        """
-        own = self.of(sources)
-        H = own._blocks(P[sources])
-        shares = shares * self.scale[:, np.newaxis] / own.scale
-        return self._penalised((shares @ H.reshape(len(H), -1)).reshape(-1, *H.shape[1:]))
-
-    def mixed_curvature(self, P: Floats, limit: float, n_rows: int) -> tuple[NDArray[np.intp], Floats]:
-        """Return problems of one column of whose curvature that of every problem is made, and the shares.
-
-        Parameters
-        ----------
-        P : ndarray of shape (problems, parameters)
-        limit : float
-            Difference of the curvatures of rows, relative to them, that may be left.
-        n_rows : int
-            Rows, at equal distances, that tell it.
-        """
-        n = min(n_rows, self.table.n_rows)
-        numbers = np.arange(n, dtype=np.int64) * self.table.n_rows // n
-        margins = self.margins(self.table.take(numbers), P)[:, :, 0]
-        D, same = self._curvatures(margins, self.table.take(numbers, "y")), self.same_at_zero()
-        sizes = np.maximum(np.linalg.norm(D, axis=0), np.finfo(float).tiny)
-        sources: list[int] = []
-        shares = np.zeros((len(P), len(P)))
-        for group in np.unique(same):
-            members = np.flatnonzero(same == group)
-            own = [int(members[np.argmax(sizes[members])])]
-            while True:
-                left = np.empty(len(members))
-                for at, p in enumerate(members):
-                    shares[p, own], left[at] = nnls(D[:, own], D[:, p])
-                worst = int(np.argmax(left / sizes[members]))
-                if left[worst] <= limit * sizes[members[worst]] or members[worst] in own:
-                    break
-                own.append(int(members[worst]))
-            sources += own
-        return np.array(sources), shares[:, sources]
-
-    def _curvatures(self, margins: Floats, y: NDArray[Any]) -> Floats:
-        """Return the second derivative of the losses of rows, for every problem of one column."""
-        if self.loss == "logistic":
-            return np.asarray(expit(margins) * expit(-margins))
-        if self.loss == "squared_hinge":
-            signs = np.where(y[:, np.newaxis] == self.positive, 1.0, -1.0)
-            return np.where(signs * margins < 1.0, 2.0, 0.0)
-        return np.where(np.abs(margins - y[:, np.newaxis]) > self.epsilon, 2.0, 0.0)
 
     def same_at_zero(self) -> NDArray[np.intp]:
         """Return for every problem the first whose losses are the same, but for the scale, where all is 0."""
@@ -419,7 +359,7 @@ class Objective:
 
     def blocks(self, P: Floats) -> Floats:
         """Return the Hessian's blocks on the diagonal: (problems * classes, d + 1, d + 1)."""
-        return self._penalised(self._blocks(P))
+        return self._penalised(self.losses_blocks(P))
 
     def diagonal(self, P: Floats) -> Floats:
         """Return the diagonal of the Hessian of every problem."""
@@ -518,7 +458,7 @@ class Objective:
         W[..., -1] = 0.0
         return W.reshape(G.shape)
 
-    def _blocks(self, P: Floats) -> Floats:
+    def losses_blocks(self, P: Floats) -> Floats:
         """Return the Hessians of the losses of all columns, those of a problem one after the other."""
         H = self._reduce("linear_hessian", P)["hessian"]
         e = H.shape[1]
@@ -527,16 +467,6 @@ class Objective:
             * self.scale[:, np.newaxis, np.newaxis, np.newaxis]
         )
         return H.reshape(-1, e, e)
-
-    def _coupled_hessian(self, problem: int, p: Floats) -> Floats:
-        """Return the Hessian of the losses of a problem with all its columns."""
-        own = self.of(np.array([problem]))
-        names = ("folds", "factors", "origin")
-        given = {name: getattr(own, name) for name in names}
-        W = self._columns(p[np.newaxis], self.origin)
-        found = self.table.map_reduce("multinomial_hessian", W=W, **given)["hessian"]
-        size = self.shape[1]
-        return np.asarray(own.scale * found.transpose(0, 2, 1, 3).reshape(1, size, size))
 
     def _penalised(self, H: Floats) -> Floats:
         """Add the l2 penalty, and give parameters that stay 0 a row of the unit matrix."""

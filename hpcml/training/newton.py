@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml.training.close_factors import close_factors, mixed_curvature
 from hpcml.training.coupled_sample import start_from_coupled_sample
 from hpcml.training.line_search import MOST_POLISH, LineSearch
 from hpcml.training.linear_objective import Objective
@@ -25,7 +26,6 @@ from hpcml.training.newton_steps import (
     Steps,
     by_blocks,
     by_diagonal,
-    shared_blocks,
 )
 
 __all__ = ["OVERFLOWED", "Solution", "minimise"]
@@ -46,15 +46,14 @@ SAMPLE_ROWS_A_PARAMETER = 16
 #: The same where problems that are alike share one Hessian of all classes: it costs their number squared.
 COUPLED_ROWS = 4096
 COUPLED_ROWS_A_PARAMETER = 32
-#: Products of rows and squared parameters, of all problems that share a sample, up to which exact steps find
-#: its optima: some 10 ms each.
+#: Products of rows and squared parameters up to which problems that are alike take exact steps each: some
+#: 10 ms a step.
 SHARED_WORK = 2e9
-#: Difference of the curvatures of rows that is left where Hessians are made of a few of them.
-UNLIKE_CURVATURE = 0.03
+#: The same, of all problems of a sample, up to which exact steps find its optima: more take less time with the
+#: Hessian where all parameters are 0, which they share.
+SAMPLE_WORK = 1.5e8
 #: Passes over the rows that the Hessian of all rows may cost, instead of a sample's.
 HESSIAN_PASSES = 1.0
-#: Rows by which they are compared.
-CURVATURE_ROWS = 256
 #: A sample must be this much smaller than the table to be worth its while.
 SAMPLE_SHARE = 4
 
@@ -229,7 +228,7 @@ def _plan(
             near = 0.1 / np.sqrt(n_sampled) * shared.scale * shared.total_weight
             near = np.maximum(np.broadcast_to(tol, len(P))[chosen], near)
             most_steps = np.broadcast_to(max_iter, len(P))[chosen]
-            found = _minimised(sample, start, near, most_steps, most_polish=0).parameters
+            found = _optima_of_sample(sample, start, near, most_steps)
             sampled = _Sampled(found[spread], sample.values(start)[spread])
             start = found
         if exact and with_l1:
@@ -243,9 +242,7 @@ def _from_shared_sample(
 ) -> tuple[_Sampled, Steps]:
     """Return starts and preconditioners of problems that are alike in groups, one of both for each group.
 
-    Whole Hessians cost much where there are many parameters: then the sample's optima are found with those
-    where all parameters are 0, of which one serves all strengths of the penalty, and optima that are close to
-    each other have one Hessian.
+    Optima that are close to each other have one Hessian.
     """
     with objective.table_of_sample(n_sampled) as table:
         shared, chosen, spread = objective.told_apart(table).shared()
@@ -253,20 +250,30 @@ def _from_shared_sample(
         tol_of_each = np.broadcast_to(tol, len(P))[chosen]
         near = np.maximum(tol_of_each, 0.1 / np.sqrt(n_sampled) * shared.scale * shared.total_weight)
         most_steps = np.broadcast_to(max_iter, len(P))[chosen]
-        if len(start) * n_sampled * start.shape[1] ** 2 <= SHARED_WORK and not sample.coupled:
-            found = _minimised(sample, start, near, most_steps, most_polish=0).parameters
-        else:
-            steps = LbfgsSteps(sample, *by_blocks(sample.hessian_like(start, sample.same_at_zero())))
-            search = LineSearch(sample, steps, near, most_steps, most_polish=0)
-            search.run(start)
-            found = sample.symmetric(search.P)
+        found = _optima_of_sample(sample, start, near, most_steps)
         before = sample.values(start)[spread]
-        sources, shares = sample.mixed_curvature(found, UNLIKE_CURVATURE, CURVATURE_ROWS)
-        whole = len(sources) * objective.parameters <= HESSIAN_PASSES * 4 * len(P)
-        H = (shared if whole else sample).hessian_mixed(found, sources, shares)
-    own, of_folds = shared_blocks(H, None, spread)
+        curvature = mixed_curvature(sample, found)
+        whole = len(curvature.sources) * objective.parameters <= HESSIAN_PASSES * 4 * len(P)
+        factors = curvature.factors(shared if whole else sample, found)
+    if len(chosen) == len(P):  # no problems are alike
+        return _Sampled(found[spread], before), LbfgsSteps(objective, *factors.solver(spread))
     near = np.maximum(tol_of_each, near / np.sqrt(objective.table.n_rows / n_sampled))
-    search = LineSearch(shared, LbfgsSteps(shared, *own), near, most_steps, most_polish=0)
+    search = LineSearch(shared, LbfgsSteps(shared, *factors.solver()), near, most_steps, most_polish=0)
     search.run(found)
     known = objective.evaluate_alike(search.P, spread)
-    return _Sampled(search.P[spread], before, known=known), LbfgsSteps(objective, *of_folds)
+    return _Sampled(search.P[spread], before, known=known), LbfgsSteps(objective, *factors.solver(spread))
+
+
+def _optima_of_sample(sample: Objective, P: Floats, near: Floats, max_iter: NDArray[np.int64]) -> Floats:
+    """Return about the optima of a sample.
+
+    Whole Hessians of all problems cost much where there are many parameters: then they are found with those
+    where all parameters are 0, of which one serves all strengths of the penalty.
+    """
+    work = len(P) * sample.table.n_rows * P.shape[1] ** 2
+    if sample.coupled or sample.l1.any() or work <= SAMPLE_WORK:
+        return _minimised(sample, P, near, max_iter, most_polish=0).parameters
+    factors = close_factors(sample, sample.same_at_zero(), lambda p: sample.losses_hessian(p, 0.0 * P[p]))
+    search = LineSearch(sample, LbfgsSteps(sample, *factors.solver()), near, max_iter, most_polish=0)
+    search.run(P)
+    return sample.symmetric(search.P)

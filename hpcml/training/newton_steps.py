@@ -24,7 +24,6 @@ __all__ = [
     "by_factors",
     "factor_of",
     "finite_curvature",
-    "shared_blocks",
 ]
 
 Floats = NDArray[np.float64]
@@ -224,20 +223,18 @@ def by_blocks(H: Floats, spread: NDArray[np.intp] | None = None) -> tuple[Callab
     There are as many blocks for every problem, those of one after those of another. Problems may share them:
     the blocks of problem p are those at `spread[p]`.
     """
-    return shared_blocks(H, spread)[0]
-
-
-def shared_blocks(
-    H: Floats, *spreads: NDArray[np.intp] | None
-) -> list[tuple[Callable[[Floats], Floats], bool]]:
-    """Return the same for several problems that share blocks, which are factored once."""
     blocks = [finite_curvature(block) for block in H]
     factors, finite = [factor_of(block)[0] for block, _ in blocks], all(known for _, known in blocks)
-    return [(by_factors(factors, spread), finite) for spread in spreads]
+    return by_factors(factors, spread), finite
 
 
-def by_factors(factors: list[Floats], spread: NDArray[np.intp] | None = None) -> Callable[[Floats], Floats]:
-    """Return what solves with blocks by their Cholesky factors, in the lower triangle; see `by_blocks`."""
+def by_factors(
+    factors: list[Floats], spread: NDArray[np.intp] | None = None, sizes: Floats | None = None
+) -> Callable[[Floats], Floats]:
+    """Return what solves with blocks by their Cholesky factors, in the lower triangle; see `by_blocks`.
+
+    The solutions of every problem are multiplied by its entry of `sizes`.
+    """
     (solve,) = get_lapack_funcs(("potrs",), (factors[0],))
     size = len(factors[0])
 
@@ -252,7 +249,8 @@ def by_factors(factors: list[Floats], spread: NDArray[np.intp] | None = None) ->
             members = order[ends[g] : ends[g + 1]]
             for k in range(each if members.size else 0):
                 found[members, k] = solve(factors[g * each + k], parts[members, k].T, lower=1)[0].T
-        return found.reshape(R.shape)
+        found = found.reshape(R.shape)
+        return found if sizes is None else sizes[:, np.newaxis] * found
 
     return apply
 

@@ -60,7 +60,7 @@ class Factors:
     finite: bool
 
     def solver(self, spread: Problems | None = None) -> tuple[Callable[[Floats], Floats], bool]:
-        """Return what multiplies by the inverses, as `LbfgsSteps` wants it; problem p has those of `spread[p]`."""
+        """Return what multiplies by the inverses, for `LbfgsSteps`; problem p has that of `spread[p]`."""
         own, sizes = (self.own, self.sizes) if spread is None else (self.own[spread], self.sizes[spread])
         return by_factors(self.factors, own, sizes), self.finite
 

@@ -20,7 +20,7 @@ import hpcml
 from hpcml.linear_model import LogisticRegression
 from hpcml.model_selection import GridSearchCV
 from hpcml.svm import LinearSVC, LinearSVR
-from hpcml.training.coupled_sample import _factors as coupled_factors
+from hpcml.training.close_factors import close_factors
 from hpcml.training.linear_objective import Objective
 
 #: Where separate fits and those of a grid may differ: the limit of float64 rows, and one test row a fold.
@@ -180,26 +180,38 @@ def test_folds_of_an_l1_grid_start_from_the_optima_of_the_first(name, monkeypatc
     assert together < 0.8 * sum(problems)
 
 
-def test_penalties_that_matter_little_share_a_factor_and_a_start(monkeypatch):
+@pytest.mark.parametrize(
+    "estimator, n_classes, module",
+    [
+        (LogisticRegression(), 3, "coupled_sample"),
+        (LogisticRegression(), 2, "newton"),
+        (LogisticRegression(), 2, "close_factors"),
+        (LinearSVC(), 2, "newton"),
+    ],
+)
+def test_penalties_that_matter_little_share_a_factor(estimator, n_classes, module, monkeypatch):
     monkeypatch.setattr("hpcml.training.newton.EXACT_PARAMETERS", (8, 1024))
     monkeypatch.setattr("hpcml.training.newton.EXACT_WORK", 0.0)
     monkeypatch.setattr("hpcml.training.newton.COUPLED_ROWS", 400)
+    monkeypatch.setattr("hpcml.training.newton.SAMPLE_ROWS", 400)
+    monkeypatch.setattr("hpcml.training.newton.SAMPLE_WORK", 0.0)
     made = []
 
-    def counted(sample, P):
-        made.append((len(P), coupled_factors(sample, P)))
+    def counted(objective, source, losses_of):
+        made.append((objective, close_factors(objective, source, losses_of)))
         return made[-1][1]
 
-    monkeypatch.setattr("hpcml.training.coupled_sample._factors", counted)
-    X, y = rows_for(LogisticRegression(), 3000, 3)
+    monkeypatch.setattr(f"hpcml.training.{module}.close_factors", counted)
+    X, y = rows_for(estimator, 3000, n_classes)
     grid = {"C": [1e-3, 1e-1, 1e1, 1e2, 1e3, 1e4]}
-    together, alone = searches(LogisticRegression(), grid, X, y, cv=3)
+    together, alone = searches(estimator, grid, X, y, cv=3)
     assert_close(together, alone, 1000)
-    (candidates, (factors, owners, own, finite)) = made[0]
-    assert candidates == 6
-    assert len(factors) == len(owners) < 6
-    assert (own[owners] == np.arange(len(owners))).all()
-    assert finite
+    objective, found = made[0]
+    assert len(objective.l2) == 6
+    assert len(found.factors) == len(found.owners) < 6
+    assert (found.own[found.owners] == np.arange(len(found.owners))).all()
+    np.testing.assert_array_equal(found.sizes, objective.scale[found.owners[found.own]] / objective.scale)
+    assert found.finite
 
 
 def test_a_fold_unlike_the_others_is_solved_all_the_same(monkeypatch):

@@ -249,7 +249,7 @@ def within_two_gigabytes(folder):
     found = []
     for estimator, grid in ((Ridge(), {"alpha": [1.0, 1e9]}), (LinearSVC(), {"C": [1.0, 1e-9]})):
         search = GridSearchCV(estimator, grid, cv=KFold(2), refit=False).fit(rows)
-        assert not search.plan_.separate and not search.plan_.fallbacks
+        assert not search.plan_.separate and not search.plan_.fallbacks, search.plan_.fallbacks
         found.append((search.best_index_, search.cv_results_["split0_test_score"].tolist()))
     return len(rows.X), found
 

@@ -162,6 +162,7 @@ def _batches(part: Prefix, n_folds: int) -> list[Batch]:
     weights = _weights(part)
     numbers = sorted(weights)
     lasts = list(dict.fromkeys(_told_lasts(part)))
+    threaded = _is_threaded(part)
     steps = ", ".join(f"{done[name]} {name}" for name in _classes(part))
     return [
         Batch(
@@ -172,9 +173,24 @@ def _batches(part: Prefix, n_folds: int) -> list[Batch]:
             weights=tuple(weights[i] for i in numbers),
             asked=dict(asked),
             done=dict(done),
+            threaded=threaded,
         )
         for fold in range(n_folds)
     ]
+
+
+def _is_threaded(node: Prefix) -> bool:
+    """Return whether all fits below a prefix keep all threads busy: those of hpcml's own classes do."""
+    for together in node.fits:
+        alone = [c.last for c in together.candidates] + [below.step for below in together.nodes]
+        if together.batch is not None:
+            if not together.batch.threaded:
+                return False
+        elif any(type(step).__module__.partition(".")[0] != "hpcml" for step in alone if step is not None):
+            return False
+        if not all(_is_threaded(below) for below in together.nodes):
+            return False
+    return True
 
 
 def _classes(part: Prefix) -> list[str]:

@@ -24,6 +24,9 @@ _OVERWRITES = {"copy": False, "copy_X": False, "copy_x": False, "inplace": True}
 # Other steps of these libraries leave their input alone.
 _TRUSTED = {"hpcml", "sklearn"}
 
+#: Share of the rows that a fold must use for a step to be applied to all of them.
+WHOLE_SHARE = 0.9
+
 #: Candidate, its fitted pipeline, and its responses on the test rows.
 Result = tuple[Candidate, Any, dict[str, Any]]
 
@@ -66,6 +69,10 @@ def _may_overwrite(step: Any) -> bool:
         if last in _OVERWRITES and isinstance(value, bool) and value == _OVERWRITES[last]:
             return True
     return False
+
+
+def _is_own(step: Any) -> bool:
+    return type(step).__module__.partition(".")[0] == "hpcml"
 
 
 class StepFits:
@@ -166,11 +173,25 @@ class StepFits:
         if node.siblings_of_columns() and shares_branches(step):
             self._fitted[node], made = fit_columns(step, table, self._y_train(), self._cache, node.above)
             return made
+        if self._goes_whole(step, pipeline, table):
+            self._fitted[node] = clone(step).fit(table.train(), self._y_train(), **params.get("fit", {}))
+            return FoldTable(None, self._fitted[node].transform(table.whole), table.rows, in_order=True)
         # pipelines with `memory` look there first, as they do when they are fitted on their own
         fit = check_memory(pipeline.memory).cache(_fit_transform)
         train, fitted = fit(clone(step), table.train(), self._y_train(), params)
         self._fitted[node] = fitted
         return FoldTable.transformed(train, fitted.transform(table.test()))
+
+    def _goes_whole(self, step: Any, pipeline: Any, table: FoldTable) -> bool:
+        """Return whether a step may be applied to all rows in one go, in the order of the search's table.
+
+        hpcml's own transformers give a row the same bits anywhere; others may see the training rows alone.
+        """
+        free = _is_own(step) and not _may_overwrite(step) and pipeline.memory is None
+        return free and table.in_order and self._uses_most(table)
+
+    def _uses_most(self, table: FoldTable) -> bool:
+        return sum(map(len, table.rows)) >= WHOLE_SHARE * n_rows(table.whole)
 
     def _siblings(self, together: Together, table: FoldTable) -> Iterator[Result]:
         """Fit transformers of one kind by their own `fit_grid`, and go on with the output of each."""
@@ -190,9 +211,9 @@ class StepFits:
 
     def _transformed(self, fitted: Any, table: FoldTable) -> FoldTable:
         """Apply a transformer to both parts; hpcml's in one go, as they give a row the same bits anywhere."""
-        own = type(fitted).__module__.partition(".")[0] == "hpcml"
-        if own and table.whole is not None and not table.is_untouched:
-            return FoldTable(None, fitted.transform(table.whole), table.rows)
+        if _is_own(fitted) and table.whole is not None and self._uses_most(table):
+            with sklearn.config_context(assume_finite=True):  # their fit has seen all of them
+                return FoldTable(None, fitted.transform(table.whole), table.rows, in_order=table.in_order)
         return FoldTable.transformed(fitted.transform(table.train()), fitted.transform(table.test()))
 
     def _lasts(self, together: Together, node: Prefix, table: FoldTable, several: bool) -> Iterator[Result]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.training.close_factors import Factors, MixedCurvature, close_factors, mixed_curvature
+from hpcml.training.close_factors import close_factors, mixed_curvature
 from hpcml.training.coupled_sample import start_from_coupled_sample
 from hpcml.training.line_search import MOST_POLISH, LineSearch
 from hpcml.training.linear_objective import Objective
@@ -52,7 +52,7 @@ SHARED_WORK = 2e9
 #: The same, of all problems of a sample, up to which exact steps find its optima: more take less time with
 #: the Hessian where all parameters are 0, which they share.
 SAMPLE_WORK = 1.5e8
-#: Passes over the rows that Hessians may cost.
+#: Passes over the rows that the Hessians of all rows may cost, instead of a sample's.
 HESSIAN_PASSES = 1.0
 #: A sample must be this much smaller than the table to be worth its while.
 SAMPLE_SHARE = 4
@@ -253,7 +253,8 @@ def _from_shared_sample(
         found = _optima_of_sample(sample, start, near, most_steps)
         before = sample.values(start)[spread]
         curvature = mixed_curvature(sample, found)
-    factors = _factors(objective, shared, curvature, found, n_sampled)
+        whole = len(curvature.sources) * objective.parameters <= HESSIAN_PASSES * 4 * len(P)
+        factors = curvature.factors(shared if whole else sample, found)
     if len(chosen) == len(P):  # no problems are alike
         return _Sampled(found[spread], before), LbfgsSteps(objective, *factors.solver(spread))
     near = np.maximum(tol_of_each, near / np.sqrt(objective.table.n_rows / n_sampled))
@@ -261,18 +262,6 @@ def _from_shared_sample(
     search.run(found)
     known = objective.evaluate_alike(search.P, spread)
     return _Sampled(search.P[spread], before, known=known), LbfgsSteps(objective, *factors.solver(spread))
-
-
-def _factors(
-    objective: Objective, shared: Objective, curvature: MixedCurvature, P: Floats, n_sampled: int
-) -> Factors:
-    """Return the factors of Hessians of as many rows as are worth it, but of a sample at least."""
-    n_rows = objective.table.n_rows
-    share = HESSIAN_PASSES * 4 * len(objective.l2) / (len(curvature.sources) * objective.parameters)
-    if share >= 1:
-        return curvature.factors(shared, P)
-    with objective.table_of_sample(max(n_sampled, int(share * n_rows))) as table:
-        return curvature.factors(shared.of_sample(table), P)
 
 
 def _optima_of_sample(sample: Objective, P: Floats, near: Floats, max_iter: NDArray[np.int64]) -> Floats:

@@ -19,7 +19,7 @@ from hpcml.training.line_search import LineSearch
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import LbfgsSteps, factor_of, finite_curvature
 
-__all__ = ["close_optima", "start_from_coupled_sample"]
+__all__ = ["close_optima", "optima_by_classes", "start_from_coupled_sample"]
 
 Floats = NDArray[np.float64]
 Precondition = tuple[Callable[[Floats], Floats], bool]
@@ -72,7 +72,7 @@ def start_from_coupled_sample(
         sample, start = shared.of_sample(table), P[chosen]
         of_weight = 0.1 * shared.scale * shared.total_weight
         near = np.maximum(tol[chosen], of_weight / np.sqrt(n_sampled))
-        found = _minimum(sample, _by_classes(sample), start, near, max_iter[chosen])
+        found = optima_by_classes(sample, start, near, max_iter[chosen])
         before = sample.values(start)[spread]
         optima = found
         factors = close_factors(
@@ -103,10 +103,22 @@ def _leaders(objective: Objective, shared: NDArray[np.intp], owners: NDArray[np.
     return np.array([places.get(key, p) for p, key in enumerate(wanted)])
 
 
-def _minimum(
-    objective: Objective, precondition: Precondition, start: Floats, near: Floats, max_iter: NDArray[np.int64]
+def optima_by_classes(
+    objective: Objective, start: Floats, near: Floats, max_iter: NDArray[np.int64]
 ) -> Floats:
-    search = LineSearch(objective, LbfgsSteps(objective, *precondition), near, max_iter, most_polish=0)
+    """Return about the optima of multinomial problems, by steps with the Hessian where all parameters are 0.
+
+    Parameters
+    ----------
+    objective : Objective
+        With no l1 penalty.
+    start : ndarray of shape (problems, parameters)
+    near : ndarray of shape (problems,)
+        Greatest entry of the gradient that is left.
+    max_iter : ndarray of int of shape (problems,)
+    """
+    steps = LbfgsSteps(objective, *_by_classes(objective))
+    search = LineSearch(objective, steps, near, max_iter, most_polish=0)
     search.run(start)
     return objective.symmetric(search.P)
 

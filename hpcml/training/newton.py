@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.training.close_factors import close_factors, mixed_curvature
-from hpcml.training.coupled_sample import start_from_coupled_sample
+from hpcml.training.coupled_sample import optima_by_classes, start_from_coupled_sample
 from hpcml.training.line_search import MOST_POLISH, LineSearch
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import (
@@ -41,8 +41,8 @@ EXACT_WORK = 2e9
 BLOCKS_MEMORY = 4_000_000
 #: Rows of a sample: so many that its optimum is near that of all rows, and so many for each parameter that
 #: its Hessian is within about a quarter of theirs.
-SAMPLE_ROWS = 8192
-SAMPLE_ROWS_A_PARAMETER = 16
+SAMPLE_ROWS = 4096
+SAMPLE_ROWS_A_PARAMETER = 27
 #: The same where problems that are alike share one Hessian of all classes: it costs their number squared.
 COUPLED_ROWS = 4096
 COUPLED_ROWS_A_PARAMETER = 32
@@ -51,7 +51,7 @@ COUPLED_ROWS_A_PARAMETER = 32
 SHARED_WORK = 2e9
 #: The same, of all problems of a sample, up to which exact steps find its optima: more take less time with
 #: the Hessian where all parameters are 0, which they share.
-SAMPLE_WORK = 1.5e8
+SAMPLE_WORK = 1e8
 #: Passes over the rows that the Hessians of all rows may cost, instead of a sample's.
 HESSIAN_PASSES = 1.0
 #: A sample must be this much smaller than the table to be worth its while.
@@ -271,8 +271,10 @@ def _optima_of_sample(sample: Objective, P: Floats, near: Floats, max_iter: NDAr
     where all parameters are 0, of which one serves all strengths of the penalty.
     """
     work = len(P) * sample.table.n_rows * P.shape[1] ** 2
-    if sample.coupled or sample.l1.any() or work <= SAMPLE_WORK:
+    if sample.l1.any() or work <= SAMPLE_WORK:
         return _minimised(sample, P, near, max_iter, most_polish=0).parameters
+    if sample.coupled:
+        return optima_by_classes(sample, P, near, max_iter)
     factors = close_factors(sample, sample.same_at_zero(), lambda p: sample.losses_hessian(p, 0.0 * P[p]))
     search = LineSearch(sample, LbfgsSteps(sample, *factors.solver()), near, max_iter, most_polish=0)
     search.run(P)

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from hpcml import config, launcher
 from hpcml.joblib_backends import mpi_dispatch
+from hpcml.launcher import TERMINATED
 
 __all__ = ["main", "start"]
 
@@ -39,8 +40,6 @@ ADVICE = (
 LAST_RESULTS = 1.5
 #: Seconds after SIGTERM in which the process ends, whatever it is doing.
 LAST_SECONDS = 4.0
-#: Exit status after SIGTERM, as shells know it (128 + SIGTERM).
-TERMINATED = 143
 
 
 def start() -> None:

@@ -6,7 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Announced", "announced", "check_library", "check_size", "short_name"]
+__all__ = ["TERMINATED", "Announced", "announced", "check_library", "check_size", "short_name"]
+
+#: Exit status after SIGTERM, the end of a batch job's time, as shells know it (128 + SIGTERM).
+TERMINATED = 143
 
 #: Slurm numbers the steps that it makes itself (batch script, interactive shell, ...) from here on.
 FIRST_SPECIAL_STEP = 0xFFFFFF00

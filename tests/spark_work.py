@@ -15,6 +15,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 TESTS = Path(__file__).resolve().parent
 
+#: Address of the GPU that each executor of the cluster says it has.
+GPU = "GPU-of-a-test"
+
 
 def environment(**changes):
     """Return the environment of a program that finds this hpcml, these tests and this Python everywhere."""
@@ -56,6 +59,9 @@ def cluster(**settings):
             "spark.executorEnv.PYTHONPATH": own["PYTHONPATH"],
             "spark.driver.memory": "1g",
             "spark.python.daemon.module": "spark_daemon",
+            "spark.worker.resource.gpu.amount": "1",
+            "spark.worker.resource.gpu.discoveryScript": str(TESTS / "spark_gpus.sh"),
+            "spark.executor.resource.gpu.amount": "1",
             **settings,
         }
         for name, value in options.items():
@@ -97,6 +103,25 @@ def runs(folder):
     """Return how often each task ran."""
     numbers = [int(path.name.split("-")[0]) for path in Path(folder).iterdir() if path.name[0].isdigit()]
     return {number: numbers.count(number) for number in sorted(set(numbers))}
+
+
+def wait_for(path, number):
+    """Return whether a file was waited for: all but number 0 do, a minute at most."""
+    until = time.monotonic() + 60
+    while number and not path.exists():
+        if time.monotonic() > until:
+            return number, False
+        time.sleep(0.01)
+    return number, number > 0
+
+
+def gpus():
+    """Return the GPUs that CUDA would show to this task, in which order, and those that Spark gave it."""
+    from pyspark import TaskContext
+
+    given = TaskContext.get().resources().get("gpu")
+    shown = [os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")]
+    return *shown, given and given.addresses
 
 
 def fail(number):

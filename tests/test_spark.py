@@ -234,15 +234,15 @@ def test_a_slow_maker_of_tasks_has_one_job(spark):
     assert len(jobs(spark)) == before + 1
 
 
-def test_results_come_while_the_job_runs():
-    # eight partitions on two slots: the first of them end long before the last
-    started = time.monotonic()
-    results = Parallel(return_as="generator_unordered")(delayed(time.sleep)(0.4) for _ in range(8))
-    next(results)
-    first = time.monotonic() - started
-    for _ in results:
-        pass
-    assert first < 0.75 * (time.monotonic() - started)
+def test_results_come_while_the_job_runs(tmp_path):
+    # all tasks but the first wait for a file that is made when the first result is here
+    seen = tmp_path / "seen"
+    results = Parallel(return_as="generator_unordered")(
+        delayed(spark_work.wait_for)(seen, i) for i in range(8)
+    )
+    assert next(results) == (0, False)
+    seen.touch()
+    assert sorted(results) == [(i, True) for i in range(1, 8)]
 
 
 def test_numbers_of_jobs(tmp_path):
@@ -292,6 +292,13 @@ def test_cores_of_a_task_are_asked_of_spark(spark):
     with joblib.parallel_backend("spark", num_cpus_per_spark_task=1):
         seen = Parallel()(delayed(spark_work.threads)() for _ in range(2))
     assert [each[0] for each in seen] == [{1}, {1}]
+
+
+def test_gpus_of_a_task():
+    for gpus in (0, 1, 0):  # the same processes
+        given = (spark_work.GPU, "PCI_BUS_ID", [spark_work.GPU]) if gpus else (None, None, None)
+        with joblib.parallel_backend("spark", num_gpus_per_spark_task=gpus):
+            assert Parallel()(delayed(spark_work.gpus)() for _ in range(4)) == [given] * 4
 
 
 def test_timeout():

@@ -72,8 +72,10 @@ def places_and_arrays(session, work):
         assert list(results) == [0, 1, 4, 9, 16, 25]
         with pytest.raises(ValueError, match="temp_folder must be None on Spark Connect"):
             Parallel(temp_folder="/tmp")(delayed(work.square)(i) for i in range(2))
-    with joblib.parallel_backend("spark", num_cpus_per_spark_task=1):
-        assert Parallel()(delayed(work.square)(i) for i in range(3)) == [0, 1, 4]
+    with joblib.parallel_backend("spark", num_cpus_per_spark_task=1, num_gpus_per_spark_task=1):
+        assert (
+            Parallel()(delayed(work.gpus)() for _ in range(2)) == [(work.GPU, "PCI_BUS_ID", [work.GPU])] * 2
+        )
 
 
 def errors(session, work):

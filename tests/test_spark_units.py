@@ -1,5 +1,6 @@
 """The parts of the backend "spark" that need no cluster: dealing, naming, arrays on an executor, errors."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -7,6 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,16 +20,17 @@ from sklearn.ensemble import RandomForestClassifier
 
 from hpcml import parts
 from hpcml.errors import HpcmlError, WorkerLost
-from hpcml.joblib_backends import executor_arrays
+from hpcml.joblib_backends import executor, executor_arrays, spark_connect
 from hpcml.joblib_backends.dealing import balanced
-from hpcml.joblib_backends.executor import Work
+from hpcml.joblib_backends.executor import Work, run_tasks
 from hpcml.joblib_backends.executor_arrays import Layout, Sent, describe
 from hpcml.joblib_backends.naming import cost_of, job_name
 from hpcml.joblib_backends.outcomes import run
 from hpcml.joblib_backends.payload import load
 from hpcml.joblib_backends.shipped import UNSUITABLE, shipped, versions
 from hpcml.joblib_backends.spark_call import Call, Task
-from hpcml.joblib_backends.spark_session import checked_count, explained
+from hpcml.joblib_backends.spark_connect import ConnectCluster
+from hpcml.joblib_backends.spark_session import checked_count, explained, resource_profile
 
 WORK = Work(1, (), None, "r")
 
@@ -267,6 +270,53 @@ def test_numbers_of_cores():
     assert checked_count(None, "n", 1) is None and checked_count(3, "n", 1) == 3
     with pytest.raises(TypeError, match="n must be an integer of at least 1 or None. Got True instead"):
         checked_count(True, "n", 1)
+
+
+def configured(**changes):
+    """Return a session of Spark's local mode, as far as its configuration is asked for."""
+    names = {"task": "spark.task.resource.gpu.amount", "executor": "spark.executor.resource.gpu.amount"}
+    names["reuse"] = "spark.python.worker.reuse"
+    return SimpleNamespace(conf={"spark.master": "local[2]"} | {names[key]: changes[key] for key in changes})
+
+
+def test_gpus_that_a_process_cannot_change():
+    for fit in ({}, {"executor": "1", "task": "0.25"}, {"executor": "2", "task": "2"}, {"executor": "4"}):
+        assert resource_profile(configured(**fit), None, None) is None
+    with pytest.raises(
+        ValueError, match=r"tasks of 1 GPUs on executors of 4: .* set .*reuse=false, or .*=1$"
+    ):
+        resource_profile(configured(executor="4", task="1"), None, None)
+    assert resource_profile(configured(executor="4", task="1", reuse="false"), None, None) is None
+    with pytest.raises(ValueError, match=r"tasks of 2 GPUs on executors of 4: "):
+        resource_profile(configured(executor="4"), None, 2)
+    with pytest.raises(ValueError, match="need a cluster"):
+        resource_profile(configured(executor="1"), None, 1)
+
+
+def test_files_of_a_session_are_known_as_long_as_it_lives():
+    class Session:
+        def __init__(self):
+            self.artifacts = []
+
+        def addArtifacts(self, path, file):
+            self.artifacts.append(Path(path).name)
+
+    sessions = [Session() for _ in range(2)]
+    names = {ConnectCluster(each, None)._send(b"rows") for each in (*sessions, *sessions)}
+    assert len(names) == 1 and all(each.artifacts == list(names) for each in sessions)
+    known = len(spark_connect._sent)
+    sessions.clear()
+    gc.collect()
+    assert len(spark_connect._sent) == known - 2
+
+
+def test_what_libraries_keep_is_set_aside_once(monkeypatch):
+    frozen = []
+    monkeypatch.setattr(executor, "_n_modules", 0)
+    monkeypatch.setattr(executor.gc, "freeze", lambda: frozen.append(1))
+    for _ in range(3):
+        assert list(run_tasks([], WORK, ())) == []
+    assert frozen == [1]
 
 
 def test_java_is_looked_for(monkeypatch, tmp_path):

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hpcml.cli.failures import INTERRUPTED, TERMINATED, WRONG, CommandError, one_line
+from hpcml.cli.failures import INTERRUPTED, WRONG, CommandError, one_line
+from hpcml.launcher import TERMINATED
 
 __all__ = ["app", "main"]
 

@@ -1,12 +1,12 @@
 """How a command fails: one line on stderr and an exit status, never a traceback."""
 
-__all__ = ["INTERRUPTED", "TERMINATED", "WRONG", "CommandError", "one_line"]
+__all__ = ["INTERRUPTED", "WRONG", "CommandError", "one_line"]
 
 #: Exit status of a command that was asked for something impossible.
 WRONG = 2
 
-#: Exit status after Ctrl-C, and after the end of a batch job's time, as shells know them (128 + the signal).
-INTERRUPTED, TERMINATED = 130, 143
+#: Exit status after Ctrl-C, as shells know it (128 + the signal).
+INTERRUPTED = 130
 
 
 class CommandError(Exception):

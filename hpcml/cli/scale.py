@@ -14,8 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from hpcml.cli import files
-from hpcml.cli.failures import TERMINATED, CommandError, one_line
+from hpcml.cli.failures import CommandError, one_line
 from hpcml.cli.quantities import duration, numbers, share
+from hpcml.launcher import TERMINATED
 
 if TYPE_CHECKING:
     from hpcml.scaling import Plan

@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,8 @@ __all__ = ["ConnectCluster"]
 #: Tasks of a partition up to this size travel with the job, which may not be larger than a message of gRPC.
 _SMALL = 1 << 20
 
-#: Names of the files that a session has, by session: Spark keeps them until it ends, so none is sent twice.
-_sent: dict[str, set[str]] = {}
+#: Names of the files that a session has: Spark keeps them until it ends, so none is sent twice.
+_sent: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
 class ConnectCluster:
@@ -77,7 +78,7 @@ class ConnectCluster:
     def _send(self, content: Any) -> str:
         """Make bytes a file of the session, named by what they are, and return its name."""
         name = f"hpcml-{hashlib.blake2b(content, digest_size=16).hexdigest()}"
-        sent = _sent.setdefault(self._session.session_id, set())
+        sent = _sent.setdefault(self._session, set())
         if name not in sent:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, name)

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -135,13 +136,15 @@ def resource_profile(session: Any, cpus: int | None, gpus: int | None) -> Any:
     Raises
     ------
     ValueError
-        If Spark runs in local mode, which knows no such requests, and they differ from its configuration.
+        If Spark runs in local mode, which knows no such requests, and they differ from its configuration; if
+        a process would serve tasks with one GPU and then with another.
     """
+    own = session.conf
+    configured = int(own.get("spark.task.cpus", "1")), float(own.get("spark.task.resource.gpu.amount", "0"))
+    wanted = cpus or configured[0], configured[1] if gpus is None else gpus
+    _check_gpus(own, wanted[1])
     if cpus is None and gpus is None:
         return None
-    own = session.conf
-    configured = int(own.get("spark.task.cpus", "1")), int(own.get("spark.task.resource.gpu.amount", "0"))
-    wanted = cpus or configured[0], configured[1] if gpus is None else gpus
     if own.get("spark.master", "").partition("[")[0] == "local":
         if wanted == configured:
             return None
@@ -155,6 +158,22 @@ def resource_profile(session: Any, cpus: int | None, gpus: int | None) -> Any:
     if is_connect(session):
         _ = profile.id  # made on the server now, by a thread that has the session
     return profile
+
+
+def _check_gpus(conf: Any, a_task: float) -> None:
+    """Raise if a worker process would get tasks with other GPUs than it has started CUDA with."""
+    an_executor = float(conf.get("spark.executor.resource.gpu.amount", "0"))
+    if (
+        0 < a_task
+        and max(1, a_task) < an_executor
+        and conf.get("spark.python.worker.reuse", "true") != "false"
+    ):
+        raise ValueError(
+            f"tasks of {a_task:g} GPUs on executors of {an_executor:g}: a Python worker keeps the GPUs it "
+            "has started with, and would then serve tasks that have others; when the session is made, set "
+            "spark.python.worker.reuse=false, or give executors as many GPUs as a task, "
+            f"spark.executor.resource.gpu.amount={max(1, a_task):g}"
+        )
 
 
 def task_cpus(session: Any, cpus: int | None) -> int:
@@ -186,18 +205,18 @@ def slots(session: Any, cpus: int) -> int:
     return max(1, cores // cpus)
 
 
-_cores: dict[str, int] = {}  # by session of Spark Connect
+_cores: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # of sessions of Spark Connect
 
 
 def _connect_cores(session: Any) -> int:
     """Return the cores behind a session of Spark Connect: as many partitions as Spark makes by itself."""
     dynamic = session.conf.get("spark.dynamicAllocation.enabled", "false") == "true"
-    if dynamic or session.session_id not in _cores:
+    if dynamic or session not in _cores:
         from pyspark.sql.functions import spark_partition_id
 
         partitions = session.range(1 << 16).select(spark_partition_id().alias("part")).distinct()
-        _cores[session.session_id] = partitions.count()
-    return _cores[session.session_id]
+        _cores[session] = partitions.count()
+    return _cores[session]
 
 
 #: What a Spark error tells of, and what to do about it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,7 +26,8 @@ __all__ = ["PyCudaDriver", "find", "own_number"]
 def find() -> PyCudaDriver | str:
     """Return the device of this process, or the reason why there is none.
 
-    Processes of one machine that a launcher started take the devices in turn; Spark says which is a task's.
+    Processes of one machine that a launcher started take the devices in turn. ``CUDA_VISIBLE_DEVICES`` says
+    which there are: the task of a Spark executor sees its own.
     """
     try:
         cuda.init()
@@ -40,11 +40,7 @@ def find() -> PyCudaDriver | str:
 
 
 def own_number() -> int:
-    """Return the number of this process's device: Spark's for its task, or the rank on the machine."""
-    spark = sys.modules.get("pyspark")
-    task = spark.TaskContext.get() if spark is not None else None
-    if task is not None and "gpu" in task.resources():
-        return int(task.resources()["gpu"].addresses[0])
+    """Return the number of this process among those that a launcher started on the machine."""
     names = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
     return int(next((os.environ[name] for name in names if os.environ.get(name, "").isdecimal()), "0"))
 

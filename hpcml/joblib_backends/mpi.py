@@ -201,6 +201,8 @@ class MpiBackend(ParallelBackendBase):
         """Results are wanted now: what has been submitted is all that comes for the moment."""
         if self._call is not None:
             self._call.flush()
+            if not self.parallel.return_generator and self.parallel.timeout is None:
+                self._call.wait()  # joblib itself looks for results every 10 ms
         yield
 
     def abort_everything(self, ensure_ready: bool = True) -> None:

@@ -24,6 +24,8 @@ ALIGNMENT = 64
 PIECE = 1 << 28
 #: Bytes of shared memory that are left to others.
 LEFT_OVER = 1 << 24
+#: A window of at most so many bytes is kept for the next set: to map pages takes longer than to write them.
+SPARE_BYTES = 1 << 28
 
 _SHARED_MEMORY = "/dev/shm"  # where MPICH and Open MPI have it
 
@@ -106,6 +108,7 @@ class Shelf:
         self._nodes = nodes
         self._sets: dict[int, _Set] = {}
         self._held: list[tuple[Any, weakref.ref[Any]]] = []  # dropped, but somebody still holds a view
+        self._spare: tuple[Any, int] | None = None  # a window for the next set, and its bytes
         self._warned = False
 
     def __getitem__(self, place: tuple[int, int]) -> NDArray[Any]:
@@ -136,14 +139,19 @@ class Shelf:
         self._sets[number] = _Set(window, memory, views)
 
     def _memory(self, nbytes: int) -> tuple[Any, NDArray[np.uint8]]:
-        nodes = self._nodes
+        nodes, window = self._nodes, None
         padded = nbytes + ALIGNMENT
-        if nodes.comm.allreduce(not nodes.leads or _there_is_room(padded), op=self._nodes.MPI.LAND):
-            window = self._nodes.MPI.Win.Allocate_shared(padded if nodes.leads else 0, 1, comm=nodes.node)
-            window.Lock_all()
+        if self._spare is not None and self._spare[1] >= padded:
+            window, self._spare = self._spare[0], None
+        else:
+            self.trim()
+            if nodes.comm.allreduce(not nodes.leads or _there_is_room(padded), op=nodes.MPI.LAND):
+                window = nodes.MPI.Win.Allocate_shared(padded if nodes.leads else 0, 1, comm=nodes.node)
+                window.Lock_all()
+        if window is not None:
             whole = np.frombuffer(window.Shared_query(0)[0], dtype=np.uint8)
         else:
-            window, whole = None, np.empty(padded, dtype=np.uint8)
+            whole = np.empty(padded, dtype=np.uint8)
             self._warn(nbytes)
         start = -whole.__array_interface__["data"][0] % ALIGNMENT  # mapped by pages: the same on all ranks
         return window, whole[start : start + nbytes]
@@ -162,7 +170,8 @@ class Shelf:
         """Give the memory of sets back; all ranks call it together.
 
         Where somebody still holds one of the arrays (a cache of the user's, say), the set stays until the
-        next call of `drop`: to unmap it would end the process of whoever looks at it.
+        next call of `drop`: to unmap it would end the process of whoever looks at it. The largest window that
+        is free is kept for the next set, until `trim`.
         """
         dropped = []
         for number in numbers:
@@ -177,13 +186,37 @@ class Shelf:
             if self._nodes.comm.allreduce(base() is not None, op=self._nodes.MPI.LOR):
                 still.append((window, base))
             else:
-                window.Unlock_all()
-                window.Free()
+                self._keep_or_free(window)
         self._held = still
+
+    def _keep_or_free(self, window: Any) -> None:
+        nbytes = window.Shared_query(0)[0].nbytes
+        if nbytes > SPARE_BYTES or (self._spare is not None and nbytes <= self._spare[1]):
+            _free(window)
+            return
+        self.trim()
+        self._spare = window, nbytes
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether there is memory for `trim` to give back."""
+        return self._spare is not None
+
+    def trim(self) -> None:
+        """Give back the window that is kept for the next set; all ranks call it together."""
+        if self._spare is not None:
+            window, self._spare = self._spare[0], None
+            _free(window)
 
     def free(self) -> None:
         """Give all back; all ranks call it together."""
         self.drop(list(self._sets))
+        self.trim()
+
+
+def _free(window: Any) -> None:
+    window.Unlock_all()
+    window.Free()
 
 
 def _there_is_room(nbytes: int) -> bool:

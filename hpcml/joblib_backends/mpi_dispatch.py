@@ -37,6 +37,8 @@ SHORTEST_SLEEP, LONGEST_SLEEP = 1e-4, 5e-3
 IDLE_SLEEP = 0.5
 #: Seconds without a further task after which the arrays of those that came are sent.
 GATHERED = 0.01
+#: Seconds without any task after which memory that is kept for the next arrays is given back.
+KEPT = 1.0
 #: Seconds that the end of the farm waits for tasks that run.
 LAST_WAIT = 2.0
 
@@ -99,15 +101,21 @@ class Call:
     last: float = 0.0  # when the last task came
     whole: bool = False  # whether those that came so far need not wait for others
     over: bool = False
+    open: int = 0  # tasks without an outcome
+    failed: bool = False
 
     def __post_init__(self) -> None:
         self.packer = Packer(self.max_nbytes)
+        self._changed = threading.Condition()
 
     def submit(self, function: Callable[[], Any], callback: Callable[[Any], Any] | None) -> Future[Any]:
         """Queue a task; the callback gets its future when it is done."""
         future: Future[Any] = Future()
+        with self._changed:
+            self.open += 1
         if callback is not None:
-            future.add_done_callback(callback)
+            future.add_done_callback(callback)  # which may submit more before this one counts as done
+        future.add_done_callback(self._done)
         try:
             body = self.packer.pack(function)
         except Exception as error:  # what a user's object raises when it is pickled
@@ -117,6 +125,17 @@ class Call:
         task = _Task(future, body, len(self.packer.arrays))
         self.farm.tell(lambda: self.farm.add(self, task))
         return future
+
+    def _done(self, future: Future[Any]) -> None:
+        with self._changed:
+            self.open -= 1
+            self.failed |= future.exception() is not None
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until all tasks have an outcome, or one of them has failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.failed or not self.open)
 
     def flush(self) -> None:
         """Say that the tasks that came need not wait for others."""
@@ -174,6 +193,7 @@ class Farm:
         self._cancelled: set[int] = set()
         self._stops = self._ends = False
         self._pause = Pause(SHORTEST_SLEEP, LONGEST_SLEEP)
+        self._used = 0.0  # when there was a call last
         self._work = threading.Event()
         self._computing = False
         self._dispatcher = threading.Thread(target=self._dispatch, name="hpcml-farm", daemon=True)
@@ -344,6 +364,7 @@ class Farm:
         self._go_on_together()
         if self._stops:
             return
+        self._trim()
         for call in list(self._calls.values()):
             if call.over:
                 continue
@@ -414,6 +435,13 @@ class Farm:
                 woken += 1
                 self._asleep.remove(rank)
                 self._messages.command(rank, "wake", None)
+
+    def _trim(self) -> None:
+        """Give memory back that is kept for further arrays, where none come."""
+        if self._calls:
+            self._used = time.perf_counter()
+        elif self._shelf.has_spare and not self._wanted and time.perf_counter() - self._used > KEPT:
+            self._wanted.append(("trim", None, self._shelf.trim))
 
     # what all ranks do together, between their tasks
 

@@ -29,12 +29,12 @@ class Pause:
     ----------
     shortest, longest : float
         Seconds.
+    share : float
+        A small one hears soon, at the cost of more looks.
     """
 
-    SHARE = 0.05
-
-    def __init__(self, shortest: float, longest: float) -> None:
-        self._shortest, self._longest = shortest, longest
+    def __init__(self, shortest: float, longest: float, share: float = 0.05) -> None:
+        self._shortest, self._longest, self._share = shortest, longest, share
         self.reset()
 
     def reset(self) -> None:
@@ -47,7 +47,7 @@ class Pause:
 
     def seconds(self) -> float:
         """Return how long to sleep now."""
-        return min(max(self.SHARE * self.waited(), self._shortest), self._longest)
+        return min(max(self._share * self.waited(), self._shortest), self._longest)
 
 
 class Messages:

@@ -22,6 +22,8 @@ __all__ = ["Server"]
 
 #: Seconds between two looks for work or commands, the least and the most.
 SHORTEST_SLEEP, LONGEST_SLEEP = 5e-5, 5e-3
+#: Of the time without work, the share that is slept until the next look: nobody else wants this core.
+IDLE_SHARE = 0.01
 #: Seconds without work before a rank says that it sleeps, and is woken by a message from then on.
 AWAKE = 1e-3
 #: Seconds between looks whether a task is cancelled, and whether rank 0 lives.
@@ -84,7 +86,7 @@ class Server:
             self._nodes.free()
 
     def _work(self) -> bool:
-        pause, asleep = Pause(SHORTEST_SLEEP, LONGEST_SLEEP), False
+        pause, asleep = Pause(SHORTEST_SLEEP, LONGEST_SLEEP, IDLE_SHARE), False
         looked = time.perf_counter()
         while True:
             command = self._messages.next_command()
@@ -123,8 +125,10 @@ class Server:
         with self._messages.lock:
             if what == "put":
                 self._shelf.put(argument)
-            else:
+            elif what == "drop":
                 self._shelf.drop(argument)
+            else:
+                self._shelf.trim()
 
     def _meet(self) -> None:
         """Wait for ranks that are still at a task."""

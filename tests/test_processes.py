@@ -15,7 +15,7 @@ from scipy import sparse
 
 import hpcml
 from hpcml import communicators, config, machine
-from hpcml.communicators import channel, pool, shared_memory
+from hpcml.communicators import channel, pool, processes, shared_memory
 from hpcml.kernels.csr import CSR
 
 WORKERS = [1, 2, 3, 4]
@@ -437,6 +437,31 @@ def test_no_file_stays_open():
     kept = [fit() for _ in range(100)]
     assert open_files(pids) == before
     assert len(kept) == 100
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_many_rows_are_written_to_the_workers_where_that_is_allowed(monkeypatch, allowed):
+    monkeypatch.setattr(processes, "SENT_BYTES", 1)
+    if not allowed:
+        monkeypatch.setattr(pool, "write", lambda *_: False)
+    sizes = shared_bytes(monkeypatch)
+    X, weights = table_of(5000, 3, np.float32), np.arange(5000.0)
+
+    def overwrites(X):
+        X[0] = 0
+
+    with put("processes", 3, X=X) as table:
+        table.set(weights=weights)
+        found = table.map_reduce(lambda X, weights: {"sum": weights @ X, "weight": weights.sum()})
+        with pytest.raises(ValueError, match="read-only"):
+            table.map_rows(overwrites)
+        assert_array_equal(table.rows("X"), X)
+        written = pool.current_pool(2).may_write
+    pool.end_pool()
+    assert_array_equal(found["weight"], weights.sum())
+    np.testing.assert_allclose(found["sum"], weights @ X, rtol=1e-6)
+    assert sizes == ([] if written else [X.nbytes * 3 // 4, weights.nbytes * 3 // 4])
+    assert allowed or not written
 
 
 # -- memory maps -------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from hpcml import config
 from hpcml.communicators import interrupts
 from hpcml.communicators.channel import (
@@ -35,6 +37,7 @@ from hpcml.communicators.channel import (
     send,
     wait_for_any,
 )
+from hpcml.communicators.other_memory import write
 from hpcml.communicators.own_part import Aside, at_once
 from hpcml.errors import WorkerLost
 from hpcml.remote_errors import RemoteError, Warned
@@ -120,6 +123,7 @@ class Pool:
         self.alive = True
         self.seconds: list[float] = []  # in which the others did what the last message said
         self.reason = "they were ended by close()"
+        self.may_write = True  # to the memory of the workers; until the system says no
         self.abandoned: collections.deque[tuple[int, int]] = collections.deque()  # (table, its workers)
         self._owner = os.getpid()
         self._under_way = False  # a message was sent that is not answered by all
@@ -231,6 +235,21 @@ class Pool:
             if isinstance(answer, RemoteError):
                 raise answer.error()
         return [first, *answers]
+
+    def write(self, addresses: Sequence[int], arrays: Sequence[NDArray[Any]]) -> bool:
+        """Copy an array to an address of each of the first workers.
+
+        Returns
+        -------
+        bool
+            False if the system does not allow it, or a worker is gone, which the next call notices.
+        """
+        for worker, address, array in zip(self._workers, addresses, arrays, strict=False):
+            with self._ending:  # whose end frees the process id for others
+                if not (self.alive and write(worker.process.pid, address, array)):
+                    self.may_write = False
+                    return False
+        return True
 
     def trim(self) -> None:
         """Give back the memory of large messages; workers follow with the next one."""

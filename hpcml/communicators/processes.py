@@ -34,21 +34,25 @@ from hpcml.communicators.local import (
     sum_of,
 )
 from hpcml.communicators.pool import current_pool, end_pool
-from hpcml.communicators.shared_memory import mapped, reserve, share
+from hpcml.communicators.shared_memory import check_memory, in_file, mapped, reserve, share
 from hpcml.errors import WorkerLost
+from hpcml.kernels.csr import CSR
 from hpcml.kernels.shards import bounds_of, cut, pick
 
 __all__ = ["ProcessTable", "Processes"]
 
 _numbers = itertools.count(1)
 
+#: Row arrays of at least so many bytes are written into the memory of the workers.
+SENT_BYTES = 1 << 23
+
 
 class ProcessTable(Table):
     """Rows of which contiguous whole shards belong to every worker, the first of which is this process.
 
-    This process reads its shards where they were put, the other workers theirs in shared memory; row arrays
-    that were put are never written to. What kernels change or compute lies in the workers, and is fetched
-    when it is asked for.
+    This process reads its shards where they were put, the other workers theirs in memory of their own or in
+    shared memory; row arrays that were put are never written to. What kernels change or compute lies in the
+    workers, and is fetched when it is asked for.
     """
 
     def __init__(self, rows: Mapping[str, Any]) -> None:
@@ -68,36 +72,64 @@ class ProcessTable(Table):
         self._given: dict[str, Any] = {}  # row arrays that no kernel has changed
         self._number = next(_numbers)
         self._pool = current_pool(self._n_others)  # workers start while the rows are copied
-        with contextlib.ExitStack() as opened, activity.during("communication"):
-            shared = {name: self._share(name, array, opened) for name, array in arrays.items()}
+        with activity.during("communication"):
             self._finalizer = weakref.finalize(
                 self, self._pool.abandoned.append, (self._number, self._n_others)
             )
             self._call(_nothing, "open", self._bounds, self._shards)
-            for name, told in shared.items():
-                self._set(name, arrays[name], *told)
+            try:
+                for name, array in arrays.items():
+                    self._bring(name, array)
+            except BaseException:
+                self.close()
+                raise
 
-    def _share(self, name: str, array: Any, opened: contextlib.ExitStack) -> tuple[Any, list[int]]:
-        """Make the rows of the other workers readable by them."""
-        if not self._n_others:
-            return None, []
-        first = self._cuts[0]
-        told, files = share(name, cut(array, first, self.n_rows), [at - first for at in self._cuts])
-        for fd in files:
-            opened.callback(os.close, fd)
-        return told, files
-
-    def _set(self, name: str, array: Any, told: Any, files: list[int]) -> None:
-        def own() -> None:
-            self._chunk.arrays[name] = cut(array, 0, self._cuts[0])
-
-        self._call(own, "set", name, told, files=files)
+    def _bring(self, name: str, array: Any) -> None:
+        """Add or replace a row array: every other worker gets its rows, or reads them in shared memory."""
+        if self._n_others and not self._sent(name, array):
+            first = self._cuts[0]
+            told, files = share(name, cut(array, first, self.n_rows), [at - first for at in self._cuts])
+            try:
+                self._call(_nothing, "set", name, told, files=files)
+            finally:
+                for fd in files:
+                    os.close(fd)
+        self._chunk.arrays[name] = cut(array, 0, self._cuts[0])
         self._given[name] = array
+
+    def _sent(self, name: str, array: Any) -> bool:
+        """Write rows into the memory of their owners, where they are many and that is allowed."""
+        few = isinstance(array, CSR) or array.nbytes < SENT_BYTES
+        if few or not self._pool.may_write or in_file(array):
+            return False
+        check_memory(array[self._cuts[0] :].nbytes, f"put({name})")
+        ranges = list(itertools.pairwise(self._cuts))
+        with self._pool.lock:
+            shapes = [(stop - start, *array.shape[1:]) for start, stop in ranges]
+            _, *addresses = self._call(_nothing, "make_room", name, array.dtype, shapes)
+            rows = [array[start:stop] for start, stop in ranges]
+            return self._pool.write(addresses, rows)
 
     def _call(self, own: Callable[[], Any], operation: str, *payload: Any, **options: Any) -> list[Any]:
         if self._local.closed:
             raise ClosedTable
         return self._pool.call(self._n_others, own, operation, self._number, *payload, **options)
+
+    def _timed_call(self, own: Callable[[], Any], operation: str, *payload: Any, **options: Any) -> list[Any]:
+        """As `_call`, of what all compute; report how long each took."""
+
+        def mine() -> Any:
+            started = time.perf_counter()
+            try:
+                return own()
+            finally:
+                step.took(-1, time.perf_counter() - started)
+
+        with self._pool.lock, activity.step("communication", self._n_others + 1) as step:
+            answers = self._call(mine, operation, *payload, **options)
+            for worker, seconds in enumerate(self._pool.seconds):
+                step.took(worker, seconds)
+        return answers
 
     # -- kernels -------------------------------------------------------------------------------------------
 
@@ -119,28 +151,21 @@ class ProcessTable(Table):
         told = kernel if isinstance(kernel, str) or not self._n_others else Function.of(kernel)
 
         def mine() -> Any:
-            started = time.perf_counter()
-            try:
-                if isinstance(kernel, str):
-                    return own(kernel, arguments, self._n_threads)
-                # what a user's function asks for; the processes are taken while it runs
-                with config.config_context(communicator="serial", n_threads=self._n_threads):
-                    return own(kernel, arguments, self._n_threads)
-            finally:
-                step.took(-1, time.perf_counter() - started)
+            if isinstance(kernel, str):
+                return own(kernel, arguments, self._n_threads)
+            # what a user's function asks for; the processes are taken while it runs
+            with config.config_context(communicator="serial", n_threads=self._n_threads):
+                return own(kernel, arguments, self._n_threads)
 
-        with activity.step("communication", self._n_others + 1) as step:
-            answers = self._call(
-                mine,
-                operation,
-                told,
-                arguments,
-                tuple(Settings.now(self._n_threads)),
-                dumps=dumps_for(arguments),
-                apart=not isinstance(kernel, str),
-            )
-            for worker, seconds in enumerate(self._pool.seconds):
-                step.took(worker, seconds)
+        answers = self._timed_call(
+            mine,
+            operation,
+            told,
+            arguments,
+            tuple(Settings.now(self._n_threads)),
+            dumps=dumps_for(arguments),
+            apart=not isinstance(kernel, str),
+        )
         for name, array in self._chunk.arrays.items():
             if before.get(name) is not array:
                 self._given.pop(name, None)
@@ -150,8 +175,7 @@ class ProcessTable(Table):
 
     def set(self, **rows: Any) -> None:
         for name, array in as_row_arrays(rows, self.n_rows).items():
-            with contextlib.ExitStack() as opened:
-                self._set(name, array, *self._share(name, array, opened))
+            self._bring(name, array)
 
     def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         def own() -> None:
@@ -236,7 +260,7 @@ class ProcessTable(Table):
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
         with self._pool.lock:
-            sums = self._call(lambda: self._chunk.shard_sums(name), "sums", name)
+            sums = self._timed_call(lambda: self._chunk.shard_sums(name), "sums", name)
             shards, left = running_sum_rows(np.concatenate(sums), targets)
         # the owner of each shard finds the row in it
         owners = np.searchsorted(self._shards, shards, side="right").tolist()
@@ -247,7 +271,7 @@ class ProcessTable(Table):
         def own() -> list[int]:
             return [self._chunk.row_where_sum_exceeds(name, *each) for each in asked[0]]
 
-        found = [iter(rows) for rows in self._call(own, "locate", name, asked[1:])]
+        found = [iter(rows) for rows in self._timed_call(own, "locate", name, asked[1:])]
         first = [0, *self._cuts]
         return np.array([first[owner] + next(found[owner]) for owner in owners], dtype=np.int64)
 

@@ -23,7 +23,17 @@ from numpy.typing import NDArray
 
 from hpcml.kernels.csr import CSR
 
-__all__ = ["Part", "Shared", "mapped", "memory_left", "reserve", "share", "size_text"]
+__all__ = [
+    "Part",
+    "Shared",
+    "check_memory",
+    "in_file",
+    "mapped",
+    "memory_left",
+    "reserve",
+    "share",
+    "size_text",
+]
 
 #: Segments below this are not compared with the memory that is left: asking costs more than they are worth.
 SMALL = 1 << 20
@@ -108,6 +118,23 @@ def _memory_groups(root: Path) -> Iterator[tuple[Path, str, str, str]]:
             yield (mount.joinpath(*parts[:depth]), *names)
 
 
+def check_memory(n_bytes: int, purpose: str) -> None:
+    """Raise MemoryError where there is less memory than rows for workers need.
+
+    Parameters
+    ----------
+    n_bytes : int
+    purpose : str
+        What needs it, for the message.
+    """
+    left = memory_left() if n_bytes >= SMALL else None
+    if left is not None and n_bytes > left:
+        raise MemoryError(
+            f"{purpose}: {size_text(n_bytes)} of memory to share with workers are needed, and "
+            f"{size_text(left)} are left."
+        )
+
+
 def _nameless_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("hpcml", os.MFD_CLOEXEC)
@@ -138,12 +165,7 @@ def reserve(n_bytes: int, purpose: str) -> int:
     MemoryError
         If there is not enough memory; the message says how much is needed and how much is left.
     """
-    left = memory_left() if n_bytes >= SMALL else None
-    if left is not None and n_bytes > left:
-        raise MemoryError(
-            f"{purpose}: {size_text(n_bytes)} of memory to share with workers are needed, and "
-            f"{size_text(left)} are left."
-        )
+    check_memory(n_bytes, purpose)
     fd = _nameless_file()
     try:
         _allocate(fd, n_bytes)
@@ -288,6 +310,18 @@ def _copied(purpose: str, arrays: Sequence[NDArray[Any]]) -> int:
 # -- arrays that lie in a file -----------------------------------------------------------------------------
 
 
+def in_file(array: NDArray[Any]) -> bool:
+    """Return whether an array may lie in a file that is mapped; `share` finds out whether it does."""
+    return _mapping(array) is not None
+
+
+def _mapping(array: NDArray[Any]) -> mmap.mmap | None:
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return owner if isinstance(owner, mmap.mmap) else None
+
+
 def _located(array: NDArray[Any]) -> tuple[int, int] | None:
     """Return a descriptor of the file that an array lies in and its first byte there; None: copy the array.
 
@@ -295,10 +329,7 @@ def _located(array: NDArray[Any]) -> tuple[int, int] | None:
     it, the file may have been replaced under its name, and the pages of a private mapping (``mode="c"``) may
     differ from the file.
     """
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if not isinstance(owner, mmap.mmap) or array.nbytes == 0 or not array.flags.aligned:
+    if _mapping(array) is None or array.nbytes == 0 or not array.flags.aligned:
         return None
     address = array.__array_interface__["data"][0]
     try:

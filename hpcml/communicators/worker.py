@@ -27,6 +27,7 @@ from hpcml.communicators.carried import Function, PackedPieces, Settings
 from hpcml.communicators.channel import Closed, Inbox, Outbox, patience_of, receive, send
 from hpcml.communicators.checks import check_names
 from hpcml.communicators.local import Chunk, Local
+from hpcml.communicators.other_memory import room_for
 from hpcml.communicators.shared_memory import Shared, mapped
 from hpcml.remote_errors import RemoteError, Warned
 
@@ -70,6 +71,14 @@ class Worker:
     def set(self, table: int, name: str, shared: Shared) -> None:
         """Add or replace a row array."""
         self._chunk(table).arrays[name] = shared.of(self._index, self.files)
+
+    def make_room(self, table: int, name: str, dtype: np.dtype, shapes: Sequence[tuple[int, ...]]) -> int:
+        """Add or replace a row array that the asking process is about to write; return where it lies."""
+        array = room_for(dtype, shapes[self._index])
+        address: int = array.__array_interface__["data"][0]
+        array.flags.writeable = False  # for kernels here, as where rows are shared
+        self._chunk(table).arrays[name] = array
+        return address
 
     def fill(self, table: int, name: str, value: float, dtype: Any, shape: tuple[int, ...]) -> None:
         """Add or replace a row array of equal entries."""

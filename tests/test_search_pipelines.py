@@ -37,7 +37,7 @@ from sklearn.svm import SVC
 from hpcml.decomposition import PCA as OurPCA
 from hpcml.ensemble import RandomForestClassifier
 from hpcml.linear_model import LogisticRegression as OurLogistic
-from hpcml.model_selection import GridSearchCV, RandomizedSearchCV, step_fits
+from hpcml.model_selection import GridSearchCV, RandomizedSearchCV, explain_plan, step_fits
 from hpcml.model_selection.tables import TableCache
 from hpcml.preprocessing import StandardScaler as OurScaler
 
@@ -404,6 +404,34 @@ def test_decompositions_have_the_same_bits_on_any_workers(decomposed, n_jobs, ba
             found.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"]
         )
         np.testing.assert_array_equal(found.predict_proba(wide), other.predict_proba(wide))
+
+
+def test_own_steps_keep_all_threads_busy(decomposed):
+    pipeline, grid, wide, _ = decomposed
+    theirs = make_pipeline(StandardScaler(), OurPCA(svd_solver="full"), OurLogistic())
+    for steps, threaded in ((pipeline, True), (theirs, False)):
+        plan = explain_plan(GridSearchCV(steps, grid, cv=3), wide, LABELS)
+        assert [batch.threaded for batch in plan.batches] == [threaded] * 3
+
+
+@pytest.mark.parametrize(
+    "cv, rows_of_each",
+    [(3, [90]), (ShuffleSplit(2, train_size=0.5, test_size=0.2, random_state=0), [45, 18])],
+)
+def test_own_steps_are_applied_to_both_parts_in_one_go(cv, rows_of_each, monkeypatch):
+    seen, transform = [], OurScaler.transform
+
+    def noted(self, X, copy=None):
+        seen.append(len(X))
+        return transform(self, X, copy)
+
+    monkeypatch.setattr(OurScaler, "transform", noted)
+    pipeline = make_pipeline(OurScaler(), OurPCA(2, svd_solver="full"), Ridge())
+    found = GridSearchCV(pipeline, {"ridge__alpha": [0.1, 1.0, 10.0]}, cv=cv, refit=False).fit(X, TARGET)
+    assert seen == rows_of_each * found.n_splits_
+    separate = model_selection.GridSearchCV(pipeline, {"ridge__alpha": [0.1, 1.0, 10.0]}, cv=cv, refit=False)
+    expected = separate.fit(X, TARGET).cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(found.cv_results_["mean_test_score"], expected)
 
 
 def test_sparse_tables():

@@ -1,8 +1,9 @@
 """joblib's backends on one cluster: ``python -m benchmarks.spark [--rounds 3] [--only NAME]``.
 
 A real master and two executors of one core each (``local-cluster[2,1,1024]``) serve hpcml's backend and
-joblibspark's in turns; serial runs and joblib's own two processes are beside them. The start of the session
-and a small call of each contestant come before the clock. Forests take no more threads than a task has cores.
+joblibspark's in turns; serial runs and joblib's own two processes are beside them. Each has Python workers of
+its own. The start of the session and a small call of each contestant come before the clock. Forests take no
+more threads than a task has cores.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def measure(names: list[str], rounds: int, scale: float) -> dict[str, dict[str, 
         Share of rows and tasks.
     """
     found: dict[str, dict[str, list[float]]] = {}
-    with cluster():
+    with cluster() as session:
         for name in names:
             _, make, others = CASES[name]
             run = make(scale)
@@ -161,6 +162,7 @@ def measure(names: list[str], rounds: int, scale: float) -> dict[str, dict[str, 
             warm_up = make(scale * WARM_UP)
             for turn in range(-1, rounds):
                 for who in times:
+                    session.sparkContext.environment["HPCML_CONTESTANT"] = who  # Spark keeps workers by it
                     with _backend(who):
                         start = time.perf_counter()
                         (run if turn >= 0 else warm_up)(who)

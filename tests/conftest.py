@@ -59,6 +59,8 @@ def spark():
         "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
         "spark.connect.grpc.binding.port": str(spark_work.free_port()),
     }
+    if not spark_work.has_connect_server():
+        connect = {}
     with spark_work.cluster(**connect, **{"spark.driver.maxResultSize": "48m"}) as session:
         register_spark()
         yield session

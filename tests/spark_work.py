@@ -34,6 +34,13 @@ def environment(**changes):
     }
 
 
+def has_connect_server():
+    """Return whether PySpark brings the server of Spark Connect: the wheels of Spark 3.5 do not."""
+    import pyspark
+
+    return any(Path(pyspark.__file__).parent.glob("jars/spark-connect_*.jar"))
+
+
 def free_port():
     """Return a port of this machine that nobody listens at."""
     with socket.socket() as found:

@@ -108,6 +108,8 @@ def interrupts(session, work):
 def test_connect(spark, tmp_path):
     import spark_work
 
+    if not spark_work.has_connect_server():
+        pytest.skip("this PySpark brings no server of Spark Connect")
     address = f"sc://127.0.0.1:{spark.conf.get('spark.connect.grpc.binding.port')}"
     options = {"cwd": tmp_path, "env": spark_work.environment(), "capture_output": True, "text": True}
     done = subprocess.run([sys.executable, __file__, address], timeout=300, **options)

@@ -30,7 +30,7 @@ from hpcml.joblib_backends.payload import load
 from hpcml.joblib_backends.shipped import UNSUITABLE, shipped, versions
 from hpcml.joblib_backends.spark_call import Call, Task
 from hpcml.joblib_backends.spark_connect import ConnectCluster
-from hpcml.joblib_backends.spark_session import checked_count, explained, resource_profile
+from hpcml.joblib_backends.spark_session import checked_count, explained, inheriting, resource_profile
 
 WORK = Work(1, (), None, "r")
 
@@ -291,6 +291,15 @@ def test_gpus_that_a_process_cannot_change():
         resource_profile(configured(executor="4"), None, 2)
     with pytest.raises(ValueError, match="need a cluster"):
         resource_profile(configured(executor="1"), None, 1)
+
+
+def test_spark_3_through_connect_has_no_profiles(monkeypatch):
+    pytest.importorskip("pyspark")
+    monkeypatch.setattr("pyspark.__version__", "3.5.9")
+    session = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session", "conf": {}})()
+    with pytest.raises(ValueError, match="need Spark 4 through Spark Connect; with Spark 3.5 set"):
+        resource_profile(session, 2, None)
+    assert inheriting(session)(abs) is abs
 
 
 def test_files_of_a_session_are_known_as_long_as_it_lives():

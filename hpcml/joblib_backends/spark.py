@@ -17,6 +17,7 @@ from hpcml.joblib_backends.spark_jobs import ClassicCluster
 from hpcml.joblib_backends.spark_session import (
     checked_count,
     current_session,
+    inheriting,
     is_connect,
     require_spark,
     resource_profile,
@@ -140,15 +141,13 @@ class SparkBackend(ParallelBackendBase):
 
     def start_call(self) -> None:
         """Make ready for the tasks of a call."""
-        from pyspark import inheritable_thread_target
-
         session = current_session()
         profile = resource_profile(session, self.num_cpus_per_spark_task, self.num_gpus_per_spark_task)
         cpus = task_cpus(session, self.num_cpus_per_spark_task)
         threads = self.inner_max_num_threads or cpus
         self._call = Call(
             (ConnectCluster if is_connect(session) else ClassicCluster)(session, profile),
-            inheritable_thread_target(session),
+            inheriting(session),
             self._n_jobs,
             slots(session, cpus),
             self._options["max_nbytes"],

@@ -63,7 +63,8 @@ class ConnectCluster:
             rows = [self._send(tasks) if len(tasks) > _SMALL else tasks for tasks in pickled]
             frame = session.range(0, len(rows), 1, len(rows))  # one row a partition
             run = _partition(versions(), work, rows)
-            results = frame.mapInArrow(run, "number long, outcome binary", profile=self._profile)
+            asked = {} if self._profile is None else {"profile": self._profile}  # Spark 3.5 knows none here
+            results = frame.mapInArrow(run, "number long, outcome binary", **asked)
             if not cancelled.is_set():
                 for row in results.toLocalIterator():
                     outcome = bytes(row.outcome)

@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hpcml import parts
@@ -17,6 +17,7 @@ __all__ = [
     "checked_count",
     "current_session",
     "explained",
+    "inheriting",
     "is_connect",
     "new_session",
     "require_spark",
@@ -47,6 +48,22 @@ def require_spark() -> None:
 def is_connect(session: Any) -> bool:
     """Return whether a session is one of Spark Connect, which has DataFrames and no SparkContext."""
     return type(session).__module__.startswith("pyspark.sql.connect")
+
+
+def _is_spark_3() -> bool:
+    import pyspark
+
+    return pyspark.__version__.startswith("3.")
+
+
+def inheriting(session: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what wraps the target of a thread, so that Spark sees there the properties set in this one."""
+    from pyspark import inheritable_thread_target
+
+    if not _is_spark_3():
+        return inheritable_thread_target(session)  # type: ignore[no-any-return]
+    # Spark 3.5 wraps the target itself, and through Spark Connect has nothing to hand on
+    return (lambda target: target) if is_connect(session) else inheritable_thread_target
 
 
 def current_session() -> Any:
@@ -137,7 +154,8 @@ def resource_profile(session: Any, cpus: int | None, gpus: int | None) -> Any:
     ------
     ValueError
         If Spark runs in local mode, which knows no such requests, and they differ from its configuration; if
-        a process would serve tasks with one GPU and then with another.
+        it is Spark 3.5 through Spark Connect; if a process would serve tasks with one GPU and then with
+        another.
     """
     own = session.conf
     configured = int(own.get("spark.task.cpus", "1")), float(own.get("spark.task.resource.gpu.amount", "0"))
@@ -154,6 +172,11 @@ def resource_profile(session: Any, cpus: int | None, gpus: int | None) -> Any:
         )
     from joblibspark.utils import create_resource_profile
 
+    if is_connect(session) and _is_spark_3():
+        raise ValueError(
+            f"num_cpus_per_spark_task={cpus} and num_gpus_per_spark_task={gpus} need Spark 4 through Spark "
+            "Connect; with Spark 3.5 set spark.task.cpus when the server is started"
+        )
     profile = create_resource_profile(*wanted)
     if is_connect(session):
         _ = profile.id  # made on the server now, by a thread that has the session

@@ -101,6 +101,16 @@ def test_rows_are_found_by_the_running_sum(communicator):
     targets = np.array([0.0, 1e-9, ends[-1] / 3, ends[-1] * (1 - 1e-9), ends[-1] * 2])
     with communicator.put(X=X, weights=weights) as table:
         found = table.where_sum_reaches("weights", targets)
+        table.fill("shares", np.inf, np.float64)
+        for i in range(3):  # what is summed again and again, changed by kernels and otherwise
+            table.map_reduce("add_seed", weights=None, seed=X[i : i + 1].copy())
+            sums = np.cumsum(np.minimum.reduce([np.square(X - X[j]).sum(axis=1) for j in range(i + 1)]))
+            again = table.where_sum_reaches("shares", sums[[7, 4000]] * (1 - 1e-9))
+            assert_array_equal(again, [7, 4000])
+        table.fill("shares", 1.0, np.float64)
+        assert_array_equal(table.where_sum_reaches("shares", np.array([9.5, 4444.5])), [9, 4444])
+        table.map_rows(lambda X: {"shares": np.full(len(X), 2.0)})
+        assert_array_equal(table.where_sum_reaches("shares", np.array([9.5, 4444.5])), [4, 2222])
     assert_array_equal(found, np.minimum(np.searchsorted(ends, targets, side="right"), 4999))
 
 

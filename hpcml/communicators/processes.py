@@ -36,6 +36,7 @@ from hpcml.communicators.local import (
 from hpcml.communicators.pool import current_pool, end_pool
 from hpcml.communicators.shared_memory import check_memory, in_file, mapped, reserve, share
 from hpcml.errors import WorkerLost
+from hpcml.kernels import contract
 from hpcml.kernels.csr import CSR
 from hpcml.kernels.shards import bounds_of, cut, pick
 
@@ -70,6 +71,8 @@ class ProcessTable(Table):
         self._chunk = Chunk({}, self._bounds[own : self._shards[0] + 1], own)
         self._local = Local([self._chunk], self._n_shards)
         self._given: dict[str, Any] = {}  # row arrays that no kernel has changed
+        self._sums: dict[str, NDArray[np.float64]] = {}  # over each shard, of some row arrays
+        self._asked: set[str] = set()  # row arrays whose sums were asked since a kernel changed them
         self._number = next(_numbers)
         self._pool = current_pool(self._n_others)  # workers start while the rows are copied
         with activity.during("communication"):
@@ -96,6 +99,7 @@ class ProcessTable(Table):
                     os.close(fd)
         self._chunk.arrays[name] = cut(array, 0, self._cuts[0])
         self._given[name] = array
+        self._sums.pop(name, None)
 
     def _sent(self, name: str, array: Any) -> bool:
         """Write rows into the memory of their owners, where they are many and that is allowed."""
@@ -136,16 +140,44 @@ class ProcessTable(Table):
     def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
         check_kernel(kernel, "reduce")
         with self._pool.lock:
-            found, *others = self._run("reduce", kernel, arguments, self._local.reduce)
-            pieces = [PackedPieces(*each).pieces() for some in others for each in some]
+            summed = self._summed_again(kernel, arguments)
+
+            def own(*given: Any) -> Any:
+                return self._local.reduce(*given), [self._chunk.shard_sums(name) for name in summed]
+
+            (found, mine), *others = self._run("reduce", kernel, arguments, own, summed)
+            for i, name in enumerate(summed):
+                self._sums[name] = np.concatenate([mine[i], *(sums[i] for _, sums in others)])
+            pieces = [PackedPieces(*each).pieces() for some, _ in others for each in some]
             return sum_of([*found, *pieces], self._n_shards)
+
+    def _summed_again(self, kernel: Kernel, arguments: Mapping[str, Any]) -> list[str]:
+        """Forget the sums of what a kernel changes; return of which they were asked since the last change.
+
+        These come with the kernel's answer, for they will be asked again: one exchange less.
+        """
+        if not isinstance(kernel, str):
+            self._sums.clear()
+            return []
+        changed = [arguments.get(name, name) for name in contract.KERNELS[kernel].overwritten]
+        for name in changed:
+            self._sums.pop(name, None)
+        again = [name for name in changed if name in self._asked]
+        self._asked.difference_update(again)
+        return again
 
     def map_rows(self, kernel: Kernel, /, **arguments: Any) -> None:
         check_kernel(kernel, "rows")
+        self._sums.clear()
         self._run("map", kernel, arguments, self._local.map)
 
     def _run(
-        self, operation: str, kernel: Kernel, arguments: Mapping[str, Any], own: Callable[..., Any]
+        self,
+        operation: str,
+        kernel: Kernel,
+        arguments: Mapping[str, Any],
+        own: Callable[..., Any],
+        *more: Any,
     ) -> list[Any]:
         before = dict(self._chunk.arrays)
         told = kernel if isinstance(kernel, str) or not self._n_others else Function.of(kernel)
@@ -163,6 +195,7 @@ class ProcessTable(Table):
             told,
             arguments,
             tuple(Settings.now(self._n_threads)),
+            *more,
             dumps=dumps_for(arguments),
             apart=not isinstance(kernel, str),
         )
@@ -183,6 +216,7 @@ class ProcessTable(Table):
 
         self._call(own, "fill", name, value, np.dtype(dtype), shape)
         self._given.pop(name, None)
+        self._sums.pop(name, None)
 
     def drop(self, *names: str) -> None:
         def own() -> None:
@@ -193,6 +227,7 @@ class ProcessTable(Table):
         self._call(own, "drop", names)
         for name in names:
             self._given.pop(name, None)
+            self._sums.pop(name, None)
 
     def rows(self, name: str) -> NDArray[Any]:
         if name in self._given:
@@ -260,8 +295,12 @@ class ProcessTable(Table):
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
         with self._pool.lock:
-            sums = self._timed_call(lambda: self._chunk.shard_sums(name), "sums", name)
-            shards, left = running_sum_rows(np.concatenate(sums), targets)
+            sums = self._sums.get(name)
+            if sums is None:
+                found = self._timed_call(lambda: self._chunk.shard_sums(name), "sums", name)
+                sums = self._sums[name] = np.concatenate(found)
+            self._asked.add(name)
+            shards, left = running_sum_rows(sums, targets)
         # the owner of each shard finds the row in it
         owners = np.searchsorted(self._shards, shards, side="right").tolist()
         asked: list[list[tuple[int, float]]] = [[] for _ in range(self._n_others + 1)]
@@ -271,12 +310,13 @@ class ProcessTable(Table):
         def own() -> list[int]:
             return [self._chunk.row_where_sum_exceeds(name, *each) for each in asked[0]]
 
-        found = [iter(rows) for rows in self._timed_call(own, "locate", name, asked[1:])]
+        rows = [iter(each) for each in self._timed_call(own, "locate", name, asked[1:])]
         first = [0, *self._cuts]
-        return np.array([first[owner] + next(found[owner]) for owner in owners], dtype=np.int64)
+        return np.array([first[owner] + next(rows[owner]) for owner in owners], dtype=np.int64)
 
     def close(self) -> None:
         self._given.clear()
+        self._sums.clear()
         if self._finalizer.detach() and self._pool.alive and self._pool.is_ours:
             self._pool.trim()
             with contextlib.suppress(WorkerLost):  # then the rows are gone as well

@@ -95,12 +95,13 @@ class Worker:
     # -- kernels -------------------------------------------------------------------------------------------
 
     def reduce(
-        self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any
-    ) -> list[tuple[Any, ...]]:
-        """Run a kernel of the kind "reduce"; return what it found."""
+        self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any, summed: Sequence[str]
+    ) -> tuple[list[tuple[Any, ...]], list[NDArray[np.float64]]]:
+        """Run a kernel of the kind "reduce"; return what it found, and then the `sums` of some row arrays."""
         self._apply(settings)
         found = self._tables[table].reduce(self._kernel(kernel), arguments, self._settings.n_threads)
-        return [tuple(PackedPieces.of(pieces)) for pieces in found]
+        pieces = [tuple(PackedPieces.of(some)) for some in found]
+        return pieces, [self.sums(table, name) for name in summed]
 
     def map(self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any) -> None:
         """Run a kernel of the kind "rows"."""

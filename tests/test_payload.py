@@ -84,10 +84,26 @@ def test_what_tasks_share_is_kept_once(name):
         assert one is not other
 
 
+def test_smaller_arrays_of_several_tasks_are_kept_once_and_copied():
+    packer, X = Packer(100_000, repeated_nbytes=1000), TABLES["Fortran"]
+    tasks = [packer.pack((X, number, X, np.full(300, number))) for number in range(5)]
+    assert len(packer.arrays) == 1 and len(tasks[0]) > X.nbytes and max(map(len, tasks[1:])) < 3000
+    for number, task in enumerate(tasks):
+        one, own, other, alone = load(task, packer.arrays)
+        assert_same(one, X)
+        assert own == number and one is other and one.flags.writeable and alone[0] == number
+        one[:] = 0  # of this task alone
+    none = Packer(100_000)
+    assert all(len(none.pack((X, number))) > X.nbytes for number in range(3)) and not none.arrays
+
+
 def test_arrays_that_are_gone_are_not_mistaken_for_new_ones():
     packer = Packer(1000)
     tasks = [packer.pack(np.full(1000, float(number))) for number in range(20)]
     assert [load(task, packer.arrays)[0] for task in tasks] == list(range(20))
+    packer = Packer(10**6, repeated_nbytes=1000)
+    tasks = [packer.pack(np.full(1000, float(number))) for number in range(20)]
+    assert [load(task, packer.arrays)[0] for task in tasks] == list(range(20)) and not packer.arrays
 
 
 def test_a_memory_map_is_its_content(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ class Packer:
     ----------
     max_nbytes : int or None
         Size in bytes from which on an array is kept beside; None keeps none.
+    repeated_nbytes : int or None
+        The same for an array that an earlier object held too. Each object gets a copy of such a one, as if it
+        had been pickled; None pickles it each time.
 
     Attributes
     ----------
@@ -47,8 +51,10 @@ class Packer:
     (1000, 8)
     """
 
-    def __init__(self, max_nbytes: int | None) -> None:
-        self.max_nbytes = max_nbytes
+    def __init__(self, max_nbytes: int | None, repeated_nbytes: int | None = None) -> None:
+        self.max_nbytes, self._repeated_nbytes = max_nbytes, repeated_nbytes
+        self._n_packed = 0
+        self._seen: dict[int, tuple[weakref.ref[np.ndarray], int]] = {}  # and in which object
         self.arrays: list[np.ndarray] = []
         self._numbers: dict[Any, int | None] = {}  # by what identifies an array; None: it stays where it is
         self._kept: list[Any] = []  # alive, so that no other object gets their address
@@ -70,6 +76,7 @@ class Packer:
         Exception
             Whatever an object raises that cannot be pickled: TypeError, `pickle.PicklingError`, ...
         """
+        self._n_packed += not self._inside
         file = io.BytesIO()
         _Pickler(file, self).dump(obj)
         return file.getvalue()
@@ -81,9 +88,8 @@ class Packer:
         kind = type(obj)
         if kind is np.ndarray or kind is np.memmap:
             if obj.nbytes < max(1, self.max_nbytes):
-                return None
-            # views that frames make anew for each pickling are the same array
-            key = (obj.__array_interface__["data"][0], obj.shape, obj.strides, obj.dtype)
+                return ("copied", self._array(obj, _identity(obj))) if self._came_before(obj) else None
+            key = _identity(obj)
             return self._pickled(obj, key) if obj.dtype.hasobject else ("array", self._array(obj, key))
         if hasattr(kind, "__arrow_array__") and str(obj.dtype) in ("str", "string"):
             # pandas makes the buffers of its texts anew for each pickling
@@ -91,6 +97,18 @@ class Packer:
         if kind is list and len(obj) >= _LONG_LIST:
             return self._pickled(obj, id(obj))
         return None
+
+    def _came_before(self, array: np.ndarray) -> bool:
+        """Return whether an earlier object held an array, too small to be kept beside for the first time."""
+        if self._repeated_nbytes is None or array.nbytes < self._repeated_nbytes or self._inside:
+            return False
+        if array.dtype.hasobject or type(array) is np.memmap:
+            return False
+        seen, when = self._seen.get(id(array), (None, 0))
+        if seen is None or seen() is not array:
+            self._seen[id(array)] = weakref.ref(array), self._n_packed
+            return False
+        return when < self._n_packed
 
     def _array(self, array: np.ndarray, key: Any) -> int:
         number = self._numbers.get(key)
@@ -121,6 +139,11 @@ class Packer:
         return len(self.arrays) - 1
 
 
+def _identity(array: np.ndarray) -> Any:
+    # views that frames make anew for each pickling are the same array
+    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype
+
+
 class _Pickler(cloudpickle.CloudPickler):
     def __init__(self, file: io.BytesIO, packer: Packer) -> None:
         super().__init__(file, protocol=_PROTOCOL)
@@ -141,7 +164,10 @@ class _Unpickler(pickle.Unpickler):
         if kind == "array":
             return self._arrays[number]
         if number not in self._loaded:
-            self._loaded[number] = load(self._arrays[number].data, self._arrays)
+            array = self._arrays[number]
+            self._loaded[number] = (
+                array.copy(order="K") if kind == "copied" else load(array.data, self._arrays)
+            )
         return self._loaded[number]
 
 

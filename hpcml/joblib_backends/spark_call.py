@@ -25,6 +25,9 @@ _QUIET = 0.5
 #: Partitions a slot: more balance better and bring results earlier, each costs Spark some 10 ms.
 _PARTS_A_SLOT = 4
 
+#: Bytes from which on an array is worth a broadcast of its own where several tasks hold it.
+_REPEATED = 1 << 16
+
 #: Seconds that a cancelled job may take to end.
 _PATIENCE = 20.0
 
@@ -151,7 +154,7 @@ class Call:
             for task in tasks:
                 self._inbox.put(("outcome", task, Outcome(error, failed=True)))
 
-        packer = Packer(self._max_nbytes)
+        packer = Packer(self._max_nbytes, _REPEATED)
         payloads = []
         try:
             name, costs = job_name([task.function for task in tasks]), [cost_of(t.function) for t in tasks]

@@ -1,4 +1,4 @@
-"""What a farm of MPI ranks costs: ``mpirun -n 2 python -m hpcml.farm -m benchmarks.farm``.
+"""What a farm of MPI ranks costs: ``mpirun -n 2 python -m hpcml.farm -m benchmarks.farm [--only CASE]``.
 
 The same tasks run in turns on the ranks and on as many of joblib's own processes, which are warm, or on as
 many threads of this process.
@@ -6,6 +6,7 @@ many threads of this process.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import time
 from collections.abc import Callable
@@ -61,8 +62,8 @@ def _array(ranks: int) -> None:
     Parallel()(delayed(_first)(_X) for _ in range(ranks))
 
 
-def _grid(ranks: int) -> None:
-    X, y = make_regression(6000, 20, noise=1.0, random_state=0)
+def _grid(ranks: int, rows: int = 6000) -> None:
+    X, y = make_regression(rows, 20, noise=1.0, random_state=0)
     grid = {"max_features": [4, 8, 12, 16], "max_depth": [6, None], "n_estimators": [TREES // 2, TREES]}
     with hpcml.config_context(n_threads=ranks if _is_here() else None):
         GridSearchCV(RandomForestRegressor(random_state=0), grid, cv=3, refit=False).fit(X, y)
@@ -78,6 +79,7 @@ CASES: dict[str, tuple[Callable[[int], None], str]] = {
     "tasks of 50 ms": (_busy, "loky"),
     "80 MB to every rank": (_array, "loky"),
     "a grid of forests": (_grid, "threads"),
+    "a longer grid": (lambda ranks: _grid(ranks, 24_000), "threads"),
 }
 
 
@@ -91,13 +93,13 @@ def _seconds(backend: str, ranks: int, case: Callable[[int], None]) -> float:
         return time.perf_counter() - start
 
 
-def measure(name: str) -> dict[str, list[float]]:
+def measure(name: str, rounds: int | None = None) -> dict[str, list[float]]:
     """Return seconds of a case, by who did it: the farm and the other one, in turns."""
     case, other = CASES[name]
     with joblib.parallel_backend("mpi"):
         ranks = joblib.effective_n_jobs()
     samples: dict[str, list[float]] = {"mpi": [], other: []}
-    for i in range(1 + (FEW_ROUNDS if other == "threads" else ROUNDS)):
+    for i in range(1 + (rounds or (FEW_ROUNDS if other == "threads" else ROUNDS))):
         for backend, times in samples.items():
             seconds = _seconds(backend, ranks, case)
             if i:  # the first one warms up
@@ -106,10 +108,14 @@ def measure(name: str) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser("benchmarks.farm", description=__doc__)
+    parser.add_argument("--only", action="append", choices=CASES, help="a case; repeat for more")
+    parser.add_argument("--rounds", type=int, help="after one that warms up")
+    given = parser.parse_args()
     register_mpi()
     print(f"{machine.cpu_model()}, {machine.usable_cores()[1]}; ms: median (least to most)")
-    for each in CASES:
-        by_whom = measure(each)
+    for each in given.only or CASES:
+        by_whom = measure(each, given.rounds)
         told = "; ".join(
             f"{who} {1e3 * np.median(t):.1f} ({1e3 * min(t):.1f} to {1e3 * max(t):.1f})"
             for who, t in by_whom.items()

@@ -6,7 +6,6 @@ any thread; what they want is queued, and they never wait here.
 
 from __future__ import annotations
 
-import pickle
 import queue
 import threading
 import time
@@ -334,10 +333,10 @@ class Farm:
             elif what == "stop":
                 self._stopped()
             else:
-                self._take_results(pickle.loads(content[0]))
+                self._take_results(content[0])
         return some
 
-    def _take_results(self, results: list[tuple[int, int, int, bytes | None]]) -> None:
+    def _take_results(self, results: list[tuple[int, int, int, Any]]) -> None:
         for number, place, index, outcome in results:
             call = self._calls[number]
             task = call.published.pop(index)
@@ -511,7 +510,7 @@ class Farm:
             limit.lift()
 
 
-def _resolve(future: Future[Any], outcome: bytes) -> None:
+def _resolve(future: Future[Any], outcome: Any) -> None:
     found = Outcome.load(outcome)
     if found.failed:
         future.set_exception(found.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,11 +95,16 @@ class Messages:
             rank = status.Get_source()
             what = message.recv()
             if what[0] == "long":
-                content = np.empty(what[1], dtype=np.uint8)
-                for start in range(0, len(content), PIECE):
-                    self.comm.Recv(content[start : start + PIECE], rank, _BODY)
-                what = ("results", content.data)
+                what = ("results", [(*place, self._body(rank, length)) for *place, length in what[1]])
             return rank, what
+
+    def _body(self, rank: int, length: int | None) -> Any:
+        if length is None:
+            return None
+        content = np.empty(length, dtype=np.uint8)
+        for start in range(0, length, PIECE):
+            self.comm.Recv(content[start : start + PIECE], rank, _BODY)
+        return content.data
 
     # -- the others ----------------------------------------------------------------------------------------
 
@@ -108,16 +113,17 @@ class Messages:
         with self.lock:
             self.comm.send(what, 0, _REPORT)
 
-    def tell_results(self, results: bytes) -> None:
-        """Send rank 0 the results of tasks."""
-        if len(results) <= SHORT:
+    def tell_results(self, results: Sequence[tuple[int, int, int, bytes | None]]) -> None:
+        """Send rank 0 the results of tasks: call, queue, number there, outcome."""
+        if sum(len(outcome) for *_, outcome in results if outcome) <= SHORT:
             self.tell("results", results)
             return
         with self.lock:
-            self.tell("long", len(results))
-            content = np.frombuffer(results, dtype=np.uint8)
-            for start in range(0, len(content), PIECE):
-                self.comm.Send(content[start : start + PIECE], 0, _BODY)
+            self.tell("long", [(*place, None if outcome is None else len(outcome)) for *place, outcome in results])
+            for *_, outcome in results:
+                content = np.frombuffer(outcome or b"", dtype=np.uint8)
+                for start in range(0, len(content), PIECE):
+                    self.comm.Send(content[start : start + PIECE], 0, _BODY)
 
     def next_command(self) -> tuple[Any, ...] | None:
         """Return the next command of rank 0, None if there is none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import signal
 import threading
 import time
@@ -159,7 +158,7 @@ class Server:
             self._claims.took(queue, now - started)
             results.append((call, queue, first + i, outcome))
             if now - told > RESULTS_TOGETHER or i == len(tasks) - 1:
-                self._messages.tell_results(pickle.dumps(results, protocol=pickle.HIGHEST_PROTOCOL))
+                self._messages.tell_results(results)
                 results, told = [], now
         return True
 

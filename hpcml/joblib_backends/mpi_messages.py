@@ -119,7 +119,8 @@ class Messages:
             self.tell("results", results)
             return
         with self.lock:
-            self.tell("long", [(*place, None if outcome is None else len(outcome)) for *place, outcome in results])
+            lengths = [None if outcome is None else len(outcome) for *_, outcome in results]
+            self.tell("long", [(*each[:3], n) for each, n in zip(results, lengths, strict=True)])
             for *_, outcome in results:
                 content = np.frombuffer(outcome or b"", dtype=np.uint8)
                 for start in range(0, len(content), PIECE):

@@ -1,6 +1,8 @@
 """The sharing protocol in the search: equal scores, what is shared, what is done where it cannot serve."""
 
 import contextlib
+import functools
+import gc
 import multiprocessing
 import os
 import signal
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +25,7 @@ from separate_fits import assert_equal_to_separate_fits
 from sharing_toys import SignsClassifier, SignsRegressor
 from sklearn import model_selection
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import make_scorer, mean_absolute_error, roc_auc_score
 from sklearn.model_selection import GroupKFold, ShuffleSplit
@@ -29,6 +33,7 @@ from sklearn.model_selection import GroupKFold, ShuffleSplit
 from hpcml import config
 from hpcml.model_selection import GridSearchCV, Plan, RandomizedSearchCV
 from hpcml.model_selection.planning import make_plan
+from hpcml.model_selection.scoring import StoredResponses
 from hpcml.protocol import Batch
 from ids import plain
 
@@ -386,3 +391,21 @@ def test_interrupt_leaves_nothing_running(tmp_path, n_jobs, backend):
         time.sleep(0.1)
     assert workers and not any(alive(pid) for pid in workers)
     assert journal.read_bytes().endswith(b"\n")
+
+
+def test_stored_responses_hold_no_rows_when_their_fold_is_over():
+    class Table:
+        pass
+
+    table = Table()
+    gone = weakref.ref(table)
+    stored = StoredResponses(
+        DummyClassifier().fit([[0.0]], [0]), functools.partial(getattr, table, "rows"), {}
+    )
+    gc.disable()
+    try:
+        stored.release()
+        del stored, table
+        assert gone() is None  # though nobody has looked for what refers to itself
+    finally:
+        gc.enable()

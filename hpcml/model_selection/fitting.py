@@ -312,7 +312,10 @@ class BatchTask:
                 _score(fitted, fold.X("test"), fitted, fold, self.evaluation, record)
             else:  # the test rows themselves are not even cut
                 scored = StoredResponses(fitted, lambda: fold.X("test"), values)
-                _score(scored, scored.rows, fitted, fold, self.evaluation, record)
+                try:
+                    _score(scored, scored.rows, fitted, fold, self.evaluation, record)
+                finally:
+                    scored.release()
         except Exception as error:
             raise _ScoringError(error) from error
         return record

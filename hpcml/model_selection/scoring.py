@@ -52,6 +52,10 @@ class _Probe:
         return self._estimator.__sklearn_tags__()
 
 
+def _released() -> Any:
+    raise RuntimeError("the fold of these test rows is over")
+
+
 class _Stored:
     """One response method whose values on the test rows are known, or computed when asked for."""
 
@@ -104,6 +108,13 @@ class StoredResponses:
             self.score = partial(mixin.score, self)
         elif hasattr(fitted, "score"):
             self.score = self._own_score
+
+    def release(self) -> None:
+        """Let go of the test rows: this object refers to itself, and they would wait for the collector.
+
+        A worker that still has a table mapped makes joblib wait a second for it.
+        """
+        self.rows = _released
 
     def _accuracy(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Return the accuracy; of plain labels without scikit-learn's checks, which cost more than a fit."""

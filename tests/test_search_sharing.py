@@ -404,7 +404,6 @@ def test_stored_responses_hold_no_rows_when_their_fold_is_over():
     )
     gc.disable()
     try:
-        stored.release()
         del stored, table
         assert gone() is None  # though nobody has looked for what refers to itself
     finally:

@@ -312,10 +312,7 @@ class BatchTask:
                 _score(fitted, fold.X("test"), fitted, fold, self.evaluation, record)
             else:  # the test rows themselves are not even cut
                 scored = StoredResponses(fitted, lambda: fold.X("test"), values)
-                try:
-                    _score(scored, scored.rows, fitted, fold, self.evaluation, record)
-                finally:
-                    scored.release()
+                _score(scored, scored.rows, fitted, fold, self.evaluation, record)
         except Exception as error:
             raise _ScoringError(error) from error
         return record

@@ -7,7 +7,21 @@ from joblib import hash as joblib_hash
 
 from hpcml.model_selection.fingerprint import fingerprint
 
-__all__ = ["differences", "identity", "kind_of", "unseeded"]
+__all__ = ["differences", "identity", "is_own", "kind_of", "unseeded"]
+
+
+def is_own(estimator: Any) -> bool:
+    """Return whether an estimator is of one of hpcml's classes, not of one derived from them elsewhere.
+
+    Examples
+    --------
+    >>> from sklearn import preprocessing
+    >>> from hpcml.model_selection.identity import is_own
+    >>> from hpcml.preprocessing import StandardScaler
+    >>> is_own(StandardScaler()), is_own(preprocessing.StandardScaler())
+    (True, False)
+    """
+    return type(estimator).__module__.partition(".")[0] == "hpcml"
 
 
 def identity(value: Any) -> str | None:

@@ -8,7 +8,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from hpcml import config
-from hpcml.model_selection.identity import differences, unseeded
+from hpcml.model_selection.identity import differences, is_own, unseeded
 from hpcml.model_selection.step_fits import ShardedStepFits, StepFits
 from hpcml.model_selection.steps import Candidate, Grid, Planner, Prefix, Together, gather, tree_of
 from hpcml.protocol import Batch
@@ -181,16 +181,11 @@ def _batches(part: Prefix, n_folds: int) -> list[Batch]:
 
 def _is_threaded(node: Prefix) -> bool:
     """Return whether all fits below a prefix keep all threads busy: those of hpcml's own classes do."""
-    for together in node.fits:
-        alone = [c.last for c in together.candidates] + [below.step for below in together.nodes]
-        if together.batch is not None:
-            if not together.batch.threaded:
-                return False
-        elif any(type(step).__module__.partition(".")[0] != "hpcml" for step in alone if step is not None):
-            return False
-        if not all(_is_threaded(below) for below in together.nodes):
-            return False
-    return True
+    return all(
+        (all(e is None or is_own(e) for e in fit.estimators) if fit.batch is None else fit.batch.threaded)
+        and all(map(_is_threaded, fit.nodes))
+        for fit in node.fits
+    )
 
 
 def _classes(part: Prefix) -> list[str]:

@@ -30,6 +30,7 @@ from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits
 from hpcml.model_selection.evaluation import plan_candidates
 from hpcml.model_selection.fingerprint import fingerprint
 from hpcml.model_selection.fitting import Record
+from hpcml.model_selection.identity import is_own
 from hpcml.model_selection.plan import Plan
 from hpcml.model_selection.planning import sharing_of
 from hpcml.model_selection.rows import n_rows, take_params, take_rows
@@ -150,7 +151,7 @@ def _check_estimators(value: Any, name: str) -> None:
     if isinstance(value, Pipeline):
         for step, inner in value.steps:
             _check_estimators(inner, f"{name}__{step}")
-    elif isinstance(value, BaseEstimator) and type(value).__module__.partition(".")[0] != "hpcml":
+    elif isinstance(value, BaseEstimator) and not is_own(value):
         raise ValueError(
             f"{name} must be an estimator of hpcml, or a Pipeline of such, under communicator='mpi': any "
             f"other one would be fitted on the rows of each rank alone. Got {type(value).__name__} instead."

@@ -52,27 +52,26 @@ class _Probe:
         return self._estimator.__sklearn_tags__()
 
 
-def _released() -> Any:
-    raise RuntimeError("the fold of these test rows is over")
-
-
 class _Stored:
     """One response method whose values on the test rows are known, or computed when asked for."""
 
-    def __init__(self, name: str, owner: "StoredResponses", values: Any = None) -> None:
+    def __init__(self, name: str, fitted: Any, rows: Callable[[], Any], values: Any = None) -> None:
         self.__name__ = name
-        self._owner, self._values = owner, values
+        self._fitted, self._rows, self._values = fitted, rows, values
 
     def __call__(self, X: Any) -> Any:
-        if X is not self._owner.rows:
-            return getattr(self._owner.fitted, self.__name__)(X)
+        if X is not self._rows:
+            return getattr(self._fitted, self.__name__)(X)
         if self._values is None:
-            self._values = getattr(self._owner.fitted, self.__name__)(X())
+            self._values = getattr(self._fitted, self.__name__)(X())
         return self._values
 
 
 class StoredResponses:
     """A fitted estimator that does not predict the test rows again.
+
+    Nothing that it holds refers to it, so that the rows go with it: joblib waits a second for a worker that
+    still has its table mapped.
 
     Parameters
     ----------
@@ -99,22 +98,7 @@ class StoredResponses:
         self.fitted, self.rows = fitted, rows
         for name in RESPONSES:
             if name in responses or hasattr(fitted, name):
-                setattr(self, name, _Stored(name, self, responses.get(name)))
-        mixin = _scoring_mixin(fitted)
-        self.score: Callable
-        if mixin is ClassifierMixin:
-            self.score = self._accuracy
-        elif mixin is not None:
-            self.score = partial(mixin.score, self)
-        elif hasattr(fitted, "score"):
-            self.score = self._own_score
-
-    def release(self) -> None:
-        """Let go of the test rows: this object refers to itself, and they would wait for the collector.
-
-        A worker that still has a table mapped makes joblib wait a second for it.
-        """
-        self.rows = _released
+                setattr(self, name, _Stored(name, fitted, rows, responses.get(name)))
 
     def _accuracy(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Return the accuracy; of plain labels without scikit-learn's checks, which cost more than a fit."""
@@ -132,7 +116,13 @@ class StoredResponses:
     def __getattr__(self, name: str) -> Any:
         if name == "fitted":  # not set yet, while copied or unpickled
             raise AttributeError(name)
-        return getattr(self.fitted, name)
+        found = getattr(self.fitted, name)
+        if name != "score":
+            return found
+        mixin = _scoring_mixin(self.fitted)
+        if mixin is ClassifierMixin:
+            return self._accuracy
+        return self._own_score if mixin is None else partial(mixin.score, self)
 
     def __sklearn_tags__(self) -> Any:
         return self.fitted.__sklearn_tags__()

@@ -13,6 +13,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import check_memory
 
 from hpcml.model_selection.branches import fit_columns, shares_branches
+from hpcml.model_selection.identity import is_own
 from hpcml.model_selection.rows import n_rows, take_params, take_rows
 from hpcml.model_selection.steps import Candidate, Prefix, Together
 from hpcml.model_selection.tables import FoldTable, TableCache
@@ -69,10 +70,6 @@ def _may_overwrite(step: Any) -> bool:
         if last in _OVERWRITES and isinstance(value, bool) and value == _OVERWRITES[last]:
             return True
     return False
-
-
-def _is_own(step: Any) -> bool:
-    return type(step).__module__.partition(".")[0] == "hpcml"
 
 
 class StepFits:
@@ -175,7 +172,7 @@ class StepFits:
             return made
         if self._goes_whole(step, pipeline, table):
             self._fitted[node] = clone(step).fit(table.train(), self._y_train(), **params.get("fit", {}))
-            return FoldTable(None, self._fitted[node].transform(table.whole), table.rows, in_order=True)
+            return table.made(self._fitted[node].transform(table.whole))
         # pipelines with `memory` look there first, as they do when they are fitted on their own
         fit = check_memory(pipeline.memory).cache(_fit_transform)
         train, fitted = fit(clone(step), table.train(), self._y_train(), params)
@@ -187,7 +184,7 @@ class StepFits:
 
         hpcml's own transformers give a row the same bits anywhere; others may see the training rows alone.
         """
-        free = _is_own(step) and not _may_overwrite(step) and pipeline.memory is None
+        free = is_own(step) and not _may_overwrite(step) and pipeline.memory is None
         return free and table.in_order and self._uses_most(table)
 
     def _uses_most(self, table: FoldTable) -> bool:
@@ -211,9 +208,9 @@ class StepFits:
 
     def _transformed(self, fitted: Any, table: FoldTable) -> FoldTable:
         """Apply a transformer to both parts; hpcml's in one go, as they give a row the same bits anywhere."""
-        if _is_own(fitted) and table.whole is not None and self._uses_most(table):
+        if is_own(fitted) and table.whole is not None and self._uses_most(table):
             with sklearn.config_context(assume_finite=True):  # their fit has seen all of them
-                return FoldTable(None, fitted.transform(table.whole), table.rows, in_order=table.in_order)
+                return table.made(fitted.transform(table.whole))
         return FoldTable.transformed(fitted.transform(table.train()), fitted.transform(table.test()))
 
     def _lasts(self, together: Together, node: Prefix, table: FoldTable, several: bool) -> Iterator[Result]:
@@ -326,4 +323,4 @@ class ShardedStepFits(StepFits):
 
     def _transformed(self, fitted: Any, table: FoldTable) -> FoldTable:
         whole = copy.copy(table.whole) if _may_overwrite(fitted) else table.whole
-        return FoldTable(None, fitted.transform(whole), table.rows, in_order=table.in_order)
+        return table.made(fitted.transform(whole))

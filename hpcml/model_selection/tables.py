@@ -123,6 +123,10 @@ class FoldTable:
         n, m = n_rows(train), n_rows(test)
         return cls((train, test), None, (np.arange(n), np.arange(n, n + m)))
 
+    def made(self, whole: Any) -> "FoldTable":
+        """Return what a step made of all rows, in their order."""
+        return FoldTable(None, whole, self.rows, in_order=self.in_order)
+
     @property
     def is_untouched(self) -> bool:
         """Whether rows are those of the search's table."""

@@ -7,7 +7,6 @@ parameters are 0, which is that of one class.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from hpcml.training.close_factors import close_factors
-from hpcml.training.line_search import LineSearch
+from hpcml.training.line_search import LineSearch, Precondition, optima_near
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import LbfgsSteps, factor_of, finite_curvature
 
-__all__ = ["close_optima", "optima_by_classes", "start_from_coupled_sample"]
+__all__ = ["by_classes", "close_optima", "start_from_coupled_sample"]
 
 Floats = NDArray[np.float64]
-Precondition = tuple[Callable[[Floats], Floats], bool]
 
 #: Rows, and the mean square root of differences of margins, by which optima of a sample are close.
 CLOSE_ROWS = 256
@@ -72,15 +70,14 @@ def start_from_coupled_sample(
         sample, start = shared.of_sample(table), P[chosen]
         of_weight = 0.1 * shared.scale * shared.total_weight
         near = np.maximum(tol[chosen], of_weight / np.sqrt(n_sampled))
-        found = optima_by_classes(sample, start, near, max_iter[chosen])
+        optima = optima_near(sample, by_classes(sample), start, near, max_iter[chosen])
         before = sample.values(start)[spread]
-        optima = found
         factors = close_factors(
-            sample, close_optima(sample, found), lambda p: sample.losses_hessian(p, optima[p])
+            sample, close_optima(sample, optima), lambda p: sample.losses_hessian(p, optima[p])
         )
     steps = LbfgsSteps(shared, *factors.solver(), NEAR_ALL_ROWS)
     search = LineSearch(shared, steps, tol[chosen], max_iter[chosen])
-    search.run(found)
+    search.run(optima)
     found = shared.symmetric(search.P)
     leader = _leaders(objective, spread, factors.owners[factors.own[spread]])
     leaders, at = np.unique(leader, return_inverse=True)
@@ -103,27 +100,7 @@ def _leaders(objective: Objective, shared: NDArray[np.intp], owners: NDArray[np.
     return np.array([places.get(key, p) for p, key in enumerate(wanted)])
 
 
-def optima_by_classes(
-    objective: Objective, start: Floats, near: Floats, max_iter: NDArray[np.int64]
-) -> Floats:
-    """Return about the optima of multinomial problems, by steps with the Hessian where all parameters are 0.
-
-    Parameters
-    ----------
-    objective : Objective
-        With no l1 penalty.
-    start : ndarray of shape (problems, parameters)
-    near : ndarray of shape (problems,)
-        Greatest entry of the gradient that is left.
-    max_iter : ndarray of int of shape (problems,)
-    """
-    steps = LbfgsSteps(objective, *_by_classes(objective))
-    search = LineSearch(objective, steps, near, max_iter, most_polish=0)
-    search.run(start)
-    return objective.symmetric(search.P)
-
-
-def _by_classes(objective: Objective) -> Precondition:
+def by_classes(objective: Objective) -> Precondition:
     """Return what solves with the Hessians at 0, which are the same for all classes and couple none."""
     inverses, all_finite = [], True
     for block in objective.blocks_at_zero():

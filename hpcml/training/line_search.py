@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton_steps import Steps
+from hpcml.training.newton_steps import LbfgsSteps, Steps
 from hpcml.training.proximal import least_subgradient
 
-__all__ = ["MOST_POLISH", "LineSearch"]
+__all__ = ["MOST_POLISH", "LineSearch", "optima_near"]
 
 Floats = NDArray[np.float64]
+Precondition = tuple[Callable[[Floats], Floats], bool]
 
 #: Share of the promised decrease that a step must bring (Armijo).
 ARMIJO = 1e-4
@@ -221,3 +224,23 @@ class LineSearch:
         if on.size:
             self._D[on], self._promised[on] = self._steps.directions(on, self.P[on], self._G[on])
             self._t[on], self._cuts[on] = 1.0, 0
+
+
+def optima_near(
+    objective: Objective, precondition: Precondition, start: Floats, near: Floats, max_iter: NDArray[np.int64]
+) -> Floats:
+    """Return about the optima of problems without an l1 penalty, by L-BFGS steps.
+
+    Parameters
+    ----------
+    objective : Objective
+    precondition : (callable, bool)
+        What `LbfgsSteps` takes after the objective.
+    start : ndarray of shape (problems, parameters)
+    near : ndarray of shape (problems,)
+        Greatest entry of the gradient that is left.
+    max_iter : ndarray of int of shape (problems,)
+    """
+    search = LineSearch(objective, LbfgsSteps(objective, *precondition), near, max_iter, most_polish=0)
+    search.run(start)
+    return objective.symmetric(search.P)

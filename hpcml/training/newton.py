@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.training.close_factors import close_factors, mixed_curvature
-from hpcml.training.coupled_sample import optima_by_classes, start_from_coupled_sample
-from hpcml.training.line_search import MOST_POLISH, LineSearch
+from hpcml.training.coupled_sample import by_classes, start_from_coupled_sample
+from hpcml.training.line_search import MOST_POLISH, LineSearch, optima_near
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import (
     NEAR_BY_DIAGONAL,
@@ -258,10 +258,9 @@ def _from_shared_sample(
     if len(chosen) == len(P):  # no problems are alike
         return _Sampled(found[spread], before), LbfgsSteps(objective, *factors.solver(spread))
     near = np.maximum(tol_of_each, near / np.sqrt(objective.table.n_rows / n_sampled))
-    search = LineSearch(shared, LbfgsSteps(shared, *factors.solver()), near, most_steps, most_polish=0)
-    search.run(found)
-    known = objective.evaluate_alike(search.P, spread)
-    return _Sampled(search.P[spread], before, known=known), LbfgsSteps(objective, *factors.solver(spread))
+    found = optima_near(shared, factors.solver(), found, near, most_steps)
+    known = objective.evaluate_alike(found, spread)
+    return _Sampled(found[spread], before, known=known), LbfgsSteps(objective, *factors.solver(spread))
 
 
 def _optima_of_sample(sample: Objective, P: Floats, near: Floats, max_iter: NDArray[np.int64]) -> Floats:
@@ -274,8 +273,6 @@ def _optima_of_sample(sample: Objective, P: Floats, near: Floats, max_iter: NDAr
     if sample.l1.any() or work <= SAMPLE_WORK:
         return _minimised(sample, P, near, max_iter, most_polish=0).parameters
     if sample.coupled:
-        return optima_by_classes(sample, P, near, max_iter)
+        return optima_near(sample, by_classes(sample), P, near, max_iter)
     factors = close_factors(sample, sample.same_at_zero(), lambda p: sample.losses_hessian(p, 0.0 * P[p]))
-    search = LineSearch(sample, LbfgsSteps(sample, *factors.solver()), near, max_iter, most_polish=0)
-    search.run(P)
-    return sample.symmetric(search.P)
+    return optima_near(sample, factors.solver(), P, near, max_iter)

@@ -1,16 +1,23 @@
 """Memory and disk of a Spark driver over many fits: ``python -m benchmarks.spark_memory [--fits 100]``.
 
-Each fit sends a table of 80 MB to two executors. The driver is two processes, Python and Java, whose resident
-memory is read while a fit runs and after it. Java keeps what its heap once was, up to
-``spark.driver.memory``: 1 GB unless it is set. Disk is what lies in Spark's local folder.
+Each fit sends a table of 80 MB to two executors. The driver is two processes, Python and Java. Java keeps
+what its heap once was, up to ``spark.driver.memory`` (1 GB unless it is set), so beside what both hold, what
+is alive in the heap is read: ``jcmd PID GC.class_histogram``, of a JDK, collects all that is not and adds up
+the rest. Disk is what lies in Spark's local folder, files included that have no name any more.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import subprocess
 import tempfile
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -24,10 +31,17 @@ __all__ = ["measure"]
 
 #: Float64 values of 80 MB.
 VALUES = 10_000_000
-#: Fits before the first reading.
+#: Parts of all fits after which memory is read, besides after the first.
+PARTS = (0.1, 0.25, 0.5, 0.75, 1.0)
+#: Fits before one is watched.
 WARM_UP = 3
 #: Seconds between two readings while a fit runs.
 STEP = 0.005
+#: Seconds that Spark has to remove a broadcast from the executors.
+SETTLE = 2.0
+
+#: What is read, in bytes.
+KINDS = ("python", "java", "alive", "disk")
 
 
 class _Driver:
@@ -35,8 +49,7 @@ class _Driver:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        started = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-        names = {pid: Path("/proc", pid, "comm").read_text().strip() for some in started for pid in some}
+        names = {pid: Path("/proc", pid, "comm").read_text().strip() for pid in _children("self")}
         (self._java,) = (pid for pid, name in names.items() if name == "java")
 
     def python(self) -> int:
@@ -45,19 +58,55 @@ class _Driver:
     def java(self) -> int:
         return status("VmRSS", self._java)
 
+    def alive(self) -> int:
+        command = ["jcmd", self._java, "GC.class_histogram"]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return int(told.split()[-1])  # Total, number of objects, their bytes
+
     def disk(self) -> int:
-        return sum(path.stat().st_size for path in Path(self._folder).rglob("*") if path.is_file())
+        found: dict[tuple[int, int], int] = {}
+        for path in (*Path(self._folder).rglob("*"), *self._open(self._java)):
+            with contextlib.suppress(OSError):  # gone just now
+                if path.is_file():
+                    about = path.stat()
+                    found[about.st_dev, about.st_ino] = about.st_blocks * 512
+        return sum(found.values())
+
+    def _open(self, pid: str) -> Iterator[Path]:
+        """Yield the files of the folder that the processes below one have open."""
+        for child in _children(pid):
+            yield from self._open(child)
+            with contextlib.suppress(OSError):
+                for path in Path("/proc", child, "fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        if os.readlink(path).startswith(self._folder):
+                            yield path
 
 
-def measure(fits: int) -> dict[str, float]:
-    """Return growth in multiples of the table: the most within a fit, after it, and after all fits.
+def _children(pid: str) -> list[str]:
+    try:
+        threads = list(Path("/proc", pid, "task").iterdir())
+        return [each for thread in threads for each in (thread / "children").read_text().split()]
+    except OSError:  # ended just now
+        return []
+
+
+def measure(fits: int) -> tuple[dict[str, float], dict[int, dict[str, int]]]:
+    """Measure a driver.
 
     Parameters
     ----------
     fits : int
-        After the warm-up.
+
+    Returns
+    -------
+    growth : dict of str to float
+        How much more each kind of memory is at most within a fit, in multiples of the table.
+    held : dict of int to dict of str to int
+        Bytes of each of `KINDS` by the number of fits before.
     """
     X = np.random.default_rng(0).random(VALUES)
+    marks = {1, *(max(1, round(part * fits)) for part in PARTS)}
     with (
         tempfile.TemporaryDirectory() as folder,
         cluster({"spark.local.dir": folder}),
@@ -68,43 +117,51 @@ def measure(fits: int) -> dict[str, float]:
         def fit() -> None:
             Parallel()(delayed(np.sum)(X) for _ in range(12))
 
-        for _ in range(WARM_UP):
-            fit()
-        readings = (driver.python, driver.java, driver.disk)
-        before = [read() for read in readings]
-        most, ended = list(before), threading.Event()
+        growth: dict[str, float] = {}
+        held: dict[int, dict[str, int]] = {}
+        for number in range(1, fits + 1):
+            if number == min(WARM_UP + 1, fits):
+                readings = {"python": driver.python, "java": driver.java, "disk": driver.disk}
+                before = {kind: read() for kind, read in readings.items()}
+                with _watched(readings) as most:
+                    fit()
+                growth = {kind: (most[kind] - before[kind]) / X.nbytes for kind in readings}
+            else:
+                fit()
+            if number in marks:
+                time.sleep(SETTLE)
+                held[number] = {kind: getattr(driver, kind)() for kind in KINDS}
+    return growth, held
 
-        def watch() -> None:
-            while not ended.wait(STEP):
-                most[:] = [max(m, read()) for m, read in zip(most, readings, strict=True)]
 
-        watching = threading.Thread(target=watch)
-        watching.start()
-        fit()
+@contextlib.contextmanager
+def _watched(readings: dict[str, Any]) -> Iterator[dict[str, int]]:
+    """Note the largest values of some readings while a ``with`` block runs."""
+    most, ended = {kind: read() for kind, read in readings.items()}, threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(STEP):
+            most.update({kind: max(most[kind], read()) for kind, read in readings.items()})
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield most
+    finally:
         ended.set()
         watching.join()
-        after = [read() for read in readings]
-        for _ in range(fits - 1):
-            fit()
-        last = [read() for read in readings]
-    found: dict[str, float] = {}
-    for i, name in enumerate(("python", "java", "disk")):
-        for when, seen in (("most", most), ("after", after), ("last", last)):
-            found[f"{name} {when}"] = (seen[i] - before[i]) / X.nbytes
-    return found
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser("python -m benchmarks.spark_memory", description=__doc__)
     parser.add_argument("--fits", type=int, default=100)
-    given = parser.parse_args()
-    found = measure(given.fits)
-    print(f"{machine.cpu_model()}, {machine.usable_cores()[1]}; growth in multiples of a table of 80 MB")
-    print(f"{'':10} {'within a fit':>14} {'after it':>10} {f'after {given.fits}':>10}")
-    for name in ("python", "java", "disk"):
-        row = [found[f"{name} {when}"] for when in ("most", "after", "last")]
-        print(f"{name:10} {row[0]:14.2f} {row[1]:10.2f} {row[2]:10.2f}")
+    growth, held = measure(parser.parse_args().fits)
+    print(f"{machine.cpu_model()}, {machine.usable_cores()[1]}; a table of 80 MB (X)")
+    print("most within a fit: " + ", ".join(f"{kind} {times:+.2f} X" for kind, times in growth.items()))
+    print(f"{'MB after':10}" + "".join(f"{kind:>10}" for kind in KINDS))
+    for number, each in held.items():
+        print(f"{f'fit {number}':10}" + "".join(f"{each[kind] / 1e6:10.1f}" for kind in KINDS))
 
 
 if __name__ == "__main__":

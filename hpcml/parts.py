@@ -35,6 +35,8 @@ class Part:
         A program that must be found.
     java : int or None
         Oldest version of Java that it runs on.
+    java_cure : str
+        The command that installs one.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Part:
     apart: bool = False
     program: str = ""
     java: int | None = None
+    java_cure: str = ""
 
 
 def _extra(name: str) -> str:
@@ -51,6 +54,7 @@ def _extra(name: str) -> str:
 
 
 _COMPILER = "xcode-select --install" if sys.platform == "darwin" else "sudo apt-get install gcc libc6-dev"
+_JAVA = "sudo apt-get install openjdk-17-jre-headless"
 
 _DECLARED = (
     Part(
@@ -86,9 +90,10 @@ _DECLARED = (
     Part(
         "spark",
         "grid searches and any joblib tasks on a Spark cluster",
-        f"{_extra('spark')}  # beside Java 17 or newer: sudo apt-get install openjdk-17-jre-headless",
+        f"{_extra('spark')}  # beside Java 17 or newer: {_JAVA}",
         ("joblibspark", "pyspark"),
         java=17,
+        java_cure=_JAVA,
     ),
     Part(
         "cuda",

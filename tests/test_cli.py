@@ -109,9 +109,22 @@ def test_info_fits_a_screen_where_all_is_missing(capsys, monkeypatch):
     assert "no optional part" in text and "not on cython: not compiled" in text
     assert sum(" fails on import" in line for line in lines) == len(parts.PARTS)
     words = " ".join(text.split())
-    for name in ("cython", "numba", "mpi"):
-        extra = parts.PARTS[name].cure if name == "cython" else f"{name},"
-        assert extra.split("  #")[0] in words
+    # in the order in which they are to be given: PyCUDA needs the compiler that an extra brings
+    ordered = [
+        parts.PARTS["cython"].cure.split("  #")[0],
+        '"hpcml[numba,',
+        "mpi,",
+        "nvcc]",
+        "CUDA_ROOT=",
+        "more",
+    ]
+    assert sorted(ordered, key=words.index) == ordered
+
+
+def test_info_tells_how_to_install_java_where_only_that_is_missing(capsys, monkeypatch):
+    reasons = dict.fromkeys(parts.PARTS) | {"spark": "Java is 11, and 17 or newer is needed"}
+    monkeypatch.setattr(parts, "check_all", lambda: reasons)
+    assert "to mend    sudo apt-get install openjdk-17-jre-headless" in short_info(capsys)
 
 
 def test_info_all_names_every_kernel_and_part_and_how_to_mend_it(capsys):

@@ -207,6 +207,7 @@ def test_verify_scales_within_the_last_round():
         ({"min_resources": 900}, "min_resources_=900 is greater than max_resources_=200"),
         ({"cv": KFold(3, shuffle=True)}, "must yield consistent folds"),
         ({"factor": 0}, "'factor' parameter"),
+        ({"factor": 1}, "'factor' parameter .* must be a number above 1. Got 1 instead"),
         ({"scoring": ["accuracy"]}, "'scoring' parameter"),
         ({"min_resources": "most"}, "'min_resources' parameter"),
     ],

@@ -67,16 +67,17 @@ def keep(path, n):
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 11, 12])
-def test_a_resume_does_only_what_is_missing(tmp_path, n):
+def test_a_resume_does_only_what_is_missing(tmp_path, n, capsys):
     path = tmp_path / "search.jsonl"
     cv = ShuffleSplit(2, test_size=0.3)  # drawn afresh at every fit, but for the journal
     search = GridSearchCV(SignsRegressor(), GRID, cv=cv, journal=path, return_train_score=True).fit(X, Y)
     assert len(lines_of(path)) == 1 + 12 and search.plan_.resumed == 0
     keep(path, n)
     sharing_toys.COUNTS.clear()
-    again = clone(search).set_params(refit=False).fit(X, Y)
+    again = clone(search).set_params(refit=False, verbose=1).fit(X, Y)
     assert_same_results(again, search)
     assert again.plan_.resumed == n
+    assert (f"\n{n} of them are read from the journal {path}\n" in capsys.readouterr().out) == (n > 0)
     assert len(lines_of(path)) == 1 + 12
     assert (sharing_toys.COUNTS["terms"] == 0) == (n == 12)
     assert sharing_toys.COUNTS["terms"] <= 2 * 2 * 7

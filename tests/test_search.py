@@ -383,6 +383,14 @@ def test_verify_against_scikit_learns_own_estimator(capsys):
     assert len(found.candidates) == 4 and search.best_index_ in found.candidates
     assert all(np.all(difference == 0) for difference in found.differences.values())
     assert found.winner_agrees == {"accuracy": True, "f1": True}
+    scores = np.array([[0.9, 0.9], [0.7, 0.7], [0.9, 0.9], [0.5, 0.5]])
+    for theirs, agrees, told in (
+        (scores, True, "agrees, the first of 2 equal ones with hpcml, the first of 2 equal ones with scikit"),
+        (scores - [[0.1], [0], [0], [0]], False, "with scikit-learn (both are equal with hpcml)"),
+        (scores[::-1], False, " with scikit-learn"),
+    ):
+        tied = replace(found, ours={"f1": scores}, theirs={"f1": theirs}, winner_agrees={"f1": agrees})
+        assert tied.lines()[0].startswith("f1: the winner among these ") and told in tied.lines()[0]
     assert found.speedup > 0 and "scikit-learn on" in said and "max_depth" in said
     assert len(search.verify(n=100).candidates) == 6
     for n in (0, 1.5, True):

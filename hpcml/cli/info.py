@@ -2,6 +2,7 @@
 
 import textwrap
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -79,7 +80,7 @@ def _short() -> list[str]:
             ("" if i else "missing").ljust(INDENT)
             + textwrap.shorten(text, WIDTH - INDENT, placeholder=" ...")
         )
-    for i, cure in enumerate(_cures(list(missing))):
+    for i, cure in enumerate(_cures(missing)):
         lines += _row("" if i else "to mend", cure)
     return [*lines, *_row("more", "hpcml info --all")]
 
@@ -105,20 +106,31 @@ def _short_kernels() -> str:
     return told if slower is None else f"{told}; {slower.kernel} not on cython: {slower.reasons['cython']}"
 
 
-def _cures(missing: list[str]) -> list[str]:
-    """Return the commands that mend parts; extras of the package in one."""
+def _cures(missing: Mapping[str, str]) -> list[str]:
+    """Return the commands that mend parts, in the order in which they are to be given.
+
+    Those of the system come first, then all extras of the package in one, then what builds on these.
+
+    Parameters
+    ----------
+    missing : mapping of str to str
+        Why each part is missing, by its name.
+    """
     from hpcml.parts import PARTS
 
-    extras, cures = [], []
-    for name in missing:
+    system: list[str] = []
+    extras: list[str] = []
+    last: list[str] = []
+    for name, why in missing.items():
         command, _, _ = PARTS[name].cure.partition("  #")  # --all has the remarks
-        before = command.removesuffix(f'python -m pip install "hpcml[{name}]"')
-        if before == "" or before.endswith(" && "):
+        if why.startswith("Java"):  # the packages are there
+            system.append(PARTS[name].java_cure)
+        elif command == f'python -m pip install "hpcml[{name}]"':
             extras.append(name)
-            cures += [before.removesuffix(" && ")] if before else []
         else:
-            cures.append(command)
-    return [*cures, f'python -m pip install "hpcml[{",".join(extras)}]"'] if extras else cures
+            (last if "hpcml[" in command else system).append(command)
+    together = [f'python -m pip install "hpcml[{",".join(extras)}]"'] if extras else []
+    return [*system, *together, *last]
 
 
 # -- all of it ---------------------------------------------------------------------------------------------

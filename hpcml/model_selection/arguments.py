@@ -93,7 +93,7 @@ _ALLOWED = {
     "return_times": Allowed(BOOLEAN.test, "a bool"),
     "shuffle": Allowed(BOOLEAN.test, "a bool"),
     "n_iter": Allowed(integer(1).test, "an integer of at least 1"),
-    "factor": Allowed(real(0, closed="neither").test, "a number above 0"),
+    "factor": Allowed(real(1, closed="neither").test, "a number above 1"),
     "resource": Allowed(lambda v: isinstance(v, str), "'n_samples' or the name of a parameter"),
     "max_resources": Allowed(
         lambda v: v == "auto" or integer(1).test(v), "an integer of at least 1 or 'auto'"

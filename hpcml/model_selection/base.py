@@ -217,6 +217,8 @@ class SharingSearch:
                 f"Fitting {n_folds} folds for each of {n_candidates} candidates, "
                 f"totalling {n_candidates * n_folds} fits"
             )
+            if journal is not None and journal.records:
+                print(f"{len(journal.records)} of them are read from the journal {self.journal}")
         if n_folds * n_candidates == 0:
             raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
         plan, records = evaluate(

@@ -89,12 +89,9 @@ class Verification:
     def lines(self) -> list[str]:
         """Return what is said below the table."""
         said = []
-        for name, agrees in self.winner_agrees.items():
+        for name in self.winner_agrees:
             prefix = "" if name == "score" else f"{name}: "
-            if agrees:
-                said.append(f"{prefix}the winner among these agrees")
-            else:
-                said.append(f"{prefix}the winner among these differs: {self._winner(name)}")
+            said.append(f"{prefix}the winner among these {self._winner(name)}")
         if any(np.any(difference != 0) for difference in self.differences.values()):
             said.append(
                 "hpcml's methods are not scikit-learn's: convex models may differ within their tolerance, "
@@ -114,8 +111,21 @@ class Verification:
         return said
 
     def _winner(self, name: str) -> str:
-        ours, theirs = (_told(self.params[_first(scores[name])]) for scores in (self.ours, self.theirs))
-        return f"{ours} with hpcml; {theirs} with scikit-learn"
+        """Return whether the winner agrees; of equal candidates the first one wins, as in ``best_index_``."""
+        best = {"hpcml": _best(self.ours[name]), "scikit-learn": _best(self.theirs[name])}
+        ours, theirs = best.values()
+        if self.winner_agrees[name]:
+            tied = [
+                f"the first of {len(equal)} equal ones with {who}"
+                for who, equal in best.items()
+                if len(equal) > 1
+            ]
+            return ", ".join(["agrees", *tied])
+        named = "; ".join(f"{_told(self.params[equal[0]])} with {who}" for who, equal in best.items())
+        tied = [
+            f" (both are equal with {who})" for who, equal in best.items() if {ours[0], theirs[0]} <= {*equal}
+        ]
+        return f"differs: {named}{''.join(tied)}"
 
 
 def verify(search: Any, n: int) -> Verification:
@@ -140,7 +150,7 @@ def verify(search: Any, n: int) -> Verification:
     metrics = [key.removeprefix("mean_test_") for key in search.cv_results_ if key.startswith("mean_test_")]
     ours_scores = {name: _scores(search, name)[chosen] for name in metrics}
     their_scores = {name: _scores(theirs, name) for name in metrics}
-    agrees = {name: _first(ours_scores[name]) == _first(their_scores[name]) for name in metrics}
+    agrees = {name: bool(_best(ours_scores[name])[0] == _best(their_scores[name])[0]) for name in metrics}
     found = Verification(
         candidates=chosen,
         params=[params[i] for i in chosen],
@@ -222,9 +232,11 @@ def _scores(search: Any, name: str) -> Any:
     return np.column_stack([search.cv_results_[f"split{j}_test_{name}"] for j in range(search.n_splits_)])
 
 
-def _first(scores: Any) -> int:
+def _best(scores: Any) -> Any:
+    """Return the rows with the largest mean, those without a mean last."""
     means = scores.mean(axis=1)
-    return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
+    means = np.where(np.isnan(means), -np.inf, means)
+    return np.flatnonzero(means == means.max())
 
 
 def _told_speed(speedup: float) -> str:

@@ -281,7 +281,7 @@ def test_bad_input_is_named(kind, parameters, weights, message):
 
 
 @pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans])
-@pytest.mark.parametrize("method", ["predict", "score", "transform"])
+@pytest.mark.parametrize("method", ["fit", "predict", "score", "transform"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_rows_that_are_not_finite(kind, method, bad):
     X = rows(500, 6)
@@ -294,8 +294,9 @@ def test_rows_that_are_not_finite(kind, method, bad):
         with pytest.raises(ValueError, match="Input X contains") as expected:
             getattr(sklearn.cluster.KMeans(5, random_state=0).fit(rows(500, 6)), method)(table)
         assert str(found.value) == str(expected.value).replace("KMeans", kind.__name__)
-    with sklearn.config_context(assume_finite=True):
-        getattr(ours, method)(X)
+    if method != "fit":
+        with sklearn.config_context(assume_finite=True):
+            getattr(ours, method)(X)
 
 
 def test_numbers_that_overflow_are_no_error():

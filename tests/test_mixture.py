@@ -269,6 +269,22 @@ def test_bad_parameters(parameters, message):
     assert not hasattr(model, "means_")
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("communicator", ["serial", "processes"])
+def test_rows_that_are_not_finite(communicator, bad):
+    X = blobs()
+    X[-1, 2] = bad
+    with pytest.raises(ValueError, match="Input X contains") as expected:
+        sklearn.mixture.GaussianMixture(3).fit(X)
+    for dtype in (np.float64, np.float32):
+        with (
+            hpcml.config_context(communicator=communicator, n_workers=2),
+            pytest.raises(ValueError, match="Input X contains") as found,
+        ):
+            GaussianMixture(3).fit(X.astype(dtype))
+        assert str(found.value) == str(expected.value).replace("float64", np.dtype(dtype).name)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_collapsed_components_raise(kind):
     X = np.repeat([[0.0, 1.0], [2.0, 3.0]], 10, axis=0)

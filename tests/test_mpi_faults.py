@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from hpcml import communicators
+from hpcml.cluster import KMeans
 from hpcml.errors import WorkerLost
+from hpcml.mixture import GaussianMixture
 from mpi_runs import environment, launch, mpirun, run_ranks
 
 pytestmark = pytest.mark.require("mpi")
@@ -58,17 +60,25 @@ def every_way():
         for error in (ValueError, KeyboardInterrupt):
             found[at, error.__name__] = caught(fit, 1, at, error), fit()
     found["all"] = [caught(fit, broken, "kernel") for broken in range(3)]
+    X = np.ones((1000, 2))
+    X[0, 0] = np.nan if communicators.current().rank == 1 else 0.0
+    found["rows"] = [caught(each.fit, X) for each in (KMeans(2, n_init=1), GaussianMixture(2))]
     return found
 
 
 def test_a_rank_that_raises_ends_the_fit_of_all_and_the_next_one_works():
     run = run_ranks(3, every_way, timeout=SOON)
     for rank, found in enumerate(run.results):
-        for (_, kind), (first, then) in ((key, value) for key, value in found.items() if key != "all"):
+        rows, everyone = found.pop("rows"), found.pop("all")
+        for (_, kind), (first, then) in found.items():
             told = f"{kind}: no such luck"
             assert first == (told if rank == 1 else f"WorkerLost: rank 1 raised {told}")
             assert then == [9000.0, 9000.0]
-        assert [("WorkerLost" in each) for each in found["all"]] == [broken != rank for broken in range(3)]
+        assert ["WorkerLost" in each for each in everyone] == [broken != rank for broken in range(3)]
+        for told in rows:  # NaN of one rank, seen by a kernel
+            assert told.startswith(
+                "WorkerLost: rank 1 raised " * (rank != 1) + "ValueError: Input X contains NaN"
+            )
 
 
 def nested(depth, broken):

@@ -10,14 +10,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators, config
 from hpcml.communicators import Communicator, Table
 from hpcml.communicators.serial import SerialTable
 from hpcml.kernels import lookup
-from hpcml.training.inputs import FLOATS, as_rows, checked_weights, validate_data
+from hpcml.training.inputs import (
+    FLOATS,
+    as_rows,
+    check_finite,
+    checked_weights,
+    unchecked,
+    validate_data,
+)
 from hpcml.training.kmeans import assign, origin_of
 from hpcml.training.seeding import dense_rows, plus_plus, random_rows
 from hpcml.validation import (
@@ -75,8 +82,10 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         """Raise if a parameter among named values is not allowed."""
         check_parameters(type(self).__name__, values, self._allowed)
 
-    def _validated(self, X: Any, sample_weight: Any, reset: bool = True) -> tuple[Any, Any]:
-        """Return the training table as rows, and the weights."""
+    def _validated(
+        self, X: Any, sample_weight: Any, reset: bool = True, leave_check: bool = False
+    ) -> tuple[Any, Any]:
+        """Return the training table as rows, and the weights; NaN and inf may be left to a kernel."""
         X = validate_data(
             self,
             X,
@@ -85,6 +94,7 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             order="C",
             accept_large_sparse=False,
             ensure_min_samples=communicators.least_rows(),
+            ensure_all_finite=not (leave_check and unchecked(X)),
             reset=reset,
         )
         weights = checked_weights(sample_weight, X.shape[0], negative=False)
@@ -169,7 +179,7 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
 
     # -- after a fit -----------------------------------------------------------------------------------------
 
-    def _rows(self, X: Any, check_finite: bool = True) -> Any:
+    def _rows(self, X: Any, leave_check: bool = False) -> Any:
         check_is_fitted(self)
         X = validate_data(
             self,
@@ -179,15 +189,9 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             dtype=FLOATS,
             order="C",
             accept_large_sparse=False,
-            # a look at every value takes as long as the nearest of few centers: a kernel sees them as well
-            ensure_all_finite=check_finite or not (isinstance(X, np.ndarray) and X.dtype in FLOATS),
+            ensure_all_finite=not (leave_check and unchecked(X)),
         )
         return as_rows(X)
-
-    def _check_finite(self, rows: Any) -> None:
-        """Raise scikit-learn's error for rows with NaN or inf; numbers that overflow are none."""
-        values = rows if isinstance(rows, np.ndarray) else rows.data
-        assert_all_finite(values, estimator_name=type(self).__name__, input_name="X")
 
     def _centers(self, rows: Any) -> NDArray[Any]:
         """Return the centers in the type of the rows."""
@@ -224,11 +228,11 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         -------
         ndarray of int32 of shape (n_samples,)
         """
-        rows = self._rows(X, check_finite=False)
+        rows = self._rows(X, leave_check=True)
         centers, origin = origin_of(self._centers(rows), not isinstance(rows, np.ndarray))
         labels, overflown = lookup("nearest_center")(rows, centers, origin, config.n_threads())
         if overflown[0]:
-            self._check_finite(rows)
+            check_finite(rows, self)
         return labels
 
     def fit_transform(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Any:
@@ -278,11 +282,11 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         -------
         float
         """
-        rows = self._rows(X, check_finite=False)
+        rows = self._rows(X, leave_check=True)
         weights = checked_weights(sample_weight, rows.shape[0])
         with blas.one_thread(), SerialTable({"X": rows, "weights": weights}) as table:
             table.fill("labels", -1, np.int32)
             inertia, _ = assign(table, self._centers(rows), "labels", not isinstance(rows, np.ndarray))
         if not math.isfinite(inertia):
-            self._check_finite(rows)
+            check_finite(rows, self)
         return -inertia

@@ -149,14 +149,14 @@ default='k-means++'
         """
         with blas.one_thread(), communicators.current() as communicator:
             self._check_parameters()
-            rows, weights = self._validated(X, sample_weight)
+            rows, weights = self._validated(X, sample_weight, leave_check=True)
             with communicator.put(X=rows, weights=weights) as table:
+                mean, variance = mean_and_variance(table, rows, self)
                 self._check_rows(table)
                 check_weight(communicator, weights)
                 self._n_init = self._number_of_starts()
                 given = self._given_centers(rows.shape[1], rows.dtype)
                 bounded = self._bounded()
-                mean, variance = mean_and_variance(table)
                 rng = communicator.random_state(self.random_state)
 
                 def start() -> NDArray[Any]:

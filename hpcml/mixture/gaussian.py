@@ -18,7 +18,7 @@ from hpcml.mixture.given import checked
 from hpcml.mixture.grid import MixtureGrid
 from hpcml.mixture.progress import Progress
 from hpcml.training.gaussians import KINDS
-from hpcml.training.inputs import FLOATS, validate_data
+from hpcml.training.inputs import FLOATS, unchecked, validate_data
 from hpcml.training.mixture import EM, Mixture, Run, largest_likelihood
 from hpcml.training.mixture_starts import STARTS, Given, start
 from hpcml.training.moments import mean_and_variance
@@ -223,14 +223,22 @@ class GaussianMixture(MixtureGrid, NormalMixture):
         with communicators.current() as comm, blas.one_thread():
             self._check_parameters()
             least = communicators.least_rows(2)
-            rows: NDArray[Any] = validate_data(self, X, dtype=FLOATS, order="C", ensure_min_samples=least)
+            rows: NDArray[Any] = validate_data(
+                self,
+                X,
+                dtype=FLOATS,
+                order="C",
+                ensure_min_samples=least,
+                ensure_all_finite=not unchecked(X),  # the first pass over the rows sees it
+            )
             d = rows.shape[1]
             given = self._given(d, self.n_components)
             first = self._last(d) if self.warm_start and hasattr(self, "converged_") else None
             rng = comm.random_state(self.random_state)
             with comm.put(X=rows) as table:
+                mean, _ = mean_and_variance(table, rows, self)
                 self._check_rows(table)
-                em = self._em(table, mean_and_variance(table)[0].astype(rows.dtype))
+                em = self._em(table, mean.astype(rows.dtype))
                 best = self._best_run(em, comm, given, first, rng)
         self._store(best, rows.dtype)
         self._warn(best)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import check_array, validation
+from sklearn.utils import assert_all_finite, check_array, validation
 
 from hpcml.communicators import Communicator
 from hpcml.kernels import on_host
@@ -19,8 +19,10 @@ __all__ = [
     "INTERCEPT_SCALINGS",
     "NO_WEIGHT",
     "as_rows",
+    "check_finite",
     "check_weight",
     "checked_weights",
+    "unchecked",
     "validate_data",
 ]
 
@@ -58,6 +60,20 @@ def as_rows(X: Any) -> Any:
         rows = rows.copy() if rows is X else rows
         rows.sum_duplicates()
     return CSR.of(rows)
+
+
+def unchecked(X: Any) -> bool:
+    """Return whether a kernel may look for NaN and inf in a table, which is read where it is.
+
+    A look at every value takes as long as the nearest of few centers, and one thread has to do it.
+    """
+    return isinstance(X, np.ndarray) and X.dtype in FLOATS
+
+
+def check_finite(rows: Any, owner: Any) -> None:
+    """Raise scikit-learn's error if there are NaN or inf among the rows given to an estimator."""
+    values = rows if isinstance(rows, np.ndarray) else rows.data
+    assert_all_finite(values, estimator_name=type(owner).__name__, input_name="X")
 
 
 def check_weight(communicator: Communicator, weights: NDArray[np.float64] | None) -> None:

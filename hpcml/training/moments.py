@@ -8,11 +8,13 @@ Two passes with a correction for the rounding of the first: T. F. Chan, G. H. Go
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Table
+from hpcml.training.inputs import check_finite
 
 __all__ = ["Moments", "feature_moments", "is_constant", "mean_and_variance", "merged"]
 
@@ -95,22 +97,39 @@ def is_constant(moments: Moments) -> NDArray[np.bool_]:
     return moments.variance <= n * eps * moments.variance + (n * moments.mean * eps) ** 2
 
 
-def mean_and_variance(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mean_and_variance(
+    table: Table, rows: Any = None, owner: Any = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of every feature, weights aside.
 
     Parameters
     ----------
     table : Table
+    rows : ndarray or CSR, optional
+        This process's rows of ``X``, where nobody has looked for NaN and inf among them: the pass over the
+        rows sees these as well.
+    owner : object, optional
+        The estimator that they were given to.
 
     Returns
     -------
     mean, variance : ndarray of float64 of shape (n_features,)
+
+    Raises
+    ------
+    ValueError
+        scikit-learn's error, if there are NaN or inf among `rows`. Under ``mpi`` the other ranks learn of it
+        when they next meet this one.
     """
     n = table.n_rows
     some = table.take(np.unique(np.linspace(0, n - 1, ROWS_OF_FIRST_MEAN).astype(np.int64)))
     near = np.zeros(some.shape[1])
-    if isinstance(some, np.ndarray):
-        near = some.mean(axis=0, dtype=np.float64)
-    found = table.map_reduce("moments", weights=None, centers=near)
-    shift = found["sums"] / n
-    return near + shift, np.maximum(found["squares"] / n - shift**2, 0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if isinstance(some, np.ndarray):
+            near = some.mean(axis=0, dtype=np.float64)
+        found = table.map_reduce("moments", weights=None, centers=near)
+        shift = found["sums"] / n
+        mean, variance = near + shift, np.maximum(found["squares"] / n - shift**2, 0.0)
+    if rows is not None and not (np.isfinite(variance).all() and (found["counts"] == n).all()):
+        check_finite(rows, owner)  # where it finds nothing, squares overflow
+    return mean, variance

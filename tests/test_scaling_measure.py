@@ -15,7 +15,9 @@ from scaling_samples import synthetic
 
 import hpcml
 from hpcml.cli import main
+from hpcml.counterparts import COUNTERPARTS
 from hpcml.errors import MeasurementFailed
+from hpcml.progress import Progress
 from hpcml.scaling import Plan, analysis, document, measure, report, summary, workloads
 from hpcml.scaling.launches import Launch
 
@@ -131,6 +133,72 @@ def test_documents_are_read_back_and_checked(tmp_path):
 # -- what is measured --------------------------------------------------------------------------------------
 
 
+class Recorded:
+    """Stands for started processes: answers at once with seconds that are known, some of them noisy."""
+
+    started: list["Recorded"] = []
+    noise = 0.0
+
+    def __init__(self, backend, name, workers):
+        self.workers, self.ran, self.prepared = workers, [], []
+        Recorded.started.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.ended = True
+
+    def prepare(self, n, workers):
+        self.prepared.append((n, tuple(workers)))
+
+    def run(self, n, p, repeat=1):
+        self.ran.append(("work", n, p, repeat))
+        seconds = 0.04 * n / p * (1 + Recorded.noise * (len(self.ran) % 7))
+        return {"seconds": seconds, "share": 1.0, "digest": str(n), "activity": [{}]}
+
+    def spin(self, p, rounds):
+        self.ran.append(("spin", 0, p, rounds))
+        return {"seconds": rounds * 1e-6, "share": 1.0}
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    monkeypatch.setattr("hpcml.scaling.measurement.Launch", Recorded)
+    monkeypatch.setattr(Recorded, "started", [])
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_blocks_are_complete_in_an_order_drawn_anew_and_end_at_the_precision(recorded, monkeypatch, weak):
+    told = []
+    monkeypatch.setattr(Progress, "relabel", lambda self, label: told.append(label))
+    plan = Plan("kmeans", workers=(2,), rows=1, weak=weak, budget=60.0, precision=0.1)
+    found = measure(plan, verbose=1)
+    assert found["seconds"] < 30 and len(found["launches"]) == 3 == len(Recorded.started)
+    assert all(launch.ended and launch.workers == [1, 2] for launch in Recorded.started)
+    assert Recorded.started[0].prepared == [(1, (1, 2)), (2, (2,))][: 1 + weak]
+    points = [(1, 1), (1, 2), (2, 2)][: 2 + weak]
+    complete = sorted([("work", *point) for point in points] + [("spin", 0, 1), ("spin", 0, 2)])
+    blocks = {}
+    for each in found["samples"]:
+        blocks.setdefault((each["launch"], each["block"]), []).append((each["kind"], each["n"], each["p"]))
+    assert len(blocks) == 18 and all(sorted(block) == complete for block in blocks.values())
+    assert len({tuple(block) for block in blocks.values()}) > 6  # of 24 or 120 orders
+    # samples of 0.1 s at least, warmed: every point runs twice before the first block
+    repeats = {(each["n"], each["p"]): each["repeat"] for each in found["samples"] if each["kind"] == "work"}
+    assert repeats == dict(zip(points, [3, 5, 3], strict=False))
+    for launch in Recorded.started:
+        assert launch.ran[: 2 * len(points)] == [("work", *point, 1) for point in points for _ in range(2)]
+    assert told and all("±" in each for each in told)
+
+
+def test_what_is_never_precise_ends_at_the_budget(recorded, monkeypatch):
+    monkeypatch.setattr(Recorded, "noise", 0.5)
+    found = measure(Plan("kmeans", workers=(2,), rows=1, budget=0.2, precision=0.001), verbose=0)
+    assert 0.2 < found["seconds"] < 10 and len(found["launches"]) > 3
+    assert "not resolved" in summary.text(found) or not analysis.analyse(found, "strong").resolved
+
+
 def test_the_command_measures_a_function_and_keeps_every_sample(script, tmp_path, capsys):
     target = tmp_path / "out.json"
     arguments = ["scale", f"{script}:half_shared", "-n", "40", "--budget", "2s", "--json", str(target), "-q"]
@@ -212,6 +280,8 @@ def test_the_list_names_every_workload(capsys):
     assert main(["scale", "list"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in workloads.WORKLOADS)
+    measured = {f"hpcml.{path}" for path, *_ in workloads._ESTIMATORS.values()}
+    assert measured == set(COUNTERPARTS)  # every estimator
 
 
 @pytest.mark.parametrize("name", workloads.WORKLOADS)
@@ -253,12 +323,19 @@ def test_backends_run_and_leave_nothing(backend, name):
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-def test_sizes_and_memory(monkeypatch):
+def test_sizes_and_memory():
     plan = Plan("scaler", workers=(1,), sizes=(1000, 2000, 4000, 8000), strong=False, budget=0.3)
     found = measure(plan, verbose=0)
     assert [each["n"] for each in found["peaks"]] == [1000, 2000, 4000, 8000]
+    assert all(each["bytes"] >= 0 for each in found["peaks"])
     sizes = analysis.analyse_sizes(found)
-    assert np.isfinite(analysis.analyse_sizes(found).seconds.logs[-1]) or sizes.seconds.n[-1] == 0
+    assert sizes.p == 1 and sizes.n == (1000, 2000, 4000, 8000)
+    kept = [
+        each
+        for each in found["samples"]
+        if each["kind"] == "work" and (each["launch"], each["block"], 1) not in analysis.starved(found)
+    ]
+    assert sizes.seconds.n.sum() == len(kept)
 
 
 def test_a_measurement_that_is_ended_leaves_nothing(script, tmp_path):

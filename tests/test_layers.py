@@ -15,10 +15,7 @@ BOTTOM = (
     "activity config errors machine parts protocol progress counterparts data validation blas launcher "
     "remote_errors"
 ).split()
-ESTIMATORS = (
-    "cluster mixture linear_model svm preprocessing tree ensemble decomposition feature_selection "
-    "neural_network recommendation"
-).split()
+ESTIMATORS = "cluster mixture linear_model svm preprocessing tree ensemble decomposition".split()
 
 #: What each layer may import beside itself; `None` is `hpcml/__init__.py`.
 ALLOWED = {

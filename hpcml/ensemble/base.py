@@ -6,7 +6,7 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -118,7 +118,7 @@ class Forest(SharedGrid, TreeModel):
             self._set_grown(trees, seeds)
         if self.oob_score and (self.n_estimators > n_kept or not hasattr(self, "oob_score_")):
             score = self.oob_score if callable(self.oob_score) else None
-            self._set_oob_score_and_attributes(X, y, scoring_function=score)
+            self._score_out_of_bag(X, y, score)
         return self
 
     def _check_together(self, params: Mapping[str, Any]) -> None:
@@ -189,18 +189,10 @@ class Forest(SharedGrid, TreeModel):
             )
         return n_draws
 
-    # what scikit-learn's forests call these two
-    @property
-    def _n_samples_bootstrap(self) -> int | None:
-        return self._sampling.n_draws or None
-
-    @property
-    def _sample_weight(self) -> NDArray[np.float64] | None:
-        return self._sampling.weights
-
     # -- rows that a tree has not seen -----------------------------------------------------------------------
 
-    def _set_oob_score_and_attributes(self, X: Any, y: Any, scoring_function: Any = None) -> None:
+    def _score_out_of_bag(self, X: Any, y: Any, score: Callable[..., float] | None) -> None:
+        """Set the attributes of rows that trees have not seen; `score` is one of the user's."""
         raise NotImplementedError
 
     def _out_of_bag_means(self, X: Any) -> NDArray[np.float64]:

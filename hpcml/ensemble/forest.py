@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -120,16 +121,10 @@ class RandomForestClassifier(ClassifierMixin, ClassifierPart, Forest):
             return None  # each tree weighs the classes that it has drawn
         return super()._class_weights(y, sample_weight)
 
-    def _validate_y_class_weight(self, y: Any, sample_weight: Any) -> tuple[Any, NDArray[np.float64] | None]:
-        """Return the numbers of the classes and the weights of the rows; scikit-learn's name for it."""
-        y = np.ravel(y)
-        return np.unique(y, return_inverse=True)[1][:, np.newaxis], self._class_weights(y, sample_weight)
-
-    def _set_oob_score_and_attributes(self, X: Any, y: Any, scoring_function: Any = None) -> None:
+    def _score_out_of_bag(self, X: Any, y: Any, score: Callable[..., float] | None) -> None:
         self.oob_decision_function_ = self._out_of_bag_means(X)
-        score = scoring_function or accuracy_score
         codes = np.searchsorted(self.classes_, y)
-        self.oob_score_ = score(codes, np.argmax(self.oob_decision_function_, axis=1))
+        self.oob_score_ = (score or accuracy_score)(codes, np.argmax(self.oob_decision_function_, axis=1))
 
 
 @documented("forest", "regressor", attributes=(*_ATTRIBUTES, "oob_prediction_"))
@@ -207,6 +202,6 @@ class RandomForestRegressor(RegressorMixin, RegressorPart, Forest):
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
 
-    def _set_oob_score_and_attributes(self, X: Any, y: Any, scoring_function: Any = None) -> None:
+    def _score_out_of_bag(self, X: Any, y: Any, score: Callable[..., float] | None) -> None:
         self.oob_prediction_ = self._out_of_bag_means(X)[:, 0]
-        self.oob_score_ = (scoring_function or r2_score)(y, self.oob_prediction_)
+        self.oob_score_ = (score or r2_score)(y, self.oob_prediction_)

@@ -49,7 +49,7 @@ def test_scikit_learns_tests_of_forests():
     forests = ("RandomForestClassifier", "RandomForestRegressor")
     result = run_upstream(
         "sklearn.ensemble.tests.test_forest",
-        {name: f"hpcml.ensemble.{name}" for name in forests},
+        {name: f"private_names.{name}" for name in forests},
         EXPECTED_FAILURES,
     )
     assert len(result.tests("passed")) >= 225

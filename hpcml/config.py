@@ -70,22 +70,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_mark_forked)
 
 
-def _checked_kernels(value: Any, name: str = "kernels") -> str | None:
-    if value is None or (isinstance(value, str) and value in KERNELS):
+def _checked_word(value: Any, name: str, words: tuple[str, ...]) -> str | None:
+    if value is None or (isinstance(value, str) and value in words):
         return value
-    raise ValueError(f"{name} must be one of {', '.join(KERNELS)}. Got {value!r} instead.")
-
-
-def _checked_communicator(value: Any, name: str = "communicator") -> str | None:
-    if value is None or (isinstance(value, str) and value in COMMUNICATORS):
-        return value
-    raise ValueError(f"{name} must be one of {', '.join(COMMUNICATORS)}. Got {value!r} instead.")
-
-
-def _checked_device(value: Any, name: str = "device") -> str | None:
-    if value is None or (isinstance(value, str) and value in DEVICES):
-        return value
-    raise ValueError(f"{name} must be one of {', '.join(DEVICES)}. Got {value!r} instead.")
+    raise ValueError(f"{name} must be one of {', '.join(words)}. Got {value!r} instead.")
 
 
 def _checked_truth(value: Any, name: str) -> bool | None:
@@ -112,13 +100,17 @@ def _not_too_many(value: int, name: str) -> int:
 
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "kernels": _checked_kernels(settings.get("kernels")),
+        "kernels": _checked_word(settings.get("kernels"), "kernels", KERNELS),
         "n_threads": _checked_number(settings.get("n_threads"), "n_threads"),
-        "communicator": _checked_communicator(settings.get("communicator")),
+        "communicator": _checked_word(settings.get("communicator"), "communicator", COMMUNICATORS),
         "n_workers": _checked_number(settings.get("n_workers"), "n_workers"),
-        "device": _checked_device(settings.get("device")),
+        "device": _checked_word(settings.get("device"), "device", DEVICES),
         "strict_device": _checked_truth(settings.get("strict_device"), "strict_device"),
     }
+
+
+def _word_of_environment(name: str, words: tuple[str, ...]) -> str | None:
+    return _checked_word(os.environ.get(name, "").strip() or None, name, words)
 
 
 def _number_of_environment(name: str) -> int | None:
@@ -290,10 +282,7 @@ def kernels() -> str:
     ...     config.kernels()
     'auto'
     """
-    value = _explicit("kernels")
-    if value is None:
-        value = _checked_kernels(os.environ.get("HPCML_KERNELS", "").strip() or None, "HPCML_KERNELS")
-    return value or "auto"
+    return _explicit("kernels") or _word_of_environment("HPCML_KERNELS", KERNELS) or "auto"
 
 
 def device() -> str:
@@ -316,10 +305,7 @@ def device() -> str:
     ...     config.device()
     'cpu'
     """
-    value = _explicit("device")
-    if value is None:
-        value = _checked_device(os.environ.get("HPCML_DEVICE", "").strip() or None, "HPCML_DEVICE")
-    return value or "auto"
+    return _explicit("device") or _word_of_environment("HPCML_DEVICE", DEVICES) or "auto"
 
 
 def strict_device() -> bool:
@@ -370,8 +356,7 @@ def communicator() -> str:
     """
     value = _explicit("communicator")
     if value is None and multiprocessing.parent_process() is None:
-        text = os.environ.get("HPCML_COMMUNICATOR", "").strip()
-        value = _checked_communicator(text or None, "HPCML_COMMUNICATOR")
+        value = _word_of_environment("HPCML_COMMUNICATOR", COMMUNICATORS)
     return value or "serial"
 
 

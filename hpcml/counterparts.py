@@ -96,7 +96,7 @@ def counterpart(value: Any) -> Any:
         return type(value)(counterpart(item) for item in value)
     if type(value) is dict:
         return {key: counterpart(item) for key, item in value.items()}
-    if isinstance(value, type) or not (hasattr(value, "get_params") and hasattr(value, "fit")):
+    if not _is_estimator(value):
         return value
     theirs = counterpart_class(type(value))
     own = value.get_params(deep=False)
@@ -180,4 +180,8 @@ def _holds_estimator(value: Any) -> bool:
         return any(_holds_estimator(item) for item in value)
     if isinstance(value, dict):
         return any(_holds_estimator(item) for item in value.values())
+    return _is_estimator(value)
+
+
+def _is_estimator(value: Any) -> bool:
     return hasattr(value, "get_params") and hasattr(value, "fit") and not isinstance(value, type)

@@ -13,7 +13,7 @@ from hypothesis import given
 
 import hpcml
 from hpcml.data.open_files import open_source
-from hpcml.data.rows import existing
+from hpcml.data.tables import existing
 from mpi_runs import run_ranks
 
 N, D = 1000, 4

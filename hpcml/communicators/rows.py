@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hpcml.communicators import current
 from hpcml.data.open_files import open_source, open_target
-from hpcml.data.rows import Rows, existing
+from hpcml.data.rows import Rows
+from hpcml.data.tables import existing
 
 __all__ = ["open_rows"]
 

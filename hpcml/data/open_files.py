@@ -7,7 +7,8 @@ from pathlib import Path
 from hpcml.data.hdf5_files import Hdf5File
 from hpcml.data.npy_files import NpyColumn, open_npy
 from hpcml.data.parquet_files import ParquetFile
-from hpcml.data.rows import Parts, Source, existing, natural_order
+from hpcml.data.rows import Parts, Source, natural_order
+from hpcml.data.tables import existing
 
 __all__ = ["open_source", "open_target"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from hpcml.data.tables import near_misses
 
-__all__ = ["Parts", "Rows", "Source", "existing", "missing_column", "natural_order"]
+__all__ = ["Parts", "Rows", "Source", "missing_column", "natural_order"]
 
 
 @dataclass(frozen=True)
@@ -119,20 +117,6 @@ class Parts:
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:8])
     return f"{len(names)} ({shown}{', ...' if len(names) > 8 else ''})"
-
-
-def existing(path: str | Path) -> Path:
-    """Return a path; raise if nothing is there, with the name that may have been meant."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be a str or a path. Got {type(path).__name__} instead.")
-    path = Path(path)
-    if path.exists():
-        return path
-    folder = path.parent
-    neighbours = [each.name for each in folder.iterdir()] if folder.is_dir() else []
-    near = difflib.get_close_matches(path.name, neighbours, n=1)
-    hint = f"; did you mean {folder / near[0]}?" if near else "; check the path"
-    raise FileNotFoundError(f"no such file or folder: {path}{hint}")
 
 
 def natural_order(paths: Sequence[Path]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,6 +48,20 @@ def near_misses(name: str, known: Iterable[str]) -> str:
     return f"there are {', '.join(shown)}" + (f" and {rest} more" if rest else "")
 
 
+def existing(path: str | Path) -> Path:
+    """Return a path; raise if nothing is there, with the name that may have been meant."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a str or a path. Got {type(path).__name__} instead.")
+    path = Path(path)
+    if path.exists():
+        return path
+    folder = path.parent
+    neighbours = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, neighbours, n=1)
+    hint = f"; did you mean {folder / near[0]}?" if near else "; check the path"
+    raise FileNotFoundError(f"no such file: {path}{hint}")
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a CSV or Parquet file as a table.
 
@@ -68,13 +83,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     ValueError
         If the file is of another kind, cannot be read, or has no row.
     """
-    path = Path(path)
-    if not path.exists():
-        folder = path.parent
-        neighbours = [each.name for each in folder.iterdir() if each.is_file()] if folder.is_dir() else []
-        near = difflib.get_close_matches(path.name, neighbours, n=1)
-        hint = f"; did you mean {folder / near[0]}?" if near else "; check the path"
-        raise FileNotFoundError(f"no such file: {path}{hint}")
+    path = existing(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name a CSV or Parquet file in it")
     suffixes = [suffix.lower() for suffix in path.suffixes]

@@ -79,11 +79,12 @@ class Components(ToSklearnMixin, ClassNamePrefixFeaturesOutMixin, TransformerMix
             Coordinates along the components, of variance 1 each if `whiten`.
         """
         check_is_fitted(self)
+        return self._coordinates(self._validated(X, reset=False))
+
+    def _validated(self, X: Any, *, reset: bool = True) -> Any:
         least = communicators.least_rows()
-        return self._coordinates(
-            validate_data(
-                self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), reset=False, ensure_min_samples=least
-            )
+        return validate_data(
+            self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), reset=reset, ensure_min_samples=least
         )
 
     def _coordinates(self, X: Any) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from hpcml.training.grids import (
     cut,
     rows_of,
 )
-from hpcml.training.inputs import FLOATS, as_rows, validate_data
+from hpcml.training.inputs import as_rows
 from hpcml.training.least_squares_grid import NotShared
 from hpcml.training.pca_grid import FoldSpectra, least_share, spectra_of_folds
 from hpcml.validation import UnsupportedError
@@ -97,10 +97,7 @@ class SharedComponents(GridMixin):
         folds: Mapping[int, tuple[Any, Any]],
     ) -> dict[tuple[int, int], Any]:
         """Return the fitted estimators, or `Failed`, by candidate and fold."""
-        least = communicators.least_rows()
-        table: Any = validate_data(
-            self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), ensure_min_samples=least
-        )
+        table = self._validated(X)  # type: ignore[attr-defined]
         n, d = table.shape
         if d > MOST_FEATURES:
             raise NotShared(f"X must have {MOST_FEATURES} features at most to share them. Got {d}.")

@@ -139,10 +139,7 @@ class IncrementalPCA(Components):
         """
         with communicators.current() as communicator, blas.one_thread():
             self._check_parameters()
-            least = communicators.least_rows()
-            rows: Any = validate_data(
-                self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), ensure_min_samples=least
-            )
+            rows = self._validated(X)
             n_features = rows.shape[1]
             self.batch_size_ = self.batch_size or BATCH_ROWS_OF_A_FEATURE * n_features
             with communicator.put(X=as_rows(rows)) as table:

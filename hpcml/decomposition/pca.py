@@ -210,8 +210,7 @@ class PCA(SharedComponents, Components):
                     'PCA only support sparse inputs with the "arpack" and "covariance_eigh" solvers, while '
                     f'"{self.svd_solver}" was passed. See TruncatedSVD for a possible alternative.'
                 )
-            least = communicators.least_rows()
-            X = validate_data(self, X, dtype=FLOATS, accept_sparse=("csr", "csc"), ensure_min_samples=least)
+            X = self._validated(X)
             with communicator.put(X=as_rows(X)) as table:
                 shape = (table.n_rows, X.shape[1])
                 self._fit_svd_solver = self._solver(shape, sparse.issparse(X))

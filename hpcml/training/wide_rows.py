@@ -26,8 +26,6 @@ Take = Callable[[int, int], NDArray[Any]]
 RESOLVED = 1e-3
 #: Bytes of the rows, or of the columns of the result, that are in work at a time.
 BLOCK_BYTES = 2 << 20
-#: Squares below have lost digits, or products of them will.
-LEAST_SQUARE = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 
 
 def decomposed(take: Take, n: int, d: int) -> tuple[Matrix, Matrix, Matrix] | None:

@@ -81,3 +81,16 @@ def test_rescaled_rows_have_the_bits_of_numpy(way, dtype, isa, monkeypatch):
     for n_threads in (1, 3):
         got = call("rescale", "cython", X, centers, scales, way, n_threads)
         assert got.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("isa", machine.supported_isas())
+def test_sums_of_shards(dtype, isa, monkeypatch):
+    monkeypatch.setenv("HPCML_ISA", isa)
+    values = np.random.default_rng(0).random(40_011).astype(dtype)
+    bounds = np.array([0, 1, 17, 33, 49, 70, 3000, 20_000, 20_007, *range(21_000, 40_000, 1000), 40_011])
+    sums = [call("shard_sums", "cython", values, bounds, n_threads) for n_threads in (1, 3)]
+    np.testing.assert_allclose(sums[0], call("shard_sums", "reference", values, bounds, 1), rtol=1e-13)
+    assert sums[0].tobytes() == sums[1].tobytes()
+    monkeypatch.setenv("HPCML_ISA", machine.supported_isas()[0])
+    assert call("shard_sums", "cython", values, bounds, 1).tobytes() == sums[0].tobytes()

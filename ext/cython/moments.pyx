@@ -1,4 +1,4 @@
-"""Moments of features, and rows on the scale that they give, in C."""
+"""Moments of features, rows on the scale that they give, sums over each shard, in C."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t
@@ -19,12 +19,14 @@ cdef extern from "moments.h" nogil:
         int64_t d
         const double *weights
         const double *centers
+        const int64_t *bounds
         const void *rounded_centers
         const void *rounded_scales
         int back
         void *out
     size_t moments_scratch(const moments_call *call)
     shard_function moments_shard(int level, const moments_call *call)
+    int moments_of_shards(int level, const moments_call *call, int64_t n_shards, int n_threads)
     int moments_rescale(int level, const moments_call *call, int64_t n, int n_threads)
 
 
@@ -36,6 +38,20 @@ def moments(bounds, first_shard, n_shards, X, weights, centers, n_threads=1):
     call.weights, call.centers = <const double *>at(weights), <const double *>at(centers)
     return reduce_shards(bounds, first_shard, n_shards, 3 * call.d, moments_scratch(&call),
                          moments_shard(isa_level(), &call), &call, threads_worth(n_threads, entries_of(X)))
+
+
+def shard_sums(values, bounds, n_threads=1):
+    cdef moments_call call
+    cdef int64_t s = bounds.shape[0] - 1
+    cdef int level = isa_level(), threads = threads_worth(n_threads, values.shape[0]), failed
+    sums = np.empty(s)
+    call.is_double = values.dtype == np.float64
+    call.x, call.bounds, call.out = at(values), <const int64_t *>at(bounds), at(sums)
+    with nogil:
+        failed = moments_of_shards(level, &call, s, threads)
+    if failed:
+        raise MemoryError(f"no memory for {n_threads} threads")
+    return sums
 
 
 def rescale(X, centers, scales, way, n_threads=1):

@@ -1,4 +1,4 @@
-/* Moments of features, and rows on the scale that they give; hpcml/kernels/reference/moments.py is the definition. */
+/* Moments of features, rows on the scale that they give, sums over each shard; hpcml/kernels/reference/moments.py is the definition. */
 #ifndef HPCML_MOMENTS_H
 #define HPCML_MOMENTS_H
 
@@ -6,6 +6,8 @@
 #include "shards.h"
 
 #define NUMBERS_AT_ONCE 65536 /* of a thread's share of rows that are rescaled */
+#define SUM_LANES 16          /* sums that are added up side by side, on every instruction set */
+#define SHARDS_AT_ONCE 8      /* of a thread's share */
 
 typedef struct {
     int is_double;
@@ -15,6 +17,7 @@ typedef struct {
     int64_t d;
     const double *weights; /* NULL for ones */
     const double *centers;
+    const int64_t *bounds; /* of shards */
     /* rows on another scale */
     const void *rounded_centers, *rounded_scales;
     int back;
@@ -37,6 +40,10 @@ static shard_function moments_shard(int level, const moments_call *call) {
 static int moments_rescale(int level, const moments_call *call, int64_t n, int n_threads) {
     const int64_t d = call->d ? call->d : 1, rows = d < NUMBERS_AT_ONCE ? NUMBERS_AT_ONCE / d : 1;
     return over_blocks(n, rows, 0, 0, AT_REAL(level, call->is_double, rescale_rows), call, n_threads);
+}
+
+static int moments_of_shards(int level, const moments_call *call, int64_t n_shards, int n_threads) {
+    return over_blocks(n_shards, SHARDS_AT_ONCE, 0, 0, AT_REAL(level, call->is_double, sum_shards), call, n_threads);
 }
 
 #endif

@@ -74,3 +74,21 @@ HOT void ISA(rescale_rows)(const void *argument, int64_t start, int64_t stop, do
             for (int64_t j = 0; j < d; j++) out[j] = (x[j] - c[j]) / s[j];
     }
 }
+
+/* Sums of shards: SUM_LANES side by side, then these by halves. */
+HOT void ISA(sum_shards)(const void *argument, int64_t first, int64_t last, double *statistic, void *scratch) {
+    (void)statistic, (void)scratch;
+    const moments_call *call = argument;
+    double *out = call->out;
+    for (int64_t shard = first; shard < last; shard++) {
+        const REAL *x = (const REAL *)call->x + call->bounds[shard];
+        const int64_t n = call->bounds[shard + 1] - call->bounds[shard], whole = n - n % SUM_LANES;
+        double lane[SUM_LANES] = {0};
+        for (int64_t i = 0; i < whole; i += SUM_LANES)
+            for (int j = 0; j < SUM_LANES; j++) lane[j] += (double)x[i + j];
+        for (int64_t i = whole; i < n; i++) lane[i - whole] += (double)x[i];
+        for (int width = SUM_LANES / 2; width; width /= 2)
+            for (int j = 0; j < width; j++) lane[j] += lane[j + width];
+        out[shard] = lane[0];
+    }
+}

@@ -39,10 +39,6 @@ __all__ = [
 ]
 
 
-#: Rows of an array of numbers that are converted at a time.
-ROWS_AT_ONCE = 1 << 20
-
-
 def as_row_array(name: str, array: Any) -> Any:
     """Return a row array as kernels read it, not to be written to; raise if it cannot be one."""
     if isinstance(array, CSR):
@@ -104,18 +100,15 @@ class Chunk:
         """Rows of the chunk."""
         return int(self.bounds[-1])
 
-    def shard_sums(self, name: str) -> NDArray[np.float64]:
+    def shard_sums(self, name: str, n_threads: int) -> NDArray[np.float64]:
         """Return the sum of a row array of numbers over every shard, whatever chunk the shard lies in."""
-        values, starts = self.arrays[name], self.bounds[:-1]
+        values = self.arrays[name]
         if not self.n_rows:
-            return np.zeros(len(starts))
-        step = max(1, ROWS_AT_ONCE * len(starts) // self.n_rows)  # shards whose rows become float64 at a time
-        sums = []
-        for i in range(0, len(starts), step):
-            own = self.bounds[i : i + step + 1]
-            some = np.asarray(values[own[0] : own[-1]], dtype=np.float64)
-            sums.append(np.add.reduceat(some, own[:-1] - own[0]))  # each shard by itself
-        return np.concatenate(sums)
+            return np.zeros(len(self.bounds) - 1)
+        if values.dtype not in (np.float32, np.float64):
+            values = values.astype(np.float64)
+        sums: NDArray[np.float64] = lookup("shard_sums")(values, self.bounds, n_threads)
+        return sums
 
     def row_where_sum_exceeds(self, name: str, shard: int, target: float) -> int:
         """Return the row of the chunk at which the running sum over one shard exceeds a target, or the last.

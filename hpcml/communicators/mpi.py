@@ -227,9 +227,11 @@ class MpiTable(Table):
         self._local.check_open()
         world, layout = self._world, self._layout
         world.meet(f"where_sum_reaches of {len(targets)} targets in {name}")
-        own = [chunk.shard_sums(name) for chunk in self._local.chunks]
+        with activity.during("compute"):
+            own = [chunk.shard_sums(name, config.n_threads()) for chunk in self._local.chunks]
         counts = np.diff(layout.shards).tolist()
-        sums = gather_rows(world, np.concatenate([np.empty(0), *own]), counts)
+        with activity.during("communication"):
+            sums = gather_rows(world, np.concatenate([np.empty(0), *own]), counts)
         shards, left = running_sum_rows(sums, np.asarray(targets, dtype=np.float64))
         found = np.zeros(len(targets), dtype=np.int64)
         at = self._start

@@ -143,7 +143,7 @@ class ProcessTable(Table):
             summed = self._summed_again(kernel, arguments)
 
             def own(*given: Any) -> Any:
-                return self._local.reduce(*given), [self._chunk.shard_sums(name) for name in summed]
+                return self._local.reduce(*given), [self._shard_sums(name) for name in summed]
 
             (found, mine), *others = self._run("reduce", kernel, arguments, own, summed)
             for i, name in enumerate(summed):
@@ -297,7 +297,8 @@ class ProcessTable(Table):
         with self._pool.lock:
             sums = self._sums.get(name)
             if sums is None:
-                found = self._timed_call(lambda: self._chunk.shard_sums(name), "sums", name)
+                settings = tuple(Settings.now(self._n_threads))
+                found = self._timed_call(lambda: self._shard_sums(name), "sums", name, settings)
                 sums = self._sums[name] = np.concatenate(found)
             self._asked.add(name)
             shards, left = running_sum_rows(sums, targets)
@@ -313,6 +314,9 @@ class ProcessTable(Table):
         rows = [iter(each) for each in self._timed_call(own, "locate", name, asked[1:])]
         first = [0, *self._cuts]
         return np.array([first[owner] + next(rows[owner]) for owner in owners], dtype=np.int64)
+
+    def _shard_sums(self, name: str) -> NDArray[np.float64]:
+        return self._chunk.shard_sums(name, self._n_threads)
 
     def close(self) -> None:
         self._given.clear()

@@ -68,7 +68,9 @@ class SerialTable(Table):
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
         self._local.check_open()
-        shards, left = running_sum_rows(self._chunk.shard_sums(name), targets)
+        with activity.during("compute"):
+            sums = self._chunk.shard_sums(name, config.n_threads())
+        shards, left = running_sum_rows(sums, targets)
         rows = zip(shards.tolist(), left.tolist(), strict=True)
         return np.array([self._chunk.row_where_sum_exceeds(name, *each) for each in rows], dtype=np.int64)
 

@@ -101,7 +101,7 @@ class Worker:
         self._apply(settings)
         found = self._tables[table].reduce(self._kernel(kernel), arguments, self._settings.n_threads)
         pieces = [tuple(PackedPieces.of(some)) for some in found]
-        return pieces, [self.sums(table, name) for name in summed]
+        return pieces, [self._shard_sums(table, name) for name in summed]
 
     def map(self, table: int, kernel: Any, arguments: Mapping[str, Any], settings: Any) -> None:
         """Run a kernel of the kind "rows"."""
@@ -148,9 +148,13 @@ class Worker:
             entries = self._chunk(table).arrays[name][numbers]
             mapped(self.files[0], dtype, shape, 0, write=True)[places] = entries
 
-    def sums(self, table: int, name: str) -> NDArray[np.float64]:
-        """Return the sum over each shard of a row array of numbers."""
-        return self._chunk(table).shard_sums(name)
+    def sums(self, table: int, name: str, settings: Any) -> NDArray[np.float64]:
+        """Return the sum of a row array over every shard."""
+        self._apply(settings)
+        return self._shard_sums(table, name)
+
+    def _shard_sums(self, table: int, name: str) -> NDArray[np.float64]:
+        return self._chunk(table).shard_sums(name, self._settings.n_threads)
 
     def locate(self, table: int, name: str, targets: Sequence[Sequence[tuple[int, float]]]) -> list[int]:
         """Return the row of the chunk at which the running sum over a shard exceeds each (shard, target)."""

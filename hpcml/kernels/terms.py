@@ -10,6 +10,7 @@ __all__ = ["KINDS", "SHARDS", "THREADS", "Array", "Dimension", "Kernel", "Result
 KINDS = {
     "reduce": "one statistic per shard, added up in a fixed binary tree",
     "rows": "one output per row",
+    "shards": "one output per shard",
     "columns": "one output per feature, from all rows of one process",
     "grow": "whole trees, from local rows",
     "model": "an improved model, from sums over rows",

@@ -1,4 +1,4 @@
-"""First and second moments of features, and rows on the scale that they give."""
+"""First and second moments of features, rows on the scale that they give, sums over each shard."""
 
 from hpcml.kernels.terms import THREADS, Array, Kernel, Result, Scalar
 
@@ -23,6 +23,19 @@ KERNELS = (
             Result("sums", "float64", ("d",), "sum of w (x - c)"),
             Result("squares", "float64", ("d",), "sum of w (x - c)^2"),
         ),
+        _VECTORISED,
+    ),
+    Kernel(
+        "shard_sums",
+        "shards",
+        "moments",
+        "Add up a number of every row over each shard by itself.",
+        (
+            Array("values", "floating", ("n",), "numbers of the rows"),
+            Array("bounds", "int64", ("s+1",), "first row of every shard, then the end"),
+            THREADS,
+        ),
+        (Result("sums", "float64", ("s",), "sum over every shard"),),
         _VECTORISED,
     ),
     Kernel(

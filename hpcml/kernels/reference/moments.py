@@ -1,4 +1,4 @@
-"""First and second moments of features, and rows on the scale that they give."""
+"""First and second moments of features, rows on the scale that they give, sums over each shard."""
 
 import numpy as np
 from scipy import sparse
@@ -12,6 +12,11 @@ def moments(X, weights, centers):
     there = ~np.isnan(X)
     deviation = np.where(there, X - centers, 0.0)
     return w @ there, w @ deviation, w @ deviation**2
+
+
+def shard_sums(values, bounds, n_threads=1):
+    """Return the sum over each shard, none of which is empty."""
+    return np.add.reduceat(values.astype(np.float64), bounds[:-1])
 
 
 def rescale(X, centers, scales, way, n_threads=1):

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.data import Dataset, head
 from benchmarks.kinds import Accuracy, Scaling, Speed
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, contestant
 
 __all__ = ["Options", "measure_accuracy", "measure_scaling", "measure_speed"]
 
@@ -98,11 +98,9 @@ def measure_speed(case: Speed, options: Options) -> dict[str, Any]:
     data = case.data(options.seed, options.scale)
     results, entries = [], []
     for name in case.peers:
-        peer = PEERS[name]
-        result: dict[str, Any] = {"contestant": name, "name": peer.name, "version": peer.version()}
+        result = contestant(name)
         results.append(result)
-        if result["version"] is None:
-            result["skipped"] = f"{peer.module} is not installed"
+        if "skipped" in result:
             continue
         try:
             entries += [_prepared(case, data, name, n_jobs, options) for n_jobs in options.jobs]
@@ -212,14 +210,9 @@ def measure_accuracy(case: Accuracy, options: Options) -> dict[str, Any]:
     scores: dict[str, np.ndarray] = {}
     results: list[dict[str, Any]] = []
     for name in case.peers:
-        result: dict[str, Any] = {
-            "contestant": name,
-            "name": PEERS[name].name,
-            "version": PEERS[name].version(),
-        }
+        result = contestant(name)
         results.append(result)
-        if result["version"] is None:
-            result["skipped"] = f"{PEERS[name].module} is not installed"
+        if "skipped" in result:
             continue
         rows = []
         try:

@@ -10,7 +10,7 @@ from benchmarks.cases import CASES
 from benchmarks.data import head
 from benchmarks.kinds import Memory
 from benchmarks.measure import WARM_UP_ROWS, Options
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, contestant
 
 __all__ = ["measure_memory", "status"]
 
@@ -76,16 +76,14 @@ def measure_memory(case: Memory, options: Options) -> dict[str, Any]:
     """
     results = []
     for name in case.peers:
-        peer = PEERS[name]
-        result: dict[str, Any] = {"contestant": name, "name": peer.name, "version": peer.version()}
+        result = contestant(name)
         results.append(result)
-        if result["version"] is None:
-            result["skipped"] = f"{peer.module} is not installed"
+        if "skipped" in result:
             continue
         if not Path("/proc/self/status").exists():
             result["skipped"] = "needs Linux (/proc/self/status)"
             continue
-        options.say(f"{case.name}: {peer.name}")
+        options.say(f"{case.name}: {PEERS[name].name}")
         command = [
             sys.executable,
             "-m",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PEERS", "Forest", "Peer"]
+__all__ = ["PEERS", "Forest", "Peer", "contestant"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,19 @@ class Peer:
         n_jobs : int or None
         """
         return importlib.import_module(self.search).GridSearchCV(estimator, grid, cv=cv, n_jobs=n_jobs)
+
+
+def contestant(name: str) -> dict[str, Any]:
+    """Return what every result begins with; one that is not installed has the key ``skipped``.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PEERS`.
+    """
+    peer, version = PEERS[name], PEERS[name].version()
+    told: dict[str, Any] = {"contestant": name, "name": peer.name, "version": version}
+    return told | ({"skipped": f"{peer.module} is not installed"} if version is None else {})
 
 
 def _as_scikit_learn(module: str) -> Callable[[Forest, int, int | None, int], Any]:

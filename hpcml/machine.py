@@ -6,7 +6,7 @@ import importlib.metadata
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ __all__ = [
     "ISAS",
     "agree_isa",
     "caches",
+    "cgroups",
     "cpu_model",
     "describe",
     "instruction_sets",
@@ -94,24 +95,48 @@ def usable_cores(root: str | Path = "/", environ: Mapping[str, str] | None = Non
     return min(limits, key=lambda limit: limit[0])
 
 
-@functools.lru_cache(maxsize=16)
-def _cgroup_quota(root: str) -> float | None:
-    """Return the least CPU quota, in cores, of this process's cgroup and those above it."""
-    quotas = []
+def cgroups(controller: str, root: str | Path = "/") -> Iterator[tuple[Path, int]]:
+    """Yield where the limits of this process's cgroup and of those above it may be read.
+
+    Parameters
+    ----------
+    controller : str
+        What is limited: ``"cpu"`` or ``"memory"``.
+    root : path, optional
+        Where ``/proc`` and ``/sys`` are looked for.
+
+    Yields
+    ------
+    (folder, version) : tuple of Path and int
+        Perhaps of a folder that does not exist: inside a container the path may be the host's. Version 1 and
+        2 of cgroups have other files.
+
+    Examples
+    --------
+    >>> from hpcml import machine
+    >>> all(version in (1, 2) for _, version in machine.cgroups("cpu"))
+    True
+    """
     for line in _lines(Path(root, "proc/self/cgroup")):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
-            mounts, read = ("sys/fs/cgroup", "sys/fs/cgroup/unified"), _quota_v2
-        elif "cpu" in controllers.split(","):
-            mounts, read = (f"sys/fs/cgroup/{controllers}", "sys/fs/cgroup/cpu"), _quota_v1
+            mounts, version = ("sys/fs/cgroup", "sys/fs/cgroup/unified"), 2
+        elif controller in controllers.split(","):
+            mounts, version = (f"sys/fs/cgroup/{controllers}", f"sys/fs/cgroup/{controller}"), 1
         else:
             continue
-        # Inside a container the path may be the host's: folders that do not exist here say nothing.
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for mount in mounts:
             for depth in range(len(parts), -1, -1):
-                quotas.append(read(Path(root, mount, *parts[:depth])))
+                yield Path(root, mount, *parts[:depth]), version
+
+
+@functools.lru_cache(maxsize=16)
+def _cgroup_quota(root: str) -> float | None:
+    """Return the least CPU quota, in cores, of this process's cgroup and those above it."""
+    read = {1: _quota_v1, 2: _quota_v2}
+    quotas = [read[version](folder) for folder, version in cgroups("cpu", root)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 

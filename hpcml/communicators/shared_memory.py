@@ -13,7 +13,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml import machine
 from hpcml.kernels.csr import CSR
 
 __all__ = [
@@ -34,6 +35,12 @@ __all__ = [
     "share",
     "size_text",
 ]
+
+#: By the version of cgroups: files with the limit and the usage, and what the page cache is called.
+_FILES_OF_A_CGROUP = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 
 #: Segments below this are not compared with the memory that is left: asking costs more than they are worth.
 SMALL = 1 << 20
@@ -78,7 +85,8 @@ def memory_left(root: str | Path = "/") -> int | None:
     fields = _numbers(Path(root, "proc/meminfo"))
     if "MemAvailable" in fields:
         left.append(1024 * (fields["MemAvailable"] + fields.get("SwapFree", 0)))
-    for folder, limit, usage, cache in _memory_groups(Path(root)):
+    for folder, version in machine.cgroups("memory", root):
+        limit, usage, cache = _FILES_OF_A_CGROUP[version]
         try:
             most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
         except (OSError, ValueError):  # another layout, or "max": no limit
@@ -95,27 +103,6 @@ def _numbers(path: Path) -> dict[str, int]:
         return {}
     words = (line.replace(":", " ").split() for line in lines)
     return {w[0]: int(w[1]) for w in words if len(w) >= 2 and w[1].isdecimal()}
-
-
-def _memory_groups(root: Path) -> Iterator[tuple[Path, str, str, str]]:
-    """Yield every cgroup above this process: its folder, and the files of its limit, usage and page cache."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if number == "0" and not controllers:
-            mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            mount = root / "sys/fs/cgroup/memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(parts), -1, -1):
-            yield (mount.joinpath(*parts[:depth]), *names)
 
 
 def check_memory(n_bytes: int, purpose: str) -> None:

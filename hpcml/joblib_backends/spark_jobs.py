@@ -30,7 +30,6 @@ class ClassicCluster:
 
     def __init__(self, session: Any, profile: Any) -> None:
         self._sc, self._profile = session.sparkContext, profile
-        self._encrypted = session.conf.get("spark.io.encryption.enabled", "false") == "true"
 
     def run(
         self,

@@ -171,7 +171,8 @@ def config_context(
         kernels without a version for it) runs on the processor, and the reason is logged once. None leaves
         the setting alone.
     strict_device : bool, optional
-        Whether such a call raises instead. None leaves the setting alone.
+        Whether such a call raises instead. What is done once a fit by design, such as bins of trees, does
+        not. None leaves the setting alone.
 
     Raises
     ------

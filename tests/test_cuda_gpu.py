@@ -15,6 +15,7 @@ import test_kernels_interior_point
 import test_kernels_kmeans
 import test_kernels_linear_loss
 import test_kernels_mixture
+import test_kernels_moments
 import test_kernels_prediction
 from kernel_calls import call
 
@@ -45,6 +46,15 @@ def test_kmeans(shape, dtype):
         del expected[name]  # of a kernel that the GPU does without
     found = twice(lambda: run("cuda"))
     test_kernels_kmeans.assert_close(found, expected, np.dtype(dtype).name)
+
+
+@DTYPES
+@pytest.mark.parametrize("d", [1, 3, 70])
+def test_moments(d, dtype):
+    X = test_kernels_moments.rows(30_000, d, dtype, missing=True)
+    given = X, np.random.default_rng(0).random(30_000), np.full(d, 0.5)
+    found = twice(lambda: {"moments": test_kernels_moments.moments("cuda", *given)})["moments"]
+    np.testing.assert_allclose(found, test_kernels_moments.moments("reference", *given), rtol=1e-9)
 
 
 @DTYPES

@@ -13,6 +13,7 @@ import test_kernels_growth
 import test_kernels_interior_point
 import test_kernels_linear_loss
 import test_kernels_mixture
+import test_kernels_moments
 import test_kernels_prediction
 from cuda_host import build
 from cuda_host.driver import HostDriver, on_host
@@ -34,6 +35,12 @@ def clustering():
     X, _, centers, _ = problem(2050, 1, 2, "float64")  # two shards
     shares = np.ones(2050)
     call("add_seed", "cuda", X=X, weights=None, shares=shares, seed=centers[:1].copy(), **shards(2050))
+
+
+def features():
+    for dtype in (np.float32, np.float64):
+        X = test_kernels_moments.rows(2050, 3, dtype, missing=True)  # two shards
+        test_kernels_moments.moments("cuda", X, np.ones(2050), np.zeros(3))
 
 
 def products():
@@ -95,7 +102,7 @@ def ceilings():
         device.get(found, (512,), np.float64)
 
 
-CALLS = (ceilings, clustering, products, mixtures, losses, hinges, growth, trees)
+CALLS = (ceilings, clustering, features, products, mixtures, losses, hinges, growth, trees)
 
 
 pytestmark = pytest.mark.slow  # two programs and all libraries once more

@@ -101,12 +101,13 @@ def _on_cuda(name: str) -> Callable[..., Any] | str:
 
 @functools.cache
 def _told(name: str, reason: str) -> None:
-    _log.warning("%s runs on the processor: %s", name, reason)
+    level = logging.INFO if contract.KERNELS[name].aside else logging.WARNING
+    _log.log(level, "%s runs on the processor: %s", name, reason)
 
 
 def _leave_the_gpu(name: str, reason: str) -> None:
-    """Log the reason once, or raise it where the device is strict."""
-    if config.strict_device():
+    """Log the reason once, or raise it where the device is strict, unless the kernel's work is aside."""
+    if config.strict_device() and not contract.KERNELS[name].aside:
         raise KernelUnavailable(
             f"The GPU does not take this call of {name!r}: {reason}. strict_device is set."
         )
@@ -171,7 +172,7 @@ def lookup(name: str) -> Callable[..., Any]:
     ------
     KernelUnavailable
         If the implementation asked for cannot run here; the message names the reason and the cure. If the
-        GPU has no version of the kernel and ``strict_device`` is set.
+        GPU has no version of the kernel, which is not done aside either, and ``strict_device`` is set.
     ValueError
         If there is no such kernel.
 

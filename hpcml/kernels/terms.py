@@ -80,7 +80,8 @@ class Kernel:
     float64. A call takes `SHARDS` before them and `THREADS` after them, and returns ``(pieces, statistics)``:
     the ranges of shards that have been added up, int64 (P, 2), and their sums, float64 (P, m).
 
-    `declined` maps an implementation that does without this kernel by design to the reason.
+    `declined` maps an implementation that does without this kernel by design to the reason. A kernel that is
+    `aside` runs once a fit, or on the model alone: a GPU that declines it takes all else that takes time.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Kernel:
     arguments: tuple[Array | Scalar, ...]
     results: tuple[Result, ...]
     declined: Mapping[str, str] = field(default_factory=dict)
+    aside: bool = False
 
     @functools.cached_property
     def row_arrays(self) -> tuple[str, ...]:

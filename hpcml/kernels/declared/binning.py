@@ -25,6 +25,7 @@ KERNELS = (
             Result("n_bins", "int32", ("d",), "number of bins; 0 for a feature without values"),
         ),
         _DECLINED,
+        aside=True,
     ),
     Kernel(
         "apply_bins",
@@ -34,5 +35,6 @@ KERNELS = (
         (_ROWS, _UPPER, _N_BINS, THREADS),
         (Result("binned", "uint8", ("n", "d"), "number of the bin of every value"),),
         _DECLINED,
+        aside=True,
     ),
 )

@@ -57,7 +57,8 @@ KERNELS = (
             Result("lower", "float64", ("n", "H"), "multipliers of alpha >= 0"),
             Result("upper", "float64", ("n", "H"), "multipliers of alpha <= price"),
         ),
-        _DECLINED | {"cuda": "it is a pass over targets alone, whose results the host keeps"},
+        _DECLINED | {"cuda": "it is one pass over the targets alone, before those that the method repeats"},
+        aside=True,
     ),
     Kernel(
         "interior_gram",

@@ -62,6 +62,13 @@ def replay():
         return lambda record: [str(program.result()), str(record), *map(str, made)]
 
 
+def cuda_driver():
+    """Return the library that stands in for the driver of a GPU."""
+    return built(
+        "libcuda", ".so", [*FLAGS, "-shared", "-Wl,-soname,libcuda.so.1", "-ldl"], HERE / "libcuda.cpp"
+    )
+
+
 @functools.cache
 def libraries():
     """Return the shared libraries of all sources by name."""

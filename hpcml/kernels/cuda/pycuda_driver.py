@@ -163,8 +163,13 @@ class PyCudaDriver(Driver):
         if function is None:
             if source not in self._modules:
                 self._modules[source] = cuda.module_from_buffer(compile.code(source, self.architecture))
-            function = self._functions[source, name] = self._modules[source].get_function(name)
+            function = self._modules[source].get_function(name)
+            # arguments are packed by this form; PyCUDA may remember every argument of a call without one
+            self._functions[source, name] = function.prepare("q" * len(arguments))
         if shared > 48 * 1024:
-            function.set_attribute(cuda.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
-        words = [np.int64(argument) for argument in arguments]
-        function(*words, grid=grid, block=(threads, 1, 1), shared=shared, stream=stream)
+            function.set_attribute(cuda.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, int(shared))
+        # Boost.Python takes no numbers of NumPy
+        blocks = tuple(int(size) for size in grid)
+        function.prepared_async_call(
+            blocks, (int(threads), 1, 1), stream, *map(int, arguments), shared_size=int(shared)
+        )

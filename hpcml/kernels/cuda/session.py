@@ -87,12 +87,13 @@ class Session:
             self.driver.free(self._rooms.pop(name)[0])
 
     def close(self) -> None:
-        """Give all memory back."""
+        """Give all memory back, and the stream while the device is still active."""
         with contextlib.suppress(Exception):  # what failed has been raised before
             self._lane.wait()
         for address, _ in self._rooms.values():
             self.driver.free(address)
         self._rooms.clear()
+        del self._lane
 
 
 @contextlib.contextmanager
@@ -103,5 +104,6 @@ def session(driver: Driver) -> Iterator[Session]:
         found = Session(driver)
         try:
             yield found
+            found.wait()  # raises what a launch has failed with
         finally:
             found.close()

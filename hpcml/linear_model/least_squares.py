@@ -15,10 +15,10 @@ from hpcml import blas, communicators, config
 from hpcml.communicators import Table
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.kernels import lookup
-from hpcml.linear_model.least_squares_grid import SharedLeastSquares, validated
+from hpcml.linear_model.least_squares_grid import SPARSE_FORMATS, Rows, SharedLeastSquares
 from hpcml.training import least_squares as methods
 from hpcml.training.conjugate_gradients import by_conjugate_gradients
-from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, validate_data
+from hpcml.training.inputs import FLOATS, as_rows, check_weight, validate_data
 from hpcml.training.least_squares import Fit
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared
 from hpcml.training.nonnegative import by_active_set, by_lbfgs
@@ -54,13 +54,13 @@ class LeastSquares(SharedLeastSquares, ToSklearnMixin, MultiOutputMixin, Regress
 
     def _accepted_sparse(self) -> Any:
         """Return the sparse formats that `fit` takes."""
-        return ["csr", "csc", "coo"]
+        return SPARSE_FORMATS
 
     def _check_parameters(self) -> None:
         check_parameters(type(self).__name__, self.get_params(deep=False), self._allowed)
 
-    def _solved(self, table: Table, shape: tuple[int, int, int], X: Any, weighted: bool) -> Fit:
-        """Return the coefficients of (n, d, t) rows, features and targets."""
+    def _solved(self, table: Table, rows: Rows) -> Fit:
+        """Return the coefficients; `table` has the rows of all ranks, `rows` are this one's."""
         raise NotImplementedError
 
     def _threads(self) -> Any:
@@ -97,15 +97,11 @@ class LeastSquares(SharedLeastSquares, ToSklearnMixin, MultiOutputMixin, Regress
         """
         with communicators.current() as communicator, blas.one_thread():
             self._check_parameters()
-            rows, targets = validated(self, X, y, self._accepted_sparse())
-            targets = np.ascontiguousarray(targets, dtype=rows.dtype)
-            weights = checked_weights(sample_weight, rows.shape[0], dtype=rows.dtype, negative=False)
-            check_weight(communicator, weights)
-            columns = targets if targets.ndim == 2 else targets[:, None]
-            with communicator.put(X=as_rows(rows), y=columns, weights=weights) as table:
-                shape = (table.n_rows, rows.shape[1], columns.shape[1])
-                found = self._solved(table, shape, rows, weights is not None)
-        self._keep(found, targets.ndim, rows.dtype)
+            rows = Rows.of(self, X, y, sample_weight, self._accepted_sparse())
+            check_weight(communicator, rows.weights)
+            with communicator.put(X=rows.X, y=rows.columns, weights=rows.weights) as table:
+                found = self._solved(table, rows)
+        self._keep(found, rows.y.ndim, rows.X.dtype)
         return self
 
     def _keep(self, found: Fit, y_ndim: int, dtype: np.dtype) -> None:
@@ -128,7 +124,7 @@ class LeastSquares(SharedLeastSquares, ToSklearnMixin, MultiOutputMixin, Regress
         ndarray of shape (n_samples,) or (n_samples, n_targets)
         """
         check_is_fitted(self)
-        rows: Any = validate_data(self, X, accept_sparse=["csr", "csc", "coo"], dtype=FLOATS, reset=False)
+        rows: Any = validate_data(self, X, accept_sparse=SPARSE_FORMATS, dtype=FLOATS, reset=False)
         W = np.ascontiguousarray(np.atleast_2d(self.coef_).T, dtype=np.float64)
         offsets = np.broadcast_to(np.asarray(self.intercept_, dtype=np.float64), (W.shape[1],))
         found = lookup("project")(
@@ -252,14 +248,14 @@ class LinearRegression(LeastSquares):
             self.rank_, self.singular_ = found.fit.rank, found.fit.values.astype(solver.dtype)
         return found
 
-    def _solved(self, table: Table, shape: tuple[int, int, int], X: Any, weighted: bool) -> Fit:
-        n, d, t = shape
+    def _solved(self, table: Table, rows: Rows) -> Fit:
+        n, d, t = table.n_rows, rows.X.shape[1], rows.columns.shape[1]
+        is_sparse, weighted = rows.is_sparse, rows.weights is not None
         for name in ("rank_", "singular_"):
             self.__dict__.pop(name, None)
-        alpha, center, dtype = np.zeros(t), self.fit_intercept, X.dtype
+        alpha, center, dtype = np.zeros(t), self.fit_intercept, rows.X.dtype
         if self.positive:
             return by_active_set(table, d, t, center=center, weighted=weighted, dtype=dtype)
-        is_sparse = sparse.issparse(X)
         if is_sparse and (d > SPARSE_GRAM_FEATURES or n <= d):
             return by_conjugate_gradients(
                 table, d, t, alpha, center=center, dtype=dtype, tol=self.tol, max_iter=_iterations(d)
@@ -396,10 +392,11 @@ class Ridge(LeastSquares):
         )
         return tags
 
-    def _solved(self, table: Table, shape: tuple[int, int, int], X: Any, weighted: bool) -> Fit:
-        n, d, t = shape
-        solver = self._solver(sparse.issparse(X) and (d > SPARSE_GRAM_FEATURES or n <= d), sparse.issparse(X))
-        alpha, center, dtype = self._penalties(t), self.fit_intercept, X.dtype
+    def _solved(self, table: Table, rows: Rows) -> Fit:
+        n, d, t = table.n_rows, rows.X.shape[1], rows.columns.shape[1]
+        is_sparse, weighted = rows.is_sparse, rows.weights is not None
+        solver = self._solver(is_sparse and (d > SPARSE_GRAM_FEATURES or n <= d), is_sparse)
+        alpha, center, dtype = self._penalties(t), self.fit_intercept, rows.X.dtype
         self.n_iter_, self.solver_ = None, solver
         if solver == "lbfgs":
             return by_lbfgs(table, d, t, alpha, center=center, tol=self.tol, max_iter=self.max_iter)

@@ -29,44 +29,48 @@ from hpcml.training.grids import (
 from hpcml.training.inputs import FLOATS, as_rows, check_weight, checked_weights, validate_data
 from hpcml.training.least_squares_grid import GramFit, GramSolver, NotShared, corrected
 
-__all__ = ["SharedLeastSquares", "validated"]
+__all__ = ["SPARSE_FORMATS", "Rows", "SharedLeastSquares"]
 
+#: Sparse formats that tables may have.
+SPARSE_FORMATS = ["csr", "csc", "coo"]
 #: Predictions of so many bytes are held at once.
 HELD_BYTES = 64 << 20
 
 
 @dataclass
-class _Rows:
-    """The validated table, as kernels read it."""
+class Rows:
+    """The validated table, as kernels read it, on a rank without rows too.
+
+    Attributes
+    ----------
+    X : ndarray or CSR of shape (n, d)
+    y : ndarray of shape (n,) or (n, t)
+    weights : ndarray of shape (n,) or None
+    is_sparse : bool
+    """
 
     X: Any
     y: NDArray[Any]
     weights: NDArray[np.float64] | None
     is_sparse: bool
 
+    @classmethod
+    def of(cls, model: Any, X: Any, y: Any, sample_weight: Any, accept_sparse: Any) -> Rows:
+        """Validate table, targets and weights for `model`, which learns the names of the features."""
+        reading: dict[str, Any] = {"accept_sparse": accept_sparse, "dtype": FLOATS}
+        if communicators.least_rows() or np.shape(y)[:1] != (0,):
+            table, targets = validate_data(model, X, y, y_numeric=True, multi_output=True, **reading)
+        else:  # scikit-learn has no option for targets of no rows
+            table = validate_data(model, X, ensure_min_samples=0, **reading)
+            targets = np.asarray(on_host(y))
+        targets = np.ascontiguousarray(targets, dtype=table.dtype)
+        weights = checked_weights(sample_weight, table.shape[0], dtype=table.dtype, negative=False)
+        return cls(as_rows(table), targets, weights, sparse.issparse(table))
+
     @property
     def columns(self) -> NDArray[Any]:
         """The targets, of shape (n, t)."""
         return self.y if self.y.ndim == 2 else self.y[:, None]
-
-
-def validated(model: Any, X: Any, y: Any, accept_sparse: Any) -> tuple[Any, NDArray[Any]]:
-    """Return the validated table and targets of `model`, on a rank without rows too.
-
-    Parameters
-    ----------
-    model : estimator
-        Learns the names of the features.
-    X, y : array-like
-    accept_sparse : bool or list of str
-        As scikit-learn's `validate_data` has it.
-    """
-    reading: dict[str, Any] = {"accept_sparse": accept_sparse, "dtype": FLOATS}
-    if communicators.least_rows() or np.shape(y)[:1] != (0,):
-        rows, targets = validate_data(model, X, y, y_numeric=True, multi_output=True, **reading)
-        return rows, targets
-    # scikit-learn has no option for targets of no rows
-    return validate_data(model, X, ensure_min_samples=0, **reading), np.asarray(on_host(y))
 
 
 class SharedLeastSquares(GridMixin):
@@ -92,19 +96,12 @@ class SharedLeastSquares(GridMixin):
                 for i, values in _predictions(rows, fitted, test, bool(batch.responses)):
                     yield i, j, fitted[i], values
 
-    def _table(self, X: Any, y: Any, weights: Any) -> _Rows:
-        """Return the validated table."""
-        table, targets = validated(self, X, y, ["csr", "csc", "coo"])
-        weights = checked_weights(weights, table.shape[0], dtype=table.dtype, negative=False)
-        targets = np.ascontiguousarray(targets, dtype=table.dtype)
-        return _Rows(as_rows(table), targets, weights, sparse.issparse(table))
-
-    def _fitted(self, batch: GridFit) -> tuple[_Rows, dict[tuple[int, int], Any]]:
+    def _fitted(self, batch: GridFit) -> tuple[Rows, dict[tuple[int, int], Any]]:
         """Return the table, and fitted estimators, or `Failed`, by candidate and fold."""
         found: dict[tuple[int, int], Any] = {}
         estimators, trains = batch.estimators(self), {j: train for j, (train, _) in batch.folds.items()}
         with communicators.current() as communicator, blas.one_thread():
-            rows = self._table(batch.X, batch.y, batch.weights)
+            rows = Rows.of(self, batch.X, batch.y, batch.weights, SPARSE_FORMATS)
             n, d = rows.X.shape
             if d > MOST_FEATURES:
                 raise NotShared(f"X must have {MOST_FEATURES} features at most to share them. Got {d}.")
@@ -131,7 +128,7 @@ class SharedLeastSquares(GridMixin):
 class _Solvers:
     """The solvers of a fold, about its mean and about 0; each is made when it is first asked for."""
 
-    def __init__(self, sums: FoldSums, n_rows: int, rows: _Rows) -> None:
+    def __init__(self, sums: FoldSums, n_rows: int, rows: Rows) -> None:
         self.sums, self.n_rows, self.rows = sums.train, n_rows, rows
         self.made: dict[bool, GramSolver] = {}
 
@@ -147,7 +144,7 @@ class _Solvers:
         return self.made[center]
 
 
-def _solved(estimator: Any, solvers: _Solvers, rows: _Rows) -> tuple[Any, GramFit]:
+def _solved(estimator: Any, solvers: _Solvers, rows: Rows) -> tuple[Any, GramFit]:
     """Return a new estimator, and its coefficients by the Gram matrix of a fold."""
     fitted = type(estimator)(**estimator.get_params(deep=False))
     solver = solvers.about(center=bool(fitted.fit_intercept))
@@ -168,7 +165,7 @@ def _correct(table: Table, fold: int, solvers: _Solvers, solved: dict[int, tuple
 
 
 def _predictions(
-    rows: _Rows, fitted: Mapping[int, Any], test: NDArray[Any], wanted: bool
+    rows: Rows, fitted: Mapping[int, Any], test: NDArray[Any], wanted: bool
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the candidates of a fold, with their predictions of the test rows if these are wanted."""
     if not wanted:

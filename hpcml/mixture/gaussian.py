@@ -236,9 +236,9 @@ class GaussianMixture(MixtureGrid, NormalMixture):
             first = self._last(d) if self.warm_start and hasattr(self, "converged_") else None
             rng = comm.random_state(self.random_state)
             with comm.put(X=rows) as table:
-                mean, _ = mean_and_variance(table, rows, self)
+                mean, variance = mean_and_variance(table, rows, self)
                 self._check_rows(table)
-                em = self._em(table, mean.astype(rows.dtype))
+                em = self._em(table, mean.astype(rows.dtype), float(variance.mean()))
                 best = self._best_run(em, comm, given, first, rng)
         self._store(best, rows.dtype)
         self._warn(best)
@@ -268,8 +268,8 @@ class GaussianMixture(MixtureGrid, NormalMixture):
                 stacklevel=4,
             )
 
-    def _em(self, table: Table, center: NDArray[Any]) -> EM:
-        return EM(table, center, self.covariance_type, float(self.reg_covar))
+    def _em(self, table: Table, center: NDArray[Any], variance: float) -> EM:
+        return EM(table, center, self.covariance_type, float(self.reg_covar), variance)
 
     def _best_run(
         self, em: EM, comm: Communicator, given: Given, first: Mixture | None, rng: np.random.RandomState

@@ -51,11 +51,12 @@ class MixtureGrid(FoldByFold):
         if len(rows) < communicators.least_rows(2):
             raise ValueError(f"Found array with {len(rows)} sample(s) while a minimum of 2 is required.")
         with comm.put(X=rows) as table:
-            center = mean_and_variance(table)[0].astype(rows.dtype)
+            mean, variance = mean_and_variance(table)
+            center = mean.astype(rows.dtype)
             asked: dict[int, Asked] = {}
             for i, estimator in estimators.items():
                 try:
-                    asked[i] = _asked(estimator, table, comm, center)
+                    asked[i] = _asked(estimator, table, comm, center, float(variance.mean()))
                 except (ValueError, TypeError) as error:
                     yield i, Failed(error)
             for i, runs in fit_mixtures(table, comm, asked):
@@ -68,13 +69,15 @@ class MixtureGrid(FoldByFold):
                 yield i, estimators[i]
 
 
-def _asked(estimator: GaussianMixture, table: Table, comm: Communicator, center: NDArray[Any]) -> Asked:
+def _asked(
+    estimator: GaussianMixture, table: Table, comm: Communicator, center: NDArray[Any], variance: float
+) -> Asked:
     """Return what an estimator asks for, as its `fit` begins; raise as it does."""
     given = estimator._given(len(center), estimator.n_components)
     draws = Draws(comm, estimator.random_state)
     estimator._check_rows(table)
     return Asked(
-        estimator._em(table, center),
+        estimator._em(table, center, variance),
         estimator.n_components,
         estimator.init_params,
         given,

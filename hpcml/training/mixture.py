@@ -127,12 +127,15 @@ class EM:
         A key of `hpcml.training.gaussians.KINDS`.
     reg_covar : float
         Added to all variances.
+    variance : float
+        Mean variance of the features.
     """
 
     table: Table
     center: NDArray[Any]
     covariance_type: str
     reg_covar: float
+    variance: float
 
     @property
     def kind(self) -> Covariances:

@@ -165,7 +165,8 @@ def _from_clusters(
     """Run k-means from rows; yield the mixtures of the clusters."""
     if not clusters:
         return
-    tol, nothing = kmeans_tolerance(table), Draws(communicator, 0)
+    em = next(iter(asked.values())).em  # all have the same rows
+    tol, nothing = kmeans_tolerance(em), Draws(communicator, 0)
     runs = {
         at: AskedClusters(
             n_clusters=len(rows),
@@ -177,10 +178,9 @@ def _from_clusters(
         )
         for at, (rows, _) in enumerate(clusters)
     }
-    center = next(iter(asked.values())).em.center
-    for at, best in fit_together(table, communicator, runs, center, weighted=False):
+    for at, best in fit_together(table, communicator, runs, em.center, weighted=False):
         assert not isinstance(best, Failed)
-        first_means = next(iter(asked.values())).em.first_means(len(best.centers))
+        first_means = em.first_means(len(best.centers))
         for i, number in clusters[at][1]:
             yield (i, number), _start(asked[i], first_means)
         table.drop(best.labels)

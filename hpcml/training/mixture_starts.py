@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.communicators import Communicator, Table
+from hpcml.communicators import Communicator
 from hpcml.training.kmeans import best_of
 from hpcml.training.mixture import EM, Mixture
 from hpcml.training.mixture_moments import COUNT_FLOOR
-from hpcml.training.moments import mean_and_variance
 from hpcml.training.seeding import dense_rows, plus_plus
 
 __all__ = [
@@ -117,7 +116,7 @@ def _of_kmeans(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -
         n_runs=1,
         weighted=False,
         max_iter=KMEANS_STEPS,
-        tol=kmeans_tolerance(em.table),
+        tol=kmeans_tolerance(em),
         bounded=False,
         verbose=False,
     )
@@ -126,9 +125,9 @@ def _of_kmeans(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -
     return found
 
 
-def kmeans_tolerance(table: Table) -> float:
+def kmeans_tolerance(em: EM) -> float:
     """Return the tolerance of the k-means that EM starts from, as `hpcml.training.lloyd.iterate` takes it."""
-    return KMEANS_TOLERANCE * float(mean_and_variance(table)[1].mean())
+    return KMEANS_TOLERANCE * em.variance
 
 
 def _of_random(em: EM, comm: Communicator, k: int, rng: np.random.RandomState) -> Moments:

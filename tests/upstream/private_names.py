@@ -64,7 +64,8 @@ class GaussianMixture(hpcml.mixture.GaussianMixture):
         k = resp.shape[1]
         given = self._given(X.shape[1], k)
         with SerialTable({"X": X, "responsibilities": resp}) as table:
-            em = self._em(table, mean_and_variance(table)[0].astype(X.dtype))
+            mean, variance = mean_and_variance(table)
+            em = self._em(table, mean.astype(X.dtype), float(variance.mean()))
             self._store(Run(from_moments(em, em.moments(k), given)), X.dtype)
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from benchmarks.memory import status
+from benchmarks.processes import children
 from benchmarks.spark import cluster
 from hpcml import machine
 
@@ -49,7 +50,7 @@ class _Driver:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        names = {pid: Path("/proc", pid, "comm").read_text().strip() for pid in _children("self")}
+        names = {pid: Path("/proc", pid, "comm").read_text().strip() for pid in children("self")}
         (self._java,) = (pid for pid, name in names.items() if name == "java")
 
     def python(self) -> int:
@@ -74,21 +75,13 @@ class _Driver:
 
     def _open(self, pid: str) -> Iterator[Path]:
         """Yield the files of the folder that the processes below one have open."""
-        for child in _children(pid):
+        for child in children(pid):
             yield from self._open(child)
             with contextlib.suppress(OSError):
                 for path in Path("/proc", child, "fd").iterdir():
                     with contextlib.suppress(OSError):
                         if os.readlink(path).startswith(self._folder):
                             yield path
-
-
-def _children(pid: str) -> list[str]:
-    try:
-        threads = list(Path("/proc", pid, "task").iterdir())
-        return [each for thread in threads for each in (thread / "children").read_text().split()]
-    except OSError:  # ended just now
-        return []
 
 
 def measure(fits: int) -> tuple[dict[str, float], dict[int, dict[str, int]]]:

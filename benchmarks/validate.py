@@ -7,6 +7,7 @@ workers; the predictions are made before the larger runs.
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import os
 import statistics
@@ -19,6 +20,7 @@ import joblib
 import numpy as np
 from joblib import Parallel, delayed
 
+from benchmarks.processes import processor_seconds
 from hpcml import machine
 from hpcml.scaling.predict import FarmCosts, predict_farm
 
@@ -112,7 +114,8 @@ def costs(run: Parallel, *, calls: int = 40, tasks: int = 8) -> list[FarmCosts]:
         Calls, and tasks of each.
     """
     rng = np.random.default_rng(0)
-    found = []
+    found: list[FarmCosts] = []
+    used = processor_seconds()
     for _ in range(calls):
         seconds = rng.uniform(0.01, 0.02)  # joblib looks for results every 10 ms: all phases of it count
         whole, taken, naps = _sleep(run, [seconds] * tasks)
@@ -125,7 +128,10 @@ def costs(run: Parallel, *, calls: int = 40, tasks: int = 8) -> list[FarmCosts]:
         start = min(begun for _, begun, _ in naps) - statistics.median(dispatch)
         end = whole - max(ended for *_, ended in naps)
         found.append(FarmCosts(dispatch, overhead, max(0.0, start), end))
-    return found
+    # what processes compute, here and below, is part of what tasks take beside sleeping; the rest is waiting
+    spent = tasks * sum(statistics.mean(call.overhead) for call in found)
+    share = min(1.0, max(0.0, processor_seconds() - used) / spent)
+    return [dataclasses.replace(call, computing=share) for call in found]
 
 
 @contextlib.contextmanager

@@ -44,6 +44,8 @@ def test_replay_is_list_scheduling():
     assert replay(times, 3) == pytest.approx(max(free))
     # four workers whose overheads of 1 s take turns on two cores begin at 0, 0, 1 and 1 s
     assert replay([1.0] * 4, 4, overhead=1.0, cores=2) == 3.0 and replay([1.0] * 4, 4, overhead=1.0) == 2.0
+    # if they compute for half of it, at 0, 0, 0.5 and 0.5 s
+    assert replay([1.0] * 4, 4, overhead=1.0, computing=0.5, cores=2) == 2.5
     assert replay(times, 10**12) == times.max()
     assert replay([], 3) == 0.0 and replay(times, 1) == pytest.approx(times.sum())
 
@@ -74,6 +76,7 @@ def test_intervals_of_farms_cover_what_their_costs_draw():
         (lambda: replay([1.0], 1, dispatch=-1), "dispatch must be at least 0"),
         (lambda: replay([1.0, 1.0], 1, overhead=[0.1, -0.1]), "overhead must be at least 0"),
         (lambda: replay([1.0], 1, cores=0), "cores must be at least 1"),
+        (lambda: replay([1.0], 1, computing=1.5), "computing must lie between 0 and 1"),
         (lambda: replay([1.0], 2.5), "p must be a whole number of at least 1. Got 2.5"),
         (lambda: FarmCosts(overhead=[]), "overhead must hold at least one sample"),
         (lambda: predict_farm([1.0], 5000), "p must lie between 1 and 4096"),

@@ -136,6 +136,7 @@ def replay(
     overhead: ArrayLike = 0.0,
     start: float = 0.0,
     end: float = 0.0,
+    computing: float = 1.0,
     cores: int | None = None,
 ) -> float:
     """Return the makespan of independent tasks, event by event: the next task goes to the first free worker.
@@ -154,14 +155,16 @@ def replay(
         Seconds from the call to the first dispatch, and of the way of a task to a worker.
     end : float
         Seconds from the end of the last task to the return of the call.
+    computing : float
+        Share of the overhead in which something computes; in the rest a worker waits for others.
     cores : int, optional
-        On which the overheads of all workers take turns, as they do where tasks only sleep. None: as many as
-        workers.
+        On which the computing overheads of all workers take turns, as they do where tasks only sleep. None:
+        as many as workers.
 
     Raises
     ------
     ValueError, TypeError
-        If `p` or `cores` is below 1 or no whole number, or a time below 0.
+        If `p` or `cores` is below 1 or no whole number, a time below 0, or `computing` not from 0 to 1.
 
     Examples
     --------
@@ -179,6 +182,8 @@ def replay(
     for name, value in costs.items():
         if not np.all(np.asarray(value) >= 0):
             raise ValueError(f"{name} must be at least 0. Got {value} instead.")
+    if not 0 <= computing <= 1:
+        raise ValueError(f"computing must lie between 0 and 1. Got {computing} instead.")
     if cores is not None and cores < 1:
         raise ValueError(f"cores must be at least 1. Got {cores} instead.")
     dispatched = start + np.cumsum(np.broadcast_to(dispatch, times.shape))
@@ -186,7 +191,7 @@ def replay(
     free, idle, last = [0.0] * p, [0.0] * min(p, cores or p), 0.0
     for ready, cost, seconds in zip(dispatched.tolist(), beside.tolist(), times.tolist(), strict=True):
         begun = max(heapq.heappop(free), heapq.heappop(idle), ready)
-        heapq.heappush(idle, begun + cost)
+        heapq.heappush(idle, begun + computing * cost)
         finished = begun + cost + seconds
         heapq.heappush(free, finished)
         last = max(last, finished)
@@ -207,6 +212,8 @@ class FarmCosts:
         Seconds from the call until the first task began, without its dispatch.
     end : float
         Seconds from the end of the last task to the return of the call.
+    computing : float
+        Share of the overhead in which something computes.
 
     Raises
     ------
@@ -218,6 +225,7 @@ class FarmCosts:
     overhead: Sequence[float] = (0.0,)
     start: float = 0.0
     end: float = 0.0
+    computing: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("dispatch", "overhead"):
@@ -291,6 +299,7 @@ def predict_farm(
                 overhead=rng.choice(call.overhead, n),
                 start=call.start,
                 end=call.end,
+                computing=call.computing,
                 cores=cores,
             )
         )

@@ -33,13 +33,13 @@ def documents(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def _row(document: Mapping[str, Any]) -> list[str]:
-    plan, result = document["plan"], analyse(document, "strong")
+def _row(document: Mapping[str, Any], mode: str) -> list[str]:
+    plan, result = document["plan"], analyse(document, mode)
     i = len(result.p) - 1
     p, S, of = result.p[i], result.speedups.at(i), result.relative.at(i)
     resolved = np.isfinite(result.relative.half[i])
     shared = WORKLOADS[plan["workload"]].backends[plan["backend"]]
-    spent = next((each for each in breakdown(document, "strong") if each.p == p), None)
+    spent = next((each for each in breakdown(document, mode) if each.p == p), None)
     return [
         plan["workload"],
         plan["backend"] if shared in ("threads", "function") else f"{plan['backend']} ({shared})",
@@ -52,19 +52,24 @@ def _row(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
+def table(found: Sequence[Mapping[str, Any]], mode: str = "strong") -> str:
     """Return measurements of own workloads at their largest number of workers, one a line.
 
     Parameters
     ----------
     found : sequence of mapping
-        Documents with strong scaling.
+        Documents; those that were not measured in this mode are left out.
+    mode : {'strong', 'weak'}
+        Rows are those of one worker.
     """
-    heads = ["workload", "workers", "rows", "1 worker", "speed-up", "of the ceiling"]
+    heads = ["workload", "workers", "rows", "1 worker"]
+    heads += ["speed-up" if mode == "strong" else "scaled speed-up", "of the ceiling"]
     heads += [*(f"{part} %" for part in PARTS), "samples kept"]
-    rows = [heads, ["---"] * len(heads), *map(_row, found)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    rows = [_row(each, mode) for each in found if each["plan"][mode]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *rows])
 
 
 if __name__ == "__main__":
-    print(table(documents([Path(each) for each in sys.argv[1:]])))
+    everything = documents([Path(each) for each in sys.argv[1:]])
+    for way in ("strong", "weak"):
+        print(f"{way.capitalize()} scaling:\n\n{table(everything, way)}\n")

@@ -117,6 +117,11 @@ def test_measurements_become_a_table(tmp_path):
     lines = table(documents([one, suite])).splitlines()
     assert len(lines) == 5 and lines[2].startswith("| kmeans | mpi (rows) | 300,000 | 1.007 s |")
     assert "| 1.98 (" in lines[2] and "| 48 of 48 |" in lines[2]
+    assert len(table([whole], "weak").splitlines()) == 2  # it was not measured
+    grown = synthetic(lambda p: 1.0, mode="weak")
+    grown["plan"] |= {"workload": "kmeans", "backend": "mpi"}
+    (line,) = table([whole, grown], "weak").splitlines()[2:]
+    assert line.startswith("| kmeans | mpi (rows) | 1,000 | 0.997 s | 2.00 (1.98")
 
 
 # -- the model of components -------------------------------------------------------------------------------

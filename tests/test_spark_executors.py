@@ -1,15 +1,27 @@
-"""Executors whose Python has no hpcml: a clear error, and the documented way to send it along."""
+"""Executors: without hpcml (a clear error, and the documented way to send it along); more, as they come."""
 
 import os
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.require("spark"), pytest.mark.slow]
+
+
+#: Spark asks for the second executor when tasks wait.
+ONE_EXECUTOR_OR_TWO = {
+    "executor.cores": "2",
+    "dynamicAllocation.enabled": "true",
+    "dynamicAllocation.shuffleTracking.enabled": "true",
+    "dynamicAllocation.minExecutors": "1",
+    "dynamicAllocation.maxExecutors": "2",
+    "dynamicAllocation.schedulerBacklogTimeout": "1s",
+}
 
 
 def script():
@@ -24,11 +36,27 @@ def script():
     from hpcml.errors import HpcmlError
     from hpcml.joblib_backends import register_spark, shipped
 
-    builder = SparkSession.builder.master("local-cluster[1,1,1024]").config("spark.ui.enabled", "false")
+    builder = SparkSession.builder.master("local-cluster[2,2,1024]").config("spark.ui.enabled", "false")
+    for name, value in ONE_EXECUTOR_OR_TWO.items():
+        builder = builder.config(f"spark.{name}", value)
     builder = builder.config("spark.archives", "hpcml.tar.gz#with-hpcml")
     session = builder.config("spark.executorEnv.PYTHONPATH", "with-hpcml").getOrCreate()
     session.sparkContext.setLogLevel("OFF")
     register_spark()
+    context, folder = session.sparkContext, Path("executors").absolute()
+    folder.mkdir()
+    context.setJobGroup("more", "")
+    with joblib.parallel_backend("spark"), Parallel() as parallel:
+        assert joblib.effective_n_jobs(-1) == 2
+        seen = parallel(delayed(_wait_for_executors)(2, folder) for _ in range(8))
+        assert seen == [2] * 8  # the second one came for this call, and took its share of it
+        assert joblib.effective_n_jobs(-1) == 4
+        assert parallel(delayed(abs)(i) for i in range(20)) == list(range(20))
+    tracker = context.statusTracker()
+    stages = [tracker.getJobInfo(job).stageIds[0] for job in sorted(tracker.getJobIdsForGroup("more"))]
+    assert [tracker.getStageInfo(stage).numTasks for stage in stages] == [8, 16]  # four a slot
+    print("more", flush=True)
+
     X, y = load_iris(return_X_y=True)
     grid = {"max_depth": [1, 2], "max_features": [1, 2]}
     forest = hpcml.ensemble.RandomForestClassifier(5, random_state=0)
@@ -52,6 +80,15 @@ def script():
         Parallel()(delayed(abs)(i) for i in range(4))
     print("told", flush=True)
     session.stop()
+
+
+def _wait_for_executors(n, folder):
+    """Return how many executors have run this task or begun to, once they are `n`, or after a minute."""
+    (folder / str(os.getppid())).touch()  # the process from which an executor forks its workers
+    until = time.monotonic() + 60
+    while len(list(folder.iterdir())) < n and time.monotonic() < until:
+        time.sleep(0.05)
+    return len(list(folder.iterdir()))
 
 
 def told_without(python, folder):
@@ -106,7 +143,7 @@ def test_executors_without_hpcml_tell_and_hpcml_travels_with_the_job(tmp_path):
     options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 300}
     done = subprocess.run([sys.executable, __file__], **options)
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    assert done.stdout.split() == ["found", "told"]
+    assert done.stdout.split() == ["more", "found", "told"]
 
 
 if __name__ == "__main__":

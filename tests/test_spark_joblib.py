@@ -35,14 +35,25 @@ SELECTED = "spark and not [-1- and not [-2- and not --1- and not --2- and not [1
 SELECTED += " and not unordered and not context_manager and not in_sequential"
 SELECTED += " and not njobs_converted and not pretty_print"
 
+#: Of Spark, for a session that the backend makes.
+DEFAULTS = """
+spark.master local[2]
+spark.python.daemon.module spark_daemon
+spark.ui.enabled false
+spark.ui.showConsoleProgress false
+"""
+
 BEFORE = """
-from pyspark.sql import SparkSession
-builder = SparkSession.builder.master("local[2]").config("spark.python.daemon.module", "spark_daemon")
-builder = builder.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false")
-session = builder.getOrCreate()
-session.sparkContext.setLogLevel("OFF")
+import joblib
+import pytest
 from hpcml.joblib_backends import register_spark
+from pyspark.sql import SparkSession
 register_spark()
+told = r"there was no Spark session, so one was made with master 'local\\[2\\]'; make your own first"
+with joblib.parallel_backend("spark"), pytest.warns(UserWarning, match=told):
+    assert joblib.Parallel()(joblib.delayed(pow)(i, 2) for i in range(3)) == [0, 1, 4]
+session = SparkSession.getActiveSession()
+session.sparkContext.setLogLevel("OFF")
 """
 
 AFTER = """
@@ -51,8 +62,10 @@ sys.exit(status)
 """
 
 
-def test_joblibs_own_tests(tmp_path):
+def test_joblibs_own_tests_in_a_session_that_the_backend_makes_and_tells_of(tmp_path):
     joblib_suite.write(tmp_path, "spark", SELECTED, BEFORE, AFTER)
+    (tmp_path / "spark-defaults.conf").write_text(DEFAULTS)
     command = [sys.executable, "run.py", *joblib_suite.left_out(NOT_OURS)]
-    options = {"cwd": tmp_path, "env": spark_work.environment(), "capture_output": True, "text": True}
+    environment = spark_work.environment(SPARK_CONF_DIR=str(tmp_path))
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
     joblib_suite.check(subprocess.run(command, timeout=300, **options), "spark", least=20)

@@ -66,7 +66,7 @@ class SparkBackend(ParallelBackendBase):
         self._own = False  # whether one Parallel alone uses this object
         self._call: Call | None = None
         self._options: dict[str, Any] = {}
-        self._n_jobs = 1
+        self._n_jobs: int | None = 1  # as it was asked for
 
     @property
     def threads_per_task(self) -> int:
@@ -125,9 +125,9 @@ class SparkBackend(ParallelBackendBase):
             raise ValueError(f"mmap_mode must be one of {MMAP_MODES} on Spark. Got {mmap_mode!r} instead.")
         self.parallel = parallel
         self._options = {"max_nbytes": max_nbytes, "temp_folder": temp_folder, "mmap_mode": mmap_mode}
-        self._n_jobs = self.effective_n_jobs(n_jobs)
+        self._n_jobs = n_jobs
         make_all_first(parallel)
-        return self._n_jobs
+        return self.effective_n_jobs(n_jobs)
 
     def _copy(self) -> "SparkBackend":
         copy = type(self)(
@@ -148,7 +148,7 @@ class SparkBackend(ParallelBackendBase):
         self._call = Call(
             (ConnectCluster if is_connect(session) else ClassicCluster)(session, profile),
             inheriting(session),
-            self._n_jobs,
+            self.effective_n_jobs(self._n_jobs),  # anew for each call: executors come and go
             slots(session, cpus),
             self._options["max_nbytes"],
             Work(

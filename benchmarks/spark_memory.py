@@ -96,7 +96,7 @@ def measure(fits: int) -> tuple[dict[str, float], dict[int, dict[str, int]]]:
     growth : dict of str to float
         How much more each kind of memory is at most within a fit, in multiples of the table.
     held : dict of int to dict of str to int
-        Bytes of each of `KINDS` by the number of fits before.
+        Bytes of each of `KINDS` by the number of fits before; before the first, tasks without a table ran.
     """
     X = np.random.default_rng(0).random(VALUES)
     marks = {1, *(max(1, round(part * fits)) for part in PARTS)}
@@ -110,8 +110,13 @@ def measure(fits: int) -> tuple[dict[str, float], dict[int, dict[str, int]]]:
         def fit() -> None:
             Parallel()(delayed(np.sum)(X) for _ in range(12))
 
+        def read() -> dict[str, int]:
+            time.sleep(SETTLE)
+            return {kind: getattr(driver, kind)() for kind in KINDS}
+
+        Parallel()(delayed(abs)(i) for i in range(12))
         growth: dict[str, float] = {}
-        held: dict[int, dict[str, int]] = {}
+        held: dict[int, dict[str, int]] = {0: read()}
         for number in range(1, fits + 1):
             if number == min(WARM_UP + 1, fits):
                 readings = {"python": driver.python, "java": driver.java, "disk": driver.disk}
@@ -122,8 +127,7 @@ def measure(fits: int) -> tuple[dict[str, float], dict[int, dict[str, int]]]:
             else:
                 fit()
             if number in marks:
-                time.sleep(SETTLE)
-                held[number] = {kind: getattr(driver, kind)() for kind in KINDS}
+                held[number] = read()
     return growth, held
 
 

@@ -158,7 +158,8 @@ def describe(X):
             X.flags.writeable,
             X.tobytes()[:80],
         )
-    return type(X).__name__, getattr(X, "shape", None)
+    rows = X.toarray() if hasattr(X, "toarray") else X.to_numpy()
+    return type(X).__name__, X.shape, rows.tobytes()
 
 
 def where(X):

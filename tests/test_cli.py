@@ -227,11 +227,6 @@ def test_empty_tables(capsys, tmp_path):
     assert "the table is empty" in fails(capsys, "search", path, "-t", "price", "-e", TREE)
 
 
-def test_missing_values_for_an_estimator_that_takes_none(capsys, rooms):
-    says = fails(capsys, "search", rooms, "-t", "price", "-e", "sklearn.linear_model.Ridge", "-g", "alpha=1")
-    assert "Ridge takes no missing values and there are some in gaps: fill them" in says
-
-
 @pytest.mark.parametrize("value", [np.inf, -1e300])
 def test_values_that_no_estimator_takes_are_told_with_their_column(capsys, tmp_path, value):
     path = tmp_path / "table.csv"

@@ -12,6 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestRegressor as SklearnForest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV as SklearnSearch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from hpcml.cli import main
 from hpcml.cli.grid import usual_grid
@@ -153,6 +158,23 @@ def test_parquet_tables(capsys, table, tmp_path):
 def test_other_libraries_estimators_by_dotted_path(capsys):
     said = run(capsys, "-e", "sklearn.linear_model.Ridge", "-g", "alpha=0.1,1,10")
     assert "9 fits asked for" in said.out and "best: alpha=" in said.out
+
+
+def test_linear_models_get_filled_and_scaled_columns(capsys, rooms, table, tmp_path):
+    results, model = tmp_path / "results.csv", tmp_path / "model.joblib"
+    given = ["-t", "price", "-e", "ridge", "-g", "alpha=0.1,30", "-p", "tol=1e-6", "-o", results, "-m", model]
+    said = run(capsys, rooms, *given).out
+    assert "score: missing values -> median of the training rows" in said
+    assert "all features -> mean 0, spread 1 over the training rows" in said and "best: alpha=" in said
+    raw, y = split_target(pd.read_csv(rooms), "price", "regressor")
+    X = TableEncoder().fit_transform(raw)
+    pipeline = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), Ridge())
+    expected = SklearnSearch(pipeline, {"ridge__alpha": [0.1, 30]}, cv=3).fit(X, y)
+    scores = pd.read_csv(results)["mean_test_score"]
+    np.testing.assert_allclose(scores, expected.cv_results_["mean_test_score"], rtol=1e-9)
+    loaded = joblib.load(model)
+    assert list(loaded.named_steps) == ["encode", "fill", "scale", "model"]
+    np.testing.assert_allclose(loaded.predict(table), expected.predict(X), rtol=1e-9)
 
 
 @pytest.mark.parametrize("top", [1, 3])

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.require("spark"), pytest.mark.slow]
 
 #: Spark asks for the second executor when tasks wait.
 ONE_EXECUTOR_OR_TWO = {
+    "python.daemon.module": "spark_daemon",
     "executor.cores": "2",
     "dynamicAllocation.enabled": "true",
     "dynamicAllocation.shuffleTracking.enabled": "true",
@@ -27,12 +28,15 @@ ONE_EXECUTOR_OR_TWO = {
 def script():
     """Do as the page about Spark says; then differ from the executors."""
     os.environ.pop("PYTHONPATH")  # executors on this machine would find hpcml by it
+    import cloudpickle
     import joblib
+    import numpy as np
     from joblib import Parallel, delayed
     from pyspark.sql import SparkSession
     from sklearn.datasets import load_iris
 
     import hpcml
+    import spark_work
     from hpcml.errors import HpcmlError
     from hpcml.joblib_backends import register_spark, shipped
 
@@ -43,8 +47,10 @@ def script():
     session = builder.config("spark.executorEnv.PYTHONPATH", "with-hpcml").getOrCreate()
     session.sparkContext.setLogLevel("OFF")
     register_spark()
+    cloudpickle.register_pickle_by_value(spark_work)  # executors do not find it
     context, folder = session.sparkContext, Path("executors").absolute()
     folder.mkdir()
+    large = np.zeros(200_000)
     context.setJobGroup("more", "")
     with joblib.parallel_backend("spark"), Parallel() as parallel:
         assert joblib.effective_n_jobs(-1) == 2
@@ -52,9 +58,18 @@ def script():
         assert seen == [2] * 8  # the second one came for this call, and took its share of it
         assert joblib.effective_n_jobs(-1) == 4
         assert parallel(delayed(abs)(i) for i in range(20)) == list(range(20))
+        assert Parallel(n_jobs=3)(delayed(abs)(i) for i in range(20)) == list(range(20))
+        places = parallel(delayed(spark_work.where)(large) for _ in range(12))
     tracker = context.statusTracker()
     stages = [tracker.getJobInfo(job).stageIds[0] for job in sorted(tracker.getJobIdsForGroup("more"))]
-    assert [tracker.getStageInfo(stage).numTasks for stage in stages] == [8, 16]  # four a slot
+    parts = [tracker.getStageInfo(stage).numTasks for stage in stages]
+    assert parts == [8, 16, 3, 12]  # four a slot, or as many as there are jobs or tasks
+    files, processes = {}, {}
+    for process, executor, file in places:
+        files.setdefault(executor, set()).add(tuple(file))
+        processes.setdefault(executor, set()).add(process)
+    assert [len(each) for each in files.values()] == [1, 1]  # an array is laid out once an executor
+    assert max(map(len, processes.values())) == 2, places  # and mapped by both of its workers
     print("more", flush=True)
 
     X, y = load_iris(return_X_y=True)
@@ -131,6 +146,7 @@ def pack(archive):
     package = Path(hpcml.__file__).parent
     with tarfile.open(archive, "w:gz", compresslevel=1) as file:
         file.add(package, "hpcml", filter=lambda entry: None if "__pycache__" in entry.name else entry)
+        file.add(Path(__file__).with_name("spark_daemon.py"), "spark_daemon.py")  # libraries are loaded once
 
 
 def test_executors_without_hpcml_tell_and_hpcml_travels_with_the_job(tmp_path):

@@ -68,6 +68,18 @@ def _value(text: str) -> list[Any]:
     raise ValueError(f"{text} is no number, word or Python literal")
 
 
+def is_linear(module: str) -> bool:
+    """Return whether the classes of a module are linear models or support vector machines.
+
+    Examples
+    --------
+    >>> from hpcml.cli.grid import is_linear
+    >>> is_linear("sklearn.svm._classes"), is_linear("sklearn.ensemble._gb")
+    (True, False)
+    """
+    return not LINEAR_MODULES.isdisjoint(module.split("."))
+
+
 def usual_grid(module: str, parameters: Collection[str]) -> dict[str, list[Any]]:
     """Return what is tried where no grid is named; nothing for models without usual values.
 
@@ -89,8 +101,7 @@ def usual_grid(module: str, parameters: Collection[str]) -> dict[str, list[Any]]
     >>> usual_grid("hpcml.linear_model.logistic", ["C", "tol"])
     {'C': [0.01, 0.1, 1, 10]}
     """
-    linear = not LINEAR_MODULES.isdisjoint(module.split("."))
-    usual = USUAL_LINEAR if linear else USUAL
+    usual = USUAL_LINEAR if is_linear(module) else USUAL
     return {name: values for name, values in usual.items() if name in parameters}
 
 

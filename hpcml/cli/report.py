@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["make_console", "show_data", "show_results"]
+from hpcml.cli.preparation import own_name
+
+__all__ = ["make_console", "show_data", "show_results", "show_sentences"]
 
 # Where neither a terminal nor COLUMNS sets a width, tables are as wide as they need to be, up to this.
 PIPE_WIDTH = 200
@@ -53,9 +55,14 @@ def show_data(title: str, table: Any, encoder: Any, X: Any, y: Any, target: str,
         print(f"target {target}: {len(classes)} classes ({shares}{', ...' if len(classes) > 5 else ''})")
     else:
         print(f"target {target}: {y.min():.6g} to {y.max():.6g}, mean {y.mean():.6g}, spread {y.std():.6g}")
+    show_sentences(encoder.describe(brief=True))
+
+
+def show_sentences(sentences: Iterable[str]) -> None:
+    """Print what becomes of columns, a line each, folded for terminals."""
     console = Console()
     width = max(40, console.width) if console.is_terminal else UNWRAPPED
-    for sentence in encoder.describe(brief=True):
+    for sentence in sentences:
         print("\n".join(textwrap.wrap(sentence, width, initial_indent="  ", subsequent_indent="    ")))
 
 
@@ -68,7 +75,7 @@ def _seconds(value: float) -> str:
 
 
 def _parameters(candidate: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_value(value)}" for name, value in candidate.items())
+    return ", ".join(f"{own_name(name)}={_value(value)}" for name, value in candidate.items())
 
 
 def _legend(times: bool) -> str:
@@ -96,7 +103,7 @@ def _table(
         table.add_column("candidate", overflow="fold")
     else:
         for name in found.param_grid:
-            table.add_column(Text(name), justify="right", no_wrap=True)
+            table.add_column(Text(own_name(name)), justify="right", no_wrap=True)
     for each, key in zip(titles, keys, strict=True):
         widest = max(len(f"{results[f'mean_test_{key}'][i]:.4f}") for i in order)
         table.add_column(f"mean {each}", justify="right", overflow="fold", min_width=widest)

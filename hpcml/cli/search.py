@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from hpcml.cli import estimators, files, report
+from hpcml.cli import estimators, files, preparation, report
 from hpcml.cli.backends import Backend, check_backend, running_on
 from hpcml.cli.failures import INTERRUPTED, CommandError, one_line
-from hpcml.cli.task import Data, Paths, Task, check_missing, checked_scoring
+from hpcml.cli.task import Data, Paths, Task, check_finite, checked_scoring
 
 __all__ = ["search"]
 
@@ -196,7 +196,9 @@ def search(
     Columns that are no numbers are encoded, by rules that never look at the target, and the command says how:
     two categories become 0 and 1, up to ten a 0/1 column each, more of them ordinal codes by frequency; ISO
     dates become days; texts that differ in most rows are left out. Empty cells and `?` are missing values,
-    which trees take as they are.
+    which trees take as they are. For estimators that take none they become the median of their column, and
+    linear models and support vector machines get columns of mean 0 and spread 1; both by the training rows
+    of each fold.
 
     **Examples**
 
@@ -238,9 +240,11 @@ def search(
     with _notes():
         data = Data.read(table, target, task.kind, cv)
         scorers = checked_scoring(scoring, task.kind, data.y)
-        check_missing(task.estimator, data, estimator)
+        check_finite(task.estimator, data)
+        task, told = task.prepared(data)
         if not quiet:
             report.show_data(data.title, data.table, data.encoder, data.X, data.y, data.target, task.kind)
+            report.show_sentences(told)
         with running_on(backend, n_jobs, spark_master):
             found, seconds = _run(task, data, scorers, cv, n_jobs, journal, quiet)
         report.show_results(found, scorers, seconds, cv, top=top, quiet=quiet)
@@ -306,7 +310,7 @@ def _keep(found: Any, data: Data, output: Path | None, save_model: Path | None, 
         import joblib
         from sklearn.pipeline import Pipeline
 
-        model = Pipeline([("encode", data.encoder), ("model", found.best_estimator_)])
+        model = Pipeline([("encode", data.encoder), *preparation.steps(found.best_estimator_)])
         files.write_atomically(save_model, lambda path: joblib.dump(model, path))
         if not quiet:
             print(f"{save_model}: the encoder and the best model; joblib.load reads it")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcml.cli import estimators, files, grid
+from hpcml.cli import estimators, files, grid, preparation
 from hpcml.cli.failures import CommandError
 
-__all__ = ["Data", "Paths", "Task", "check_missing", "checked_scoring"]
+__all__ = ["Data", "Paths", "Task", "check_finite", "checked_scoring"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ class Task:
         made.set_params(**fixed)
         return cls(made, kind, values)
 
+    def prepared(self, data: "Data") -> tuple["Task", list[str]]:
+        """Return the task with what the estimator needs before it, and what is said of that."""
+        names = [str(each) for each in data.encoder.get_feature_names_out()]
+        estimator, own_grid, told = preparation.prepared(self.estimator, self.grid, data.X, names)
+        return Task(estimator, self.kind, own_grid), told
+
 
 @dataclass(frozen=True)
 class Data:
@@ -135,9 +141,15 @@ def _check_classes(y: Any, cv: int, target: str) -> None:
         )
 
 
-def check_missing(estimator: Any, data: Data, name: str) -> None:
+def check_finite(estimator: Any, data: Data) -> None:
+    """Refuse values that no estimator takes.
+
+    Raises
+    ------
+    CommandError
+        Names the columns.
+    """
     import numpy as np
-    from sklearn.utils import get_tags
 
     from hpcml.counterparts import counterpart_class
 
@@ -150,14 +162,6 @@ def check_missing(estimator: Any, data: Data, name: str) -> None:
         raise CommandError(
             f"there are {what} in {', '.join(columns[:5])}"
             f"{' ...' if len(columns) > 5 else ''}: mend or drop these rows or columns"
-        )
-    missing = np.isnan(data.X).any(axis=0)
-    if missing.any() and not get_tags(estimator).input_tags.allow_nan:
-        columns = [str(each) for each in data.encoder.get_feature_names_out()[missing]]
-        raise CommandError(
-            f"{name} takes no missing values and there are some in {', '.join(columns[:5])}"
-            f"{' ...' if len(columns) > 5 else ''}: fill them, or choose an estimator that takes them, "
-            "such as a forest"
         )
 
 

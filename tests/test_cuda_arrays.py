@@ -97,18 +97,40 @@ def test_originals_are_left_in_peace_and_let_go():
 
 
 @pytest.mark.parametrize(
-    "kind", ["transposed", "reversed", "every other", "float16", "integers", "empty", "one"]
-)
+    "kind",
+    [
+        "transposed", "reversed", "every other", "float16", "integers", "empty", "no features", "one",
+        "big-endian", "equal rows", "a number",
+    ],
+)  # fmt: skip
 def test_any_layout_and_type_is_read(kind):
     X = np.arange(60.0).reshape(10, 6)
     X = {
         "transposed": X.T, "reversed": X[::-1], "every other": X[::2, ::3], "float16": X.astype(np.float16),
-        "integers": X.astype(np.int32), "empty": X[:0], "one": X[:1, :1],
+        "integers": X.astype(np.int32), "empty": X[:0], "no features": X[:, :0], "one": X[:1, :1],
+        "big-endian": X.astype(">f8"), "equal rows": np.broadcast_to(X[0], (10, 6)),
+        "a number": X[3, 3:4].reshape(()),
     }[kind]  # fmt: skip
-    with on_host():
-        found = arrays.on_host(Exposed(X))
+    with on_host() as device:
+        found = arrays.on_host(Exposed(X, stream=None if kind == "one" else 77))
+        assert device.settled or not X.size  # whatever the stream that the array names
         assert found.dtype == X.dtype and not (found.size and found.flags.writeable)
         np.testing.assert_array_equal(found, X)
+
+
+@pytest.mark.parametrize("kind", ["transposed", "reversed", "every other", "big-endian", "a part"])
+def test_fits_on_other_layouts_are_those_of_a_copy(kind):
+    X = np.random.default_rng(0).standard_normal((240, 6))
+    X = {
+        "transposed": np.asfortranarray(X), "reversed": X[::-1, ::-1], "every other": X[::2, 1::2],
+        "big-endian": X.astype(">f8"), "a part": X[30:90],
+    }[kind]  # fmt: skip
+    estimator = KMeans(3, n_init=1, max_iter=2, random_state=0)
+    with on_host(), hpcml.config_context(device="cuda", strict_device=True):
+        found = clone(estimator).fit(Exposed(X), sample_weight=Exposed(np.abs(X[:, 0])))
+        expected = clone(estimator).fit(X.astype("f8", order="C"), sample_weight=np.abs(X[:, 0]).astype("f8"))
+    assert found.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
+    assert found.labels_.tobytes() == expected.labels_.tobytes()
 
 
 def test_what_cannot_be_read_is_told(monkeypatch):
@@ -116,6 +138,10 @@ def test_what_cannot_be_read_is_told(monkeypatch):
     with on_host():
         with pytest.raises(ValueError, match="must have no mask"):
             arrays.on_host(Exposed(X, mask=X))
+        with pytest.raises(ValueError, match=r"must have an address. Got 0 for one of shape \(20, 7\)"):
+            arrays.on_host(Exposed(X, data=(0, False)))
+        with pytest.raises(ValueError, match="0 sample"):
+            Ridge().fit(Exposed(X[:0], data=(0, False)), Exposed(y[:0]))
         with pytest.raises(ValueError, match="It lacks data, shape, typestr"):
             arrays.on_host(types.SimpleNamespace(__cuda_array_interface__={}))
         X[3, 2] = np.nan

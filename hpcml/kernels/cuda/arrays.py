@@ -28,6 +28,10 @@ def on_host(array: Any) -> Any:
     driver = current()
     if 0 in shape:
         return np.empty(shape, dtype)
+    if not interface["data"][0]:
+        raise ValueError(
+            f"An array on the device must have an address. Got 0 for one of shape {shape} instead."
+        )
     # the bytes from the first to the last entry, wherever the array begins in them
     ends = [(n - 1) * step for n, step in zip(shape, steps, strict=True)]
     before, after = sum(min(end, 0) for end in ends), sum(max(end, 0) for end in ends)

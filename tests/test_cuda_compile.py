@@ -1,7 +1,9 @@
 """Machine code of the CUDA kernels for every architecture: registers, spills, the cache."""
 
+import os
 import re
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -119,6 +121,29 @@ def test_code_of_the_wheel_needs_no_compiler(monkeypatch, tmp_path):
     assert "nvcc" in compile.reason(80)
     with pytest.raises(KernelUnavailable, match="no code for compute capability 8.0"):
         compile.code("sums", 80)
+
+
+def test_wheels_hold_machine_code_where_that_is_asked_for(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")
+    root = Path(__file__).parent.parent
+    if not (root / "setup.py").exists():
+        pytest.skip("these tests lie outside of the tree")
+    nvcc = tmp_path / "nvcc"  # writes to what follows -o what it was asked for
+    nvcc.write_text('#!/bin/sh\nasked="$*"\nwhile [ "$1" != -o ]; do shift; done\necho "$asked" > "$2"\n')
+    nvcc.chmod(0o755)
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path / "lib")],
+        cwd=root, check=True, capture_output=True,
+        env={
+            **os.environ, "HPCML_BUILD_CUDA": "1", "HPCML_CUDA_ARCHITECTURES": "80,120",
+            "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        },
+    )  # fmt: skip
+    folder = tmp_path / "lib" / "hpcml" / "kernels" / "cuda" / "sources"
+    found = {path.name: path.read_text() for path in folder.glob("*.cubin")}
+    assert set(found) == {f"{name}.sm_{each}.cubin" for name in NAMES for each in (80, 120)}
+    assert "code=sm_120" in found["growth.sm_120.cubin"] and "-fmad=false" in found["growth.sm_120.cubin"]
+    assert (folder / "growth.h").exists() and not (root / "hpcml" / "kernels" / "cuda" / "sources").exists()
 
 
 def test_a_gpu_that_is_too_old_is_told():

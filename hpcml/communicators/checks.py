@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.kernels import contract
+from hpcml.kernels import away, contract
 
 __all__ = [
     "ClosedTable",
@@ -44,10 +44,21 @@ class NoRowArray(KeyError):
 
 
 class RowArrays(dict[str, Any]):
-    """Row arrays by name; one that is not there is asked for in vain with a list of those that are."""
+    """Row arrays by name; one that is not there is asked for in vain with a list of those that are.
+
+    What is asked for by its name is on the host, and may be kept; `read` is for those who only look. `get`
+    does not ask for what a device has written.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        return away.reclaimed(super().__getitem__(name))
 
     def __missing__(self, name: object) -> Any:
         check_names([name], self)
+
+    def read(self, name: str) -> Any:
+        """Return a row array that is read at once."""
+        return away.fetched(super().__getitem__(name))
 
 
 def check_names(names: Iterable[object], arrays: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ from hpcml.communicators.checks import (
     rows_of_shard,
 )
 from hpcml.communicators.contract import Kernel
-from hpcml.kernels import contract, lookup
+from hpcml.kernels import away, contract, lookup
 from hpcml.kernels.csr import CSR
 from hpcml.kernels.shards import TreeSum, of_shard, over_shards
 
@@ -80,20 +80,16 @@ class Chunk:
 
     Parameters
     ----------
-    arrays : dict of str to ndarray or CSR
-        The row arrays.
+    arrays : RowArrays
     bounds : ndarray of int64 of shape (s + 1,)
         First row of every shard in the arrays, then the end.
     first_shard : int
         Number of the first shard in the whole table.
     """
 
-    arrays: dict[str, Any]
+    arrays: RowArrays
     bounds: NDArray[np.int64]
     first_shard: int
-
-    def __post_init__(self) -> None:
-        self.arrays = RowArrays(self.arrays)
 
     @property
     def n_rows(self) -> int:
@@ -102,7 +98,7 @@ class Chunk:
 
     def shard_sums(self, name: str, n_threads: int) -> NDArray[np.float64]:
         """Return the sum of a row array of numbers over every shard, whatever chunk the shard lies in."""
-        values = self.arrays[name]
+        values = self.arrays.read(name)
         if not self.n_rows:
             return np.zeros(len(self.bounds) - 1)
         if values.dtype not in (np.float32, np.float64):
@@ -123,7 +119,7 @@ class Chunk:
             What remains for the shard.
         """
         start, stop = self.bounds[shard - self.first_shard : shard - self.first_shard + 2].tolist()
-        running = self.arrays[name][start:stop].cumsum(dtype=np.float64)
+        running = self.arrays.read(name)[start:stop].cumsum(dtype=np.float64)
         return start + min(int(running.searchsorted(target, side="right")), stop - start - 1)
 
 
@@ -203,13 +199,8 @@ class Local:
         else:
             kept: dict[str, dict[str, tuple[int, ...]]] = {}
             function = over_shards(_with_shapes(kernel, kept), _row_names(chunk, kernel))
-        ranges, sums = function(
-            bounds=chunk.bounds,
-            first_shard=chunk.first_shard,
-            n_shards=self.n_shards,
-            n_threads=n_threads,
-            **given,
-        )
+        given |= {"bounds": chunk.bounds, "first_shard": chunk.first_shard, "n_shards": self.n_shards}
+        ranges, sums = _called(function, given | {"n_threads": n_threads})
         return Pieces(ranges, sums, shapes if isinstance(kernel, str) else kept["shapes"])
 
     def map(self, kernel: Kernel, arguments: Mapping[str, Any], n_threads: int) -> None:
@@ -219,11 +210,12 @@ class Local:
         for chunk in self.chunks:
             given = _arguments(chunk, kernel, arguments)
             if isinstance(kernel, str):
-                found = lookup(kernel)(**given, n_threads=n_threads)
+                found = _called(lookup(kernel), given | {"n_threads": n_threads})
                 parts = found if isinstance(found, tuple) else (found,)
                 names = [result.name for result in contract.KERNELS[kernel].results]
                 results = dict(zip(names, parts, strict=True))
             else:
+                away.at_home(given.values())
                 results = _by_shards(chunk, kernel, given)
             for name, value in results.items():
                 if value.shape[:1] != (chunk.n_rows,):
@@ -255,12 +247,22 @@ def _arguments(chunk: Chunk, kernel: Kernel, arguments: Mapping[str, Any]) -> di
         if source is not None:
             if not isinstance(source, str):
                 raise TypeError(f"{name} is taken from the table: pass the name of a row array of it.")
-            if name in overwritten and source in chunk.arrays and not chunk.arrays[source].flags.writeable:
-                chunk.arrays[source] = chunk.arrays[source].copy()
-            given[name] = chunk.arrays.get(source)
+            found = chunk.arrays.get(source)
+            if name in overwritten and found is not None and not found.flags.writeable:
+                found = chunk.arrays[source] = found.copy()
+            given[name] = found
         else:
             given[name] = None
     return given
+
+
+def _called(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """Call a kernel; one of a device may leave there what it writes to row arrays."""
+    if getattr(function, "takes_lent", False):
+        with away.lent():
+            return function(**given)
+    away.at_home(given.values())
+    return function(**given)
 
 
 def _with_shapes(

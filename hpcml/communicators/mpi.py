@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import activity, config
-from hpcml.communicators.checks import check_names
+from hpcml.communicators.checks import RowArrays, check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.layout import Layout
 from hpcml.communicators.local import (
@@ -85,7 +85,7 @@ class MpiTable(Table):
         whole = last - 1 if first < last and self._stop > end else last  # shards that lie here wholly
         self._split = int(layout.bounds[whole])
         pairs = ((first, whole), (whole, last))
-        return [Chunk({}, layout.bounds[a : b + 1] - layout.bounds[a], a) for a, b in pairs if a < b]
+        return [Chunk(RowArrays(), layout.bounds[a : b + 1] - layout.bounds[a], a) for a, b in pairs if a < b]
 
     # -- row arrays ----------------------------------------------------------------------------------------
 

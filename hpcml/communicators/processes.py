@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hpcml import activity, config
 from hpcml.communicators.carried import Function, PackedPieces, Settings, dumps_for
-from hpcml.communicators.checks import ClosedTable, check_kernel, check_names
+from hpcml.communicators.checks import ClosedTable, RowArrays, check_kernel, check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import (
     Chunk,
@@ -68,7 +68,7 @@ class ProcessTable(Table):
         own, *self._shards = shards  # those of the others begin at the second
         self._cuts: list[int] = self._bounds[self._shards].tolist()
         self._n_others = n_workers - 1
-        self._chunk = Chunk({}, self._bounds[own : self._shards[0] + 1], own)
+        self._chunk = Chunk(RowArrays(), self._bounds[own : self._shards[0] + 1], own)
         self._local = Local([self._chunk], self._n_shards)
         self._given: dict[str, Any] = {}  # row arrays that no kernel has changed
         self._sums: dict[str, NDArray[np.float64]] = {}  # over each shard, of some row arrays

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import activity, config
-from hpcml.communicators.checks import check_names
+from hpcml.communicators.checks import RowArrays, check_names
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import (
     Chunk,
@@ -33,7 +33,7 @@ class SerialTable(Table):
         arrays = {name: as_row_array(name, array) for name, array in rows.items() if array is not None}
         self.n_rows = self.n_local = n_rows_of(arrays)
         self.first_row = 0
-        self._chunk = Chunk(arrays, bounds_of(self.n_rows), 0)
+        self._chunk = Chunk(RowArrays(arrays), bounds_of(self.n_rows), 0)
         self._local = Local([self._chunk], len(self._chunk.bounds) - 1)
 
     def map_reduce(self, kernel: Kernel, /, **arguments: Any) -> dict[str, NDArray[np.float64]]:
@@ -64,7 +64,7 @@ class SerialTable(Table):
 
     def take(self, numbers: NDArray[np.int64], name: str = "X") -> Any:
         self._local.check_open()
-        return pick(self._chunk.arrays[name], as_row_numbers(numbers, self.n_rows))
+        return pick(self._chunk.arrays.read(name), as_row_numbers(numbers, self.n_rows))
 
     def where_sum_reaches(self, name: str, targets: NDArray[np.float64]) -> NDArray[np.int64]:
         self._local.check_open()

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from hpcml import blas
 from hpcml.communicators.carried import Function, PackedPieces, Settings
 from hpcml.communicators.channel import Closed, Inbox, Outbox, patience_of, receive, send
-from hpcml.communicators.checks import check_names
+from hpcml.communicators.checks import RowArrays, check_names
 from hpcml.communicators.local import Chunk, Local
 from hpcml.communicators.other_memory import room_for
 from hpcml.communicators.shared_memory import Shared, mapped
@@ -58,7 +58,7 @@ class Worker:
         """Begin a table, of whose shards worker i owns those from ``shards[i]`` to ``shards[i + 1]``."""
         self.patience = patience_of(len(shards))  # the asking process is one more
         first, stop = shards[self._index], shards[self._index + 1]
-        chunk = Chunk({}, bounds[first : stop + 1] - bounds[first], first)
+        chunk = Chunk(RowArrays(), bounds[first : stop + 1] - bounds[first], first)
         self._tables[table] = Local([chunk], len(bounds) - 1)
 
     def close(self, table: int) -> None:

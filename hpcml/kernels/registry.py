@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from hpcml import config
 from hpcml.errors import KernelUnavailable
-from hpcml.kernels import contract
+from hpcml.kernels import away, contract
 from hpcml.kernels.shards import over_shards
 from hpcml.kernels.thresholds import FROM_NUMBERS
 from hpcml.parts import PARTS
@@ -94,8 +94,10 @@ def _on_cuda(name: str) -> Callable[..., Any] | str:
             return function(*args, **kwargs)
         except NotSuitable as declined:
             _leave_the_gpu(name, str(declined))
+        away.at_home((*args, *kwargs.values()))
         return _first(name, _on_processor(name))(*args, **kwargs)
 
+    kernel.takes_lent = True  # type: ignore[attr-defined]
     return kernel
 
 
@@ -146,8 +148,10 @@ def _by_size(name: str) -> Callable[..., Any]:
             on_cuda = _load(name, "cuda")
             if not isinstance(on_cuda, str):
                 return on_cuda(*args, **kwargs)
+        away.at_home((*args, *kwargs.values()))
         return _first(name, _on_processor(name))(*args, **kwargs)
 
+    choose.takes_lent = True  # type: ignore[attr-defined]
     choose.__name__ = choose.__qualname__ = name
     return choose
 

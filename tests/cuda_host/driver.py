@@ -43,6 +43,7 @@ class HostDriver(Driver):
         self.launched = collections.Counter()
         self.copied_in = 0
         self.sent = collections.Counter()  # copies to the device by their bytes
+        self.brought = collections.Counter()  # and from it
         self.depth = 0
         self.settled = False
 
@@ -105,6 +106,7 @@ class HostDriver(Driver):
 
     def copy_out(self, array, address, stream):
         self._check_active()
+        self.brought[array.nbytes] += 1
         stream.queue.append(lambda: ctypes.memmove(array.ctypes.data, address, array.nbytes))
 
     def zero(self, address, n_bytes, stream):

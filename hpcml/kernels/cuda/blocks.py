@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.errors import DeviceMemoryError
+from hpcml.kernels import away
 from hpcml.kernels.cuda.driver import Driver, OutOfDeviceMemory
 from hpcml.kernels.cuda.transfers import STAGED, Lane, Residents
 from hpcml.kernels.shards import TreeSum
@@ -142,6 +143,15 @@ class _Call:
             for name, each in self.rows.items()
             if each.value is not None and each.reads and not each.writes and not each.value.flags.writeable
         }
+        # others are, too, unless they may stay where kernels have written to them
+        self.state = {
+            name: each.value
+            for name, each in self.rows.items()
+            if each.value is not None and each.reads and name not in self.keepable and away.is_lent()
+        }
+        for each in self.rows.values():
+            if not away.is_lent() or away.address(each.value, self.residents) is None:
+                away.reclaimed(each.value)
 
     def bytes_of(self, first: int, stop: int, kept: Mapping[str, Any]) -> int:
         """Return what a block of shards needs beside arrays that stay."""
@@ -171,19 +181,21 @@ class _Call:
         """Return blocks of shards, and the arrays that stay on the device."""
         constant = sum(value.nbytes for value in self.constants.values() if value is not None)
         own = {name: array for name, array in self.keepable.items() if self.residents.borrowed(array) is None}
-        of_others = {name: array for name, array in self.keepable.items() if name not in own}
-        for more in (own, {}):
-            kept = {**of_others, **more}
-            left = limit - constant - sum(array.nbytes for array in more.values())
+        there = {name: array for name, array in self.keepable.items() if name not in own}
+        there |= {n: a for n, a in self.state.items() if away.address(a, self.residents) is not None}
+        left = {n: a for n, a in self.state.items() if n not in there and self.rows[n].writes}
+        for more in ({**own, **left}, own, {}):
+            kept = {**there, **more}
+            room = limit - constant - sum(array.nbytes for array in more.values())
             S = len(self.lengths)
-            if self.bytes_of(0, S, kept) <= left:
+            if self.bytes_of(0, S, kept) <= room:
                 return [(0, S)], kept
-            if more and left < limit // 4:  # blocks would be small
+            if more and room < limit // 4:  # blocks would be small
                 continue
-            blocks = self.blocks(left // 2, kept)  # a half for each lane
+            blocks = self.blocks(room // 2, kept)  # a half for each lane
             if blocks is not None:
                 return blocks, kept
-        needed = constant + 2 * max(self.bytes_of(s, s + 1, of_others) for s in range(len(self.lengths)))
+        needed = constant + 2 * max(self.bytes_of(s, s + 1, there) for s in range(len(self.lengths)))
         raise DeviceMemoryError(
             f"{self.driver.name} has {limit / 1e6:.6g} MB left, and a call needs {needed / 1e6:.6g} MB: "
             f"{constant / 1e6:.6g} MB for the model, the rest for one of {self.n_shards} shards of the rows."
@@ -207,10 +219,13 @@ class _Call:
         """Run the launches over all blocks; memory is allocated before the first one."""
         blocks, kept = self.plan(limit)
         if any(name not in kept for name in self.keepable):
-            self.residents.evict([])
+            self.residents.evict([], left=False)
         own = [Lane(self.driver, staged) for _ in range(min(2, len(blocks)))]
         self.lanes += own
-        common = {name: self.residents.put(array, own[0]) for name, array in kept.items()}
+        common = {
+            name: self.put(array, own[0]) if name in self.state else self.residents.put(array, own[0])
+            for name, array in kept.items()
+        }
         for name, value in self.constants.items():
             common[name] = 0
             if value is not None:
@@ -229,7 +244,19 @@ class _Call:
             finish = busy[i % len(own)]
             if finish is not None:
                 finish()
+        for name in kept:
+            if name in self.state and self.rows[name].writes:
+                self.residents.leave(self.state[name], common[name])
+                self.allocated = [address for address in self.allocated if address != common[name]]
         return tree.pieces()
+
+    def put(self, array: NDArray[Any], lane: Lane) -> int:
+        """Return the address of an array that kernels write to; it is copied unless it was left there."""
+        found = away.address(array, self.residents)
+        if found is None:
+            found = self.allocate(array.nbytes)
+            lane.upload(found, array)
+        return found
 
     def room(self, blocks: list[tuple[int, int]], kept: Mapping[str, Any]) -> dict[str, int]:
         """Allocate what the blocks of a lane need, one at a time."""
@@ -273,7 +300,7 @@ class _Call:
 
         def finish() -> None:
             for name, each in self.rows.items():
-                if each.value is not None and each.writes:
+                if each.value is not None and each.writes and name not in kept:
                     lane.download(each.value[begin:end], addresses[name])
             if self.width:
                 for row, (low, high) in pieces.left:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hpcml.kernels import overshoot
+from hpcml.kernels import away, overshoot
 from hpcml.kernels.cuda.blocks import THREADS, Rows, ceil, run
 from hpcml.kernels.cuda.driver import current
 from hpcml.kernels.cuda.gram import ROWS_OF_PART, TILE, launch_projection
@@ -99,14 +99,17 @@ def _step(a_pass, where):
 def _of_models(launched, which, sizes, where, X, y, weights, states, vectors, numbers):
     """Return the pieces, and part after part of their statistics, in each of them model after model."""
     n_models = vectors.shape[1]
+    if n_models > 1:
+        away.at_home(states)  # they are cut to models here
     J = states[0].shape[1] // n_models
     found = []
     for m in range(n_models):
         at = slice(m * J, (m + 1) * J)
-        own = [np.ascontiguousarray(state[:, at]) for state in states]
+        own = states if n_models == 1 else [np.ascontiguousarray(state[:, at]) for state in states]
         own_numbers = [number if np.ndim(number) == 0 else number[m] for number in numbers]
         a_pass = _Pass(which, X, y, weights, *own, np.ascontiguousarray(vectors[:, m]), own_numbers)
-        pieces, sums = launched(a_pass, where)
+        with away.lent(away.is_lent() and n_models == 1):
+            pieces, sums = launched(a_pass, where)
         found.append(np.split(sums, np.cumsum(sizes)[:-1], axis=1))
         if which == GRAM and n_models > 1:
             for state, moved in zip(states, own, strict=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml.kernels import away
 from hpcml.kernels.cuda.driver import Driver
 
 __all__ = ["STAGED", "Lane", "Residents"]
@@ -145,11 +147,23 @@ class Residents:
             self._kept[key] = weakref.ref(array, gone), address
         return address
 
-    def evict(self, but: list[NDArray[Any]]) -> bool:
-        """Give back the memory of all arrays but some; return whether there were others."""
+    def leave(self, array: NDArray[Any], address: int) -> None:
+        """Keep what kernels have written to an array of the host, until somebody asks for it there."""
+        driver = self._driver()
+        assert driver is not None
+
+        def fetch(array: NDArray[Any]) -> None:
+            with driver.active():
+                Lane(driver).download(array, address)
+
+        away.leave(array, self, address, fetch, functools.partial(self._dead.append, address))
+
+    def evict(self, but: list[NDArray[Any]], *, left: bool = True) -> bool:
+        """Give back the memory of all arrays but some, and of what was left; return whether there was any."""
         stay = {id(array) for array in but}
         others = [key for key in self._kept if key not in stay]
         for key in others:
             self._dead.append(self._kept.pop(key)[1])
+        found = away.reclaim_all(self) if left else False
         self.collect()
-        return bool(others)
+        return found or bool(others)

@@ -16,7 +16,7 @@ from hpcml.kernels.csr import CSR
 from hpcml.kernels.shards import bounds_of
 from hpcml.svm import LinearSVC
 
-N, K = 2100, 3
+N, K = 3100, 3
 CENTERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 
 
@@ -35,7 +35,7 @@ def moved(given):
     return step(given)["changed"][0]
 
 
-@pytest.mark.parametrize("memory", [1 << 32, 42_000])
+@pytest.mark.parametrize("memory", [1 << 32, 60_000])
 def test_labels_stay_until_they_are_read(memory):
     with on_host(HostDriver(memory=memory)) as device, hpcml.config_context(device="cuda"):
         given = table()
@@ -79,7 +79,7 @@ def test_the_processor_and_functions_get_the_latest(monkeypatch):
 
 
 def test_memory_that_is_needed_brings_what_was_left_home():
-    with on_host(HostDriver(memory=105_000)) as device, hpcml.config_context(device="cuda"):
+    with on_host(HostDriver(memory=150_000)) as device, hpcml.config_context(device="cuda"):
         first = table()
         step(first)
         others = [table() for _ in range(6)]

@@ -10,7 +10,7 @@ from grids import assert_same_attributes, batches_of, rows, separate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from sklearn import model_selection
+from sklearn import linear_model, model_selection
 from sklearn.exceptions import ConvergenceWarning
 
 import hpcml
@@ -234,6 +234,27 @@ def test_no_weight_in_a_fold():
     found, errors = batches_of(Ridge(), RIDGES, folds, X, y, sample_weight=weights)
     assert "no weight" in errors[0]
     assert {j for _, j in found} == {1}
+
+
+@pytest.mark.parametrize("communicator", ["serial", "processes"])
+@pytest.mark.parametrize("positive", [False, True])
+def test_weights_that_leave_one_row(communicator, positive):
+    X, y = table(n=60, d=3)
+    one, equal = np.arange(60) == 3, np.repeat(X[:1], 60, axis=0)
+    equal[7] = 9.0
+    model = LinearRegression(positive=positive)
+    with hpcml.config_context(communicator=communicator, n_workers=2):
+        for rows, weights in ((X, 0.3 * one), (equal, 1.0 * (np.arange(60) != 7))):
+            model.fit(rows, y, sample_weight=weights)
+            assert not model.coef_.any()
+            assert model.intercept_ == pytest.approx(np.average(y, weights=weights))
+            grid = {"positive": [positive], "fit_intercept": [True, False]}
+            search = GridSearchCV(LinearRegression(), grid, cv=[(np.arange(40), np.arange(60))])
+            search.set_params(scoring="neg_mean_squared_error", refit=False)
+            scores = search.fit(rows, y, sample_weight=weights).cv_results_["mean_test_score"]
+            expected = linear_model.LinearRegression().fit(rows[:40], y[:40], sample_weight=weights[:40])
+            errors = (expected.predict(rows) - y) ** 2
+            assert scores[0] == pytest.approx(-np.average(errors, weights=weights), abs=1e-12)
 
 
 def test_frames_names_and_pickles():

@@ -327,6 +327,8 @@ LABELS = {
     "bytes": lambda codes: codes.astype(np.int8),
     "another byte order": lambda codes: codes.astype(">i4"),
     "far apart": lambda codes: codes * (2**60) - 2**59,
+    "the largest of int64": lambda codes: codes + (2**63 - 2),
+    "beyond int64": lambda codes: codes.astype(np.uint64) + np.uint64(2**63),
     "list": lambda codes: codes.tolist(),
     "series": lambda codes: pd.Series(codes, index=codes * 0),
     "categories": lambda codes: pd.Series(codes).map({0: "no", 1: "yes"}).astype("category"),

@@ -263,7 +263,9 @@ class LinearRegression(LeastSquares):
         if n <= d:
             found = methods.by_rows(table, d, t, alpha, center=center, weighted=weighted, tol=self.tol)
         else:
-            found = methods.by_singular_values(table, d, t, alpha, center=center, dtype=dtype, tol=self.tol)
+            found = methods.by_singular_values(
+                table, d, t, alpha, center=center, weighted=weighted, dtype=dtype, tol=self.tol
+            )
         if not is_sparse and found.values is not None:
             self.rank_, self.singular_ = found.rank, found.values.astype(dtype)
         return found
@@ -414,7 +416,9 @@ class Ridge(LeastSquares):
             if solved is not None:
                 return solved
             self.solver_ = "svd"
-        return methods.by_singular_values(table, d, t, alpha, center=center, dtype=dtype, tol=0.0)
+        return methods.by_singular_values(
+            table, d, t, alpha, center=center, weighted=weighted, dtype=dtype, tol=0.0
+        )
 
     def _check_shared(self) -> None:
         if self.solver in ("lsqr", "sparse_cg", "sag", "saga"):

@@ -62,9 +62,9 @@ def _counted(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
     wide = y.astype(np.int64) if y.dtype.itemsize < 8 else y
     offsets = (wide - wide.dtype.type(low) if low else wide).astype(np.intp, copy=False)
     there = np.bincount(offsets) > 0
-    if there.all():
-        return np.arange(low, high + 1).astype(y.dtype), offsets.astype(np.float64)
     classes = np.flatnonzero(there).astype(wide.dtype) + wide.dtype.type(low)
+    if there.all():
+        return np.asarray(classes.astype(y.dtype)), offsets.astype(np.float64)
     numbers = (np.cumsum(there) - 1).astype(np.float64)
     return np.asarray(classes.astype(y.dtype)), numbers[offsets]
 

@@ -95,7 +95,7 @@ def check_finite(*sums: Vector) -> None:
         )
 
 
-def check_not_tiny(table: Table, squares: Vector, dtype: np.dtype) -> None:
+def check_not_tiny(table: Table, squares: Vector, dtype: np.dtype, *, weighted: bool = False) -> None:
     """Raise if squares of deviations underflow.
 
     Parameters
@@ -106,11 +106,15 @@ def check_not_tiny(table: Table, squares: Vector, dtype: np.dtype) -> None:
         Mean squares of the features about their means.
     dtype : dtype
         Type of ``X``.
+    weighted : bool
+        Whether the table has the row array ``weights``; rows of weight 0 do not count.
     """
     if not are_tiny(squares, dtype):
         return
-    some = table.take(np.arange(min(table.n_rows, ROWS_OF_A_CENTER)))
-    check_constant(some if isinstance(some, np.ndarray) else some.to_scipy().toarray())
+    numbers = np.arange(min(table.n_rows, ROWS_OF_A_CENTER))
+    some = table.take(numbers)
+    rows = some if isinstance(some, np.ndarray) else some.to_scipy().toarray()
+    check_constant(rows[table.take(numbers, "weights") > 0] if weighted else rows)
 
 
 def are_tiny(squares: Vector, dtype: np.dtype) -> bool:
@@ -120,7 +124,7 @@ def are_tiny(squares: Vector, dtype: np.dtype) -> bool:
 
 def check_constant(rows: NDArray) -> None:
     """Raise if rows differ, of which the squares have underflowed."""
-    if (rows != rows[0]).any():
+    if (rows != rows[:1]).any():
         raise ValueError(
             "X varies so little that the squares of its deviations underflow. Scale it; by a power of two, "
             "no digit is lost."

@@ -100,7 +100,15 @@ def _residual_gradient(table: Table, fit: Fit, alpha: Matrix) -> Matrix:
 
 
 def by_singular_values(
-    table: Table, n_features: int, n_targets: int, alpha: Matrix, *, center: bool, dtype: np.dtype, tol: float
+    table: Table,
+    n_features: int,
+    n_targets: int,
+    alpha: Matrix,
+    *,
+    center: bool,
+    weighted: bool,
+    dtype: np.dtype,
+    tol: float,
 ) -> Fit:
     """Solve by the singular values of the rows; the solution of least norm where they lack rank.
 
@@ -114,6 +122,8 @@ def by_singular_values(
         Penalties.
     center : bool
         Whether the model has an intercept.
+    weighted : bool
+        Whether the table has the row array ``weights``.
     dtype : dtype
         Type of ``X``.
     tol : float
@@ -125,7 +135,7 @@ def by_singular_values(
     """
     dtype = np.dtype(dtype)
     found = centered_gram(table, n_features, n_targets, center=center)
-    check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
+    check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype, weighted=weighted)
     values, vectors = factored(
         table, found.mean, None, found.gram, dtype, resolved=MENDED * GRAM_ERROR[dtype]
     )
@@ -224,10 +234,8 @@ def by_rows(
 
     Parameters
     ----------
-    table, n_features, n_targets, alpha, center
+    table, n_features, n_targets, alpha, center, weighted
         As for `by_singular_values`, of no more rows than features.
-    weighted : bool
-        Whether the table has the row array ``weights``.
     tol : float
         Singular values up to this fraction of the largest one count as 0.
 

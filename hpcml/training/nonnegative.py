@@ -70,7 +70,7 @@ def by_active_set(
         z = roots[:, np.newaxis] * (table.take(np.arange(n), "y") - y_mean)
     else:
         found = centered_gram(table, n_features, n_targets, center=center)
-        check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype)
+        check_not_tiny(table, np.diagonal(found.gram) / found.weight, dtype, weighted=weighted)
         mean, y_mean = found.mean, found.y_mean
         values, vectors = factored(table, mean, None, found.gram, dtype)
         # ||A w - y||^2 = ||R w - z||^2 + constant with R = S V^T, z = S^-1 V^T A^T y

@@ -44,6 +44,10 @@ def windows_left(before, expected):
 # -- tasks -------------------------------------------------------------------------------------------------
 
 
+#: Seconds without tasks.
+IDLE = 1.0
+
+
 def many_tasks():
     found = {}
     with farm():
@@ -66,7 +70,16 @@ def many_tasks():
         found["long tasks"] = calls(len, [(bytes(70_000 + i),) for i in range(4)])
         found["nothing"] = calls(pow, [])
         found["lambda"] = calls(lambda x: x + len(found), [(i,) for i in range(3)])
+        before = dict(calls(processor_time, [(i,) for i in range(40)]))
+        time.sleep(IDLE)
+        after = dict(reversed(calls(processor_time, [(i,) for i in range(40)])))
+        found["idle"] = [after[rank] - before[rank] for rank in after if rank != os.getpid()]
     return found
+
+
+def processor_time(_):
+    time.sleep(0.02)
+    return os.getpid(), time.process_time()
 
 
 def test_tasks_run_on_all_ranks_in_order():
@@ -79,6 +92,7 @@ def test_tasks_run_on_all_ranks_in_order():
     assert found["long results"] == [3_000_000, 10, 1 << 20]
     assert found["long tasks"] == [70_000, 70_001, 70_002, 70_003]
     assert found["nothing"] == [] and found["lambda"][2] - found["lambda"][0] == 2
+    assert len(found["idle"]) == 2 and max(found["idle"]) < 0.3 * IDLE  # who waits, sleeps
 
 
 # -- arrays ------------------------------------------------------------------------------------------------

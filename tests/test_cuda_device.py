@@ -207,6 +207,8 @@ def test_a_fit_on_the_device_is_that_on_the_processor(dtype):
 def test_no_gpu_says_what_to_install(monkeypatch):
     missing = "pycuda is not installed"
     monkeypatch.setattr(driver, "_found", lambda process: missing)
+    monkeypatch.setattr(registry, "check", lambda name: missing)
+    monkeypatch.setattr(parts, "check", lambda name: missing)
     for setting in ({"device": "cuda"}, {"kernels": "cuda"}):
         with hpcml.config_context(**setting):
             with pytest.raises(KernelUnavailable) as caught:

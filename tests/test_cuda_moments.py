@@ -11,7 +11,7 @@ import hpcml
 from hpcml.preprocessing import StandardScaler
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     n=st.integers(1, 300),
     d=st.sampled_from([1, 2, 3, 17, 32, 33, 70]),

@@ -8,6 +8,7 @@ import ctypes
 import gc
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,9 +20,10 @@ from cuda_host import build
 from cuda_host.driver import on_host
 
 import hpcml
+from hpcml.cli.info import _short
 from hpcml.cluster import KMeans
 from hpcml.ensemble import RandomForestClassifier
-from hpcml.errors import DeviceMemoryError
+from hpcml.errors import DeviceMemoryError, KernelUnavailable
 from hpcml.kernels.cuda import compile, driver
 from hpcml.kernels.cuda.session import session
 from hpcml.kernels.cuda.transfers import Residents
@@ -71,21 +73,23 @@ def begin():
 
 
 def check_fits():
+    no_device = "cuInit failed: no CUDA-capable device is detected"
     for variable, value, reason in (
-        (
-            "DEVICES",
-            "0",
-            "the NVIDIA driver does not start (cuInit failed: no CUDA-capable device is detected)",
-        ),
+        ("DEVICES", "0", f"the NVIDIA driver does not start ({no_device}); it has to be installed, "),
         ("CAPABILITY", "61", "the GPU has compute capability 6.1, and the kernels need at least 7.5"),
     ):
         os.environ[f"CUDA_HOST_{variable}"] = value
-        assert driver.reason() == reason
+        assert driver.reason().startswith(reason)
+        assert reason in " ".join(" ".join(_short()).split())
+        with pytest.raises(KernelUnavailable, match=re.escape(reason)) as caught:
+            KMeans(2).fit(np.eye(4))
+        assert "pip install" not in str(caught.value)  # there is nothing to install in Python
         del os.environ[f"CUDA_HOST_{variable}"]
         driver._found.cache_clear()
     before = number("retained")
     with on_host():
         expected = fits()
+    assert "CPU in place of GPU 0" in " ".join(_short())
     library = ctypes.CDLL("libcuda.so.1")
     assert library.cuInit(0) == 0
     other = ctypes.c_void_p(8)  # the context of another library

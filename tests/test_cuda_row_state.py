@@ -82,7 +82,7 @@ def test_memory_that_is_needed_brings_what_was_left_home():
     with on_host(HostDriver(memory=150_000)) as device, hpcml.config_context(device="cuda"):
         first = table()
         step(first)
-        others = [table() for _ in range(6)]
+        others = [table() for _ in range(5)]
         for each in others:
             step(each)
         assert moved(first) == 0 and all(moved(each) == 0 for each in others)

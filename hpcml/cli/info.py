@@ -71,6 +71,7 @@ def _short() -> list[str]:
             f"communicator={config.communicator()!r}",
         ),
         ("kernels", _short_kernels()),
+        *([("GPU", _short_gpu())] if "cuda" not in missing else []),
         ("here", ", ".join(name for name in found if name not in missing) or "no optional part"),
     ]
     lines = [line for label, text in rows for line in _row(label, text)]
@@ -104,6 +105,13 @@ def _short_kernels() -> str:
     told = ", ".join(f"{n} on {implementation}" for implementation, n in counts.items())
     slower = next((row for row in rows if row.implementation != "cython" and row.reasons["cython"]), None)
     return told if slower is None else f"{told}; {slower.kernel} not on cython: {slower.reasons['cython']}"
+
+
+def _short_gpu() -> str:
+    from hpcml.kernels.cuda import driver
+
+    reason = driver.reason()
+    return driver.current().name if reason is None else f"none can be used: {reason}"
 
 
 def _cures(missing: Mapping[str, str]) -> list[str]:

@@ -21,7 +21,7 @@ from hpcml.errors import KernelUnavailable
 from hpcml.kernels import away, contract
 from hpcml.kernels.shards import over_shards
 from hpcml.kernels.thresholds import FROM_NUMBERS
-from hpcml.parts import PARTS
+from hpcml.parts import PARTS, check
 
 __all__ = ["IMPLEMENTATIONS", "PROCESSOR", "Availability", "NotSuitable", "available", "lookup", "on_host"]
 
@@ -214,7 +214,8 @@ def _first(name: str, order: tuple[str, ...]) -> Callable[..., Any]:
             if reasons and config.kernels() == "auto":
                 _warn_once(implementation, reasons)
             return found
-        cure = f"; to mend it: {PARTS[implementation].cure}" if implementation in PARTS else ""
+        mends = implementation in PARTS and (implementation != "cuda" or check("cuda") is not None)
+        cure = f"; to mend it: {PARTS[implementation].cure}" if mends else ""
         reasons.append(f"{implementation}: {found}{cure}")
     setting = f'device="{config.device()}", ' if _wants_gpu() else ""
     raise KernelUnavailable(

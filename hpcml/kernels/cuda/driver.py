@@ -135,5 +135,6 @@ def current() -> Driver:
     """Return the device; raise KernelUnavailable if there is none."""
     found = _replacement or _found(os.getpid())
     if isinstance(found, str):
-        raise KernelUnavailable(f"No GPU can be used: {found}; to mend it: {parts.PARTS['cuda'].cure}.")
+        cure = "" if parts.check("cuda") is None else f"; to mend it: {parts.PARTS['cuda'].cure}"
+        raise KernelUnavailable(f"No GPU can be used: {found}{cure}.")
     return found

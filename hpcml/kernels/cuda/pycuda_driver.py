@@ -33,9 +33,11 @@ def find() -> PyCudaDriver | str:
         cuda.init()
         n_devices = cuda.Device.count()
     except cuda.Error as error:
-        return f"the NVIDIA driver does not start ({error})"
+        return (
+            f"the NVIDIA driver does not start ({error}); it has to be installed, and to be that of the GPU"
+        )
     if n_devices == 0:
-        return "the NVIDIA driver finds no GPU"
+        return "the NVIDIA driver finds no GPU; CUDA_VISIBLE_DEVICES may hide it"
     return PyCudaDriver(cuda.Device(own_number() % n_devices))
 
 

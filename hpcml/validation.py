@@ -168,7 +168,7 @@ CALLABLE = Allowed(callable, "a callable")
 ARRAY_LIKE = Allowed(
     lambda value: (
         (hasattr(value, "__len__") or hasattr(value, "__array__"))
-        and not isinstance(value, (str, bytes, dict))
+        and not isinstance(value, (str, bytes, dict, np.generic))
     ),
     "an array-like",
 )

@@ -304,6 +304,7 @@ def test_verbose_prints_what_scikit_learn_prints(verbose, scoring, capsys):
         {"n_jobs": 0},
         {"refit": 1.0},
         {"cv": 1.5},
+        {"cv": 1},
         {"verbose": -1},
         {"pre_dispatch": 2.5},
         {"error_score": "raised"},

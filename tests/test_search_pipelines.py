@@ -225,6 +225,39 @@ def test_weights_and_groups():
         fit = {"sample_weight": WEIGHT, "groups": fit["groups"]}
         again = search(routed, grid, TARGET, fit=fit, cv=GroupKFold(3))
         assert not again.plan_.separate
+        routed[-1].set_score_request(sample_weight=False)
+        for one in (GridSearchCV, model_selection.GridSearchCV):
+            with pytest.raises(TypeError, match="Pipeline.score got unexpected argument"):
+                one(routed, grid, cv=GroupKFold(3), error_score="raise").fit(X, TARGET, **fit)
+
+
+def test_scorers_do_not_repeat_the_transformers():
+    calls = []
+
+    def noted(X):
+        calls.append(len(X))
+        return 2 * X
+
+    def steps(pipeline, X, y):
+        return len(pipeline.steps) + (pipeline.predict(X) == y).mean()
+
+    named = {name: name for name in ("accuracy", "roc_auc", "neg_log_loss")}
+    asked, pipeline = {}, make_pipeline(FunctionTransformer(noted), OurLogistic())
+    for scoring in ("accuracy", steps, named, {**named, "steps": steps}):
+        key = len(scoring) if isinstance(scoring, dict) else scoring
+        for train in (False, True):
+            calls.clear()
+            options = {"scoring": scoring, "refit": False, "return_train_score": train, "cv": 3}
+            varied = {"logisticregression__C": [0.01, 0.1, 1, 10]}
+            found = GridSearchCV(pipeline, varied, **options).fit(X, LABELS).cv_results_
+            asked[key, train] = len(calls)
+    theirs = model_selection.GridSearchCV(pipeline, varied, **options).fit(X, LABELS).cv_results_
+    for name in (name for name in theirs if name.startswith("split")):
+        np.testing.assert_allclose(found[name], theirs[name], rtol=1e-9)
+    # 3 folds are transformed for training and for testing; each of the 12 fits again for its train scores,
+    # and for a callable
+    expected = {"accuracy": (6, 18), steps: (18, 30), 3: (6, 18), 4: (18, 42)}
+    assert asked == {(key, bool(i)): n[i] for key, n in expected.items() for i in (0, 1)}
 
 
 def test_parameters_of_fit_that_no_step_takes():

@@ -54,7 +54,7 @@ def check_refit_metric(refit: Any, scores: Iterable[str]) -> None:
 
 
 def _is_cv(value: Any) -> bool:
-    if value is None or integer().test(value):
+    if value is None or integer(2).test(value):
         return True
     return (hasattr(value, "split") and hasattr(value, "get_n_splits")) or (
         isinstance(value, Iterable) and not isinstance(value, str)
@@ -78,7 +78,7 @@ _ALLOWED = {
         lambda v: BOOLEAN.test(v) or isinstance(v, str) or callable(v),
         "a bool, the name of a metric or a callable",
     ),
-    "cv": Allowed(_is_cv, "an integer, a splitter, an iterable of (train, test) or None"),
+    "cv": Allowed(_is_cv, "an integer of at least 2, a splitter, an iterable of (train, test) or None"),
     "verbose": Allowed(VERBOSE.test, "an integer of at least 0"),
     "pre_dispatch": Allowed(
         lambda v: integer().test(v) or isinstance(v, str), "an integer or an expression of n_jobs"

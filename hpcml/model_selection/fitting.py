@@ -133,15 +133,24 @@ class _Fold:
 
 
 def _score(
-    scored: Any, X_test: Any, fitted: Any, fold: _Fold, evaluation: Evaluation, record: Record
+    fitted: Any, values: Mapping[str, Any] | None, fold: _Fold, evaluation: Evaluation, record: Record
 ) -> None:
-    """Add scores to a record: of `scored` on the test rows, of `fitted` on the training rows."""
-    score = evaluation.scoring.score
+    """Add scores to a record: from the responses on the test rows, or, where these are None, by scorers that
+    see the fitted estimator."""
+
+    def seen(part: str, known: Mapping[str, Any] | None) -> tuple[Any, Any]:
+        if known is None:
+            return fitted, fold.X(part)
+        stored = StoredResponses(fitted, lambda: fold.X(part), known)  # rows are cut if they are asked for
+        return stored, stored.rows
+
+    score, test = evaluation.scoring.score, seen("test", values)
     start = time.perf_counter()
-    record["test_scores"] = score(scored, X_test, fold.y("test"), fold.params("test"))
+    record["test_scores"] = score(*test, fold.y("test"), fold.params("test"))
     record["score_time"] = time.perf_counter() - start
     if evaluation.return_train_score:
-        record["train_scores"] = score(fitted, fold.X("train"), fold.y("train"), fold.params("train"))
+        train = seen("train", None if values is None else {})
+        record["train_scores"] = score(*train, fold.y("train"), fold.params("train"))
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,7 @@ class SingleTask:
         fit_params = take_params(evaluation.fit_params, n_rows(self.X), train)
         record: Record = {"candidate": self.candidate, "fold": self.fold, "fit_error": None}
         start = time.perf_counter()
-        X_train, y_train, X_test = fold.X("train"), fold.y("train"), fold.X("test")
+        X_train, y_train, _ = fold.X("train"), fold.y("train"), fold.X("test")
         try:
             estimator.fit(X_train, **fit_params) if y_train is None else estimator.fit(
                 X_train, y_train, **fit_params
@@ -189,7 +198,7 @@ class SingleTask:
                 record["train_scores"] = evaluation.scoring.failed()
         else:
             record["fit_time"] = time.perf_counter() - start
-            _score(estimator, X_test, estimator, fold, evaluation, record)
+            _score(estimator, None, fold, evaluation, record)
         if evaluation.keep_fitted:
             record["estimator"] = estimator
         evaluation.report(self.candidate, self.fold, self.parameters, record)
@@ -308,11 +317,8 @@ class BatchTask:
         self.evaluation.announce(i, j, self.candidates[i])
         record: Record = {"candidate": i, "fold": j, "fit_error": None, "fit_time": 0.0}
         try:
-            if self.evaluation.responses is None:
-                _score(fitted, fold.X("test"), fitted, fold, self.evaluation, record)
-            else:  # the test rows themselves are not even cut
-                scored = StoredResponses(fitted, lambda: fold.X("test"), values)
-                _score(scored, scored.rows, fitted, fold, self.evaluation, record)
+            known = None if self.evaluation.responses is None else values
+            _score(fitted, known, fold, self.evaluation, record)
         except Exception as error:
             raise _ScoringError(error) from error
         return record

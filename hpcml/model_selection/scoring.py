@@ -5,14 +5,16 @@ import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from traceback import format_exc
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import process_routing
 
 __all__ = ["RESPONSES", "Scoring", "StoredResponses"]
 
@@ -53,22 +55,61 @@ class _Probe:
 
 
 class _Stored:
-    """One response method whose values on the test rows are known, or computed when asked for."""
+    """One response method whose values on the rows are known, or computed when asked for: of a pipeline by
+    its last step, from what the steps before it have made of the rows."""
 
-    def __init__(self, name: str, fitted: Any, rows: Callable[[], Any], values: Any = None) -> None:
+    def __init__(
+        self, name: str, fitted: Any, rows: Callable[[], Any], values: Any, last: Any, made: Callable[[], Any]
+    ) -> None:
         self.__name__ = name
         self._fitted, self._rows, self._values = fitted, rows, values
+        self._last, self._made = last, made
 
     def __call__(self, X: Any) -> Any:
         if X is not self._rows:
             return getattr(self._fitted, self.__name__)(X)
         if self._values is None:
-            self._values = getattr(self._fitted, self.__name__)(X())
+            self._values = getattr(self._last, self.__name__)(self._made())
         return self._values
 
 
+def _transformed(transformers: Sequence[Any], rows: Callable[[], Any]) -> Any:
+    X = rows()
+    for step in transformers:
+        X = step.transform(X)
+    return X
+
+
+def _unfolded(fitted: Any) -> tuple[list[Any], Any]:
+    """Return the transformers of a pipeline and its last step; another estimator is its own last step."""
+    transformers: list[Any] = []
+    while type(fitted) is Pipeline:
+        steps = [step for _, step in fitted.steps]
+        transformers += [step for step in steps[:-1] if step is not None and step != "passthrough"]
+        fitted = steps[-1]
+    return transformers, fitted
+
+
+class _SeesFitted:
+    """A scorer that may ask anything of an estimator: it is given the fitted one and its rows."""
+
+    def __init__(self, scorer: Any) -> None:
+        self.scorer = scorer
+
+    def __call__(self, estimator: Any, X: Any, *target: Any, **params: Any) -> Any:
+        if isinstance(estimator, StoredResponses):
+            X = X() if X is estimator.rows else X
+            estimator = estimator.fitted
+        return self.scorer(estimator, X, *target, **params)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "scorer":  # not set yet, while copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.scorer, name)
+
+
 class StoredResponses:
-    """A fitted estimator that does not predict the test rows again.
+    """A fitted estimator that predicts some rows once at most; a pipeline transforms them once at most.
 
     Nothing that it holds refers to it, so that the rows go with it: joblib waits a second for a worker that
     still has its table mapped.
@@ -78,10 +119,10 @@ class StoredResponses:
     fitted : estimator
         Answers everything that is not stored.
     rows : callable
-        Returns the test rows; called only for a response that is not stored. The scorer is given this very
+        Returns the rows; called only for a response that is not stored. The scorer is given this very
         object as X, so that the rows need not be cut out of the table.
     responses : mapping of str to array
-        Response method -> its values on the test rows.
+        Response method -> its values on the rows, where they are known.
 
     Examples
     --------
@@ -96,9 +137,11 @@ class StoredResponses:
 
     def __init__(self, fitted: Any, rows: Callable[[], Any], responses: Mapping[str, Any]) -> None:
         self.fitted, self.rows = fitted, rows
+        transformers, last = _unfolded(fitted)
+        made = cache(partial(_transformed, transformers, rows)) if transformers else rows
         for name in RESPONSES:
             if name in responses or hasattr(fitted, name):
-                setattr(self, name, _Stored(name, fitted, rows, responses.get(name)))
+                setattr(self, name, _Stored(name, fitted, rows, responses.get(name), last, made))
 
     def _accuracy(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Return the accuracy; of plain labels without scikit-learn's checks, which cost more than a fit."""
@@ -113,6 +156,13 @@ class StoredResponses:
     def _own_score(self, X: Any, *target: Any, **params: Any) -> Any:
         return self.fitted.score(X() if X is self.rows else X, *target, **params)
 
+    def _routed_score(self, score: Callable[..., Any], X: Any, *target: Any, **params: Any) -> Any:
+        if params:
+            return self._own_score(X, *target, **params)
+        # a pipeline looks who takes the weights even where there are none
+        process_routing(self.fitted, "score", sample_weight=None)
+        return score(X, *target)
+
     def __getattr__(self, name: str) -> Any:
         if name == "fitted":  # not set yet, while copied or unpickled
             raise AttributeError(name)
@@ -120,9 +170,12 @@ class StoredResponses:
         if name != "score":
             return found
         mixin = _scoring_mixin(self.fitted)
-        if mixin is ClassifierMixin:
-            return self._accuracy
-        return self._own_score if mixin is None else partial(mixin.score, self)
+        if mixin is None:
+            return self._own_score
+        score = self._accuracy if mixin is ClassifierMixin else partial(mixin.score, self)
+        if type(self.fitted) is Pipeline and get_config()["enable_metadata_routing"]:
+            return partial(self._routed_score, score)
+        return score
 
     def __sklearn_tags__(self) -> Any:
         return self.fitted.__sklearn_tags__()
@@ -133,9 +186,7 @@ def _scoring_mixin(estimator: Any) -> Any:
 
     A pipeline scores by its last step.
     """
-    while type(estimator) is Pipeline:
-        estimator = estimator.steps[-1][1]
-    score = getattr(type(estimator), "score", None)
+    score = getattr(type(_unfolded(estimator)[1]), "score", None)
     return next((mixin for mixin in (ClassifierMixin, RegressorMixin) if score is mixin.score), None)
 
 
@@ -173,9 +224,14 @@ class Scoring:
         elif scoring is None or isinstance(scoring, str):
             self.scorer = check_scoring(estimator, scoring)
         else:
-            self.scorer = check_scoring(estimator, scoring, raise_exc=error_score == "raise")
+            check_scoring(estimator, scoring)
             items = scoring.items() if isinstance(scoring, Mapping) else zip(scoring, scoring, strict=True)
             self.named = {name: check_scoring(estimator, scorer) for name, scorer in items}
+            shown = {
+                name: scorer if type(scorer) is _SCORER else _SeesFitted(scorer)
+                for name, scorer in self.named.items()
+            }
+            self.scorer = check_scoring(estimator, shown, raise_exc=error_score == "raise")
 
     @property
     def public(self) -> Any:
@@ -206,7 +262,7 @@ class Scoring:
         return "sample_weight" in inspect.signature(scorer).parameters
 
     def responses(self, estimator: Any, y: Any, others: Sequence[Any] = ()) -> tuple[str, ...] | None:
-        """Return the responses that the scorers call, or None if a scorer must see the fitted estimator
+        """Return the responses that the scorers call, or None if all scorers must see the fitted estimator
         itself.
 
         Parameters
@@ -230,7 +286,8 @@ class Scoring:
         if self.default:
             return ("predict",) if _scoring_mixin(estimator) is not None else None
         scorers = list(self.named.values()) if self.named is not None else [self.scorer]
-        if not all(type(scorer) is _SCORER for scorer in scorers):
+        scorers = [scorer for scorer in scorers if type(scorer) is _SCORER]
+        if not scorers:
             return None
         needed: list[str] = []
         for scorer in scorers:

@@ -62,6 +62,13 @@ def _fit_transform(step: Any, X: Any, y: Any, params: Mapping[str, Any]) -> tupl
     return fitted.transform(X, **params.get("transform", {})), fitted
 
 
+def _with_requests(last: Any, given: Any) -> Any:
+    """Let a last step that a batch has fitted ask for what the given one asks for when it scores."""
+    if sklearn.get_config()["enable_metadata_routing"] and hasattr(last, "set_score_request"):
+        last.set_score_request(**given.get_metadata_routing().score.requests)
+    return last
+
+
 def _may_overwrite(step: Any) -> bool:
     if type(step).__module__.partition(".")[0] not in _TRUSTED or isinstance(step, FunctionTransformer):
         return True
@@ -286,7 +293,7 @@ class StepFits:
     def _assembled(self, candidate: Candidate, node: Prefix, last: Any) -> Any:
         """Return the pipeline of a candidate with fitted steps."""
         fitted = {one.name: self._fitted[one] for one in node.transformers()}
-        fitted[candidate.last_name] = last
+        fitted[candidate.last_name] = _with_requests(last, candidate.last)
         pipeline = copy.copy(candidate.pipeline)
         pipeline.steps = [(name, fitted.get(name, step)) for name, step in pipeline.steps]
         return pipeline

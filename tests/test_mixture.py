@@ -251,6 +251,7 @@ def test_progress_is_told(capsys):
         ({"reg_covar": -1e-9}, "'reg_covar' parameter"),
         ({"max_iter": -1}, "'max_iter' parameter"),
         ({"means_init": "zeros"}, "'means_init' parameter"),
+        ({"means_init": np.float64(3)}, "'means_init' parameter"),
         ({"weights_init": [0.5, 0.5]}, "'weights' should have the shape"),
         ({"weights_init": [0.5, 0.6, 0.1]}, "should be normalized"),
         ({"weights_init": [1.5, -0.5, 0.0]}, "should be in the range"),

@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 from scipy.special import expit
 
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton_steps import by_factors, factor_of, finite_curvature
+from hpcml.training.preconditioners import SharedFactors, factor_of, finite_curvature
 
 __all__ = ["Factors", "MixedCurvature", "close_factors", "mixed_curvature"]
 
@@ -59,10 +59,10 @@ class Factors:
     sizes: Floats
     finite: bool
 
-    def solver(self, spread: Problems | None = None) -> tuple[Callable[[Floats], Floats], bool]:
-        """Return what multiplies by the inverses, for `LbfgsSteps`; problem p has that of `spread[p]`."""
-        own, sizes = (self.own, self.sizes) if spread is None else (self.own[spread], self.sizes[spread])
-        return by_factors(self.factors, own, sizes), self.finite
+    def solver(self, spread: Problems | None = None) -> SharedFactors:
+        """Return what multiplies by the inverses; problem p has that of `spread[p]`."""
+        every = SharedFactors(self.factors, self.own, self.sizes, self.finite)
+        return every if spread is None else every.of(spread)
 
 
 def close_factors(objective: Objective, source: Problems, losses_of: Callable[[int], Floats]) -> Factors:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from hpcml.training.close_factors import close_factors
-from hpcml.training.line_search import LineSearch, Precondition, optima_near
+from hpcml.training.line_search import LineSearch, optima_near
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton_steps import LbfgsSteps, factor_of, finite_curvature
+from hpcml.training.newton_steps import LbfgsSteps
+from hpcml.training.preconditioners import Inverses, factor_of, finite_curvature
 
 __all__ = ["by_classes", "close_optima", "start_from_coupled_sample"]
 
@@ -75,7 +76,7 @@ def start_from_coupled_sample(
         factors = close_factors(
             sample, close_optima(sample, optima), lambda p: sample.losses_hessian(p, optima[p])
         )
-    steps = LbfgsSteps(shared, *factors.solver(), NEAR_ALL_ROWS)
+    steps = LbfgsSteps(shared, factors.solver(), NEAR_ALL_ROWS)
     search = LineSearch(shared, steps, tol[chosen], max_iter[chosen])
     search.run(optima)
     found = shared.symmetric(search.P)
@@ -84,12 +85,12 @@ def start_from_coupled_sample(
     P, n_iter = found[spread], np.zeros(len(P), dtype=np.int64)
     if len(leaders) < len(P):
         first = objective.of(leaders)
-        steps = LbfgsSteps(first, *factors.solver(spread[leaders]))
+        steps = LbfgsSteps(first, factors.solver(spread[leaders]))
         search = LineSearch(first, steps, tol[leaders], max_iter[leaders])
         search.run(P[leaders])
         P += objective.symmetric(search.P[at] - P[leader])
         n_iter = np.minimum(search.n_iter[at], max_iter - 1)
-    return CoupledStart(P, before, n_iter, LbfgsSteps(objective, *factors.solver(spread)))
+    return CoupledStart(P, before, n_iter, LbfgsSteps(objective, factors.solver(spread)))
 
 
 def _leaders(objective: Objective, shared: NDArray[np.intp], owners: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -100,19 +101,14 @@ def _leaders(objective: Objective, shared: NDArray[np.intp], owners: NDArray[np.
     return np.array([places.get(key, p) for p, key in enumerate(wanted)])
 
 
-def by_classes(objective: Objective) -> Precondition:
+def by_classes(objective: Objective) -> Inverses:
     """Return what solves with the Hessians at 0, which are the same for all classes and couple none."""
     inverses, all_finite = [], True
     for block in objective.blocks_at_zero():
         block, finite = finite_curvature(block)
         inverses.append(cho_solve(factor_of(block), np.eye(len(block)), check_finite=False))
         all_finite &= finite
-    K, inverse = objective.classes, np.array(inverses)
-
-    def apply(R: Floats) -> Floats:
-        return np.asarray((R.reshape(len(R), K, -1) @ inverse).reshape(R.shape))
-
-    return apply, all_finite
+    return Inverses(np.array(inverses), all_finite)
 
 
 def close_optima(sample: Objective, P: Floats) -> NDArray[np.intp]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.training.linear_objective import Objective
 from hpcml.training.newton_steps import LbfgsSteps, Steps
+from hpcml.training.preconditioners import Preconditioner
 from hpcml.training.proximal import least_subgradient
 
 __all__ = ["MOST_POLISH", "LineSearch", "optima_near"]
 
 Floats = NDArray[np.float64]
-Precondition = tuple[Callable[[Floats], Floats], bool]
+Problems = NDArray[np.intp]
 
+#: Parameters of problems whose vectors are computed with together: what is made of them on the way stays in
+#: the second cache.
+NUMBERS_AT_ONCE = 1 << 16
 #: Share of the promised decrease that a step must bring (Armijo).
 ARMIJO = 1e-4
 #: A step that fails is cut to between these shares of its length.
@@ -40,7 +42,10 @@ NO_LOSS = 1e-4
 
 
 class LineSearch:
-    """The state of every problem while it is minimised.
+    """The state of problems while they are minimised.
+
+    A step is tried in all of them at a time, for which the rows are read once; all else is done for some
+    problems after others.
 
     Parameters
     ----------
@@ -57,7 +62,8 @@ class LineSearch:
     P: Floats  # parameters of every problem
     values: Floats
     norms: Floats  # greatest entries of the least subgradients
-    live: NDArray[np.intp]  # problems that are not finished
+    n_iter: NDArray[np.int64]
+    converged: NDArray[np.bool_]
 
     def __init__(
         self,
@@ -67,21 +73,78 @@ class LineSearch:
         max_iter: int | NDArray[np.int64],
         most_polish: int = MOST_POLISH,
     ) -> None:
-        self._objective, self._steps, self._most_polish = objective, steps, most_polish
-        self._tol = np.broadcast_to(tol, len(objective.l1))
-        self._max_iter = np.broadcast_to(max_iter, len(objective.l1))
-        self._l1, self._with_l1 = objective.l1, bool(objective.l1.any())
-        self._rounding = ROUNDING[objective.itemsize]
+        n_problems, size = objective.shape
+        tol, max_iter = np.broadcast_to(tol, n_problems), np.broadcast_to(max_iter, n_problems)
+        each = max(1, NUMBERS_AT_ONCE // size)
+        self._objective, self._parts = objective, []
+        for start in range(0, n_problems, each):
+            own = np.arange(start, min(start + each, n_problems))
+            part = _Part(objective.of(own), steps.of(own), tol[own], max_iter[own], most_polish)
+            self._parts.append((slice(start, start + len(own)), part))
+
+    @property
+    def live(self) -> Problems:
+        """Return the problems that are not finished."""
+        return np.concatenate([own.start + part.live for own, part in self._parts])
 
     def begin(self, P: Floats, known: tuple[Floats, Floats] | None = None) -> None:
         """Go to parameters, where the objective's values and gradients may be known."""
-        n_problems = len(P)
-        self.P = P.copy()
-        smooth, self._G = self._objective.evaluate(P) if known is None else known
-        self.values = smooth + self._absolute(P, self._l1)
-        self.norms = self._norms(np.arange(n_problems))
-        self.n_iter = np.zeros(n_problems, dtype=np.int64)
-        self.converged = np.zeros(n_problems, dtype=bool)
+        smooth, G = self._objective.evaluate(P) if known is None else known
+        self.P, self.values, self.norms = P.copy(), np.empty(len(P)), np.empty(len(P))
+        self.n_iter, self.converged = np.zeros(len(P), dtype=np.int64), np.zeros(len(P), dtype=bool)
+        for own, part in self._parts:
+            part.P, part.values, part.norms = self.P[own], self.values[own], self.norms[own]
+            part.n_iter, part.converged = self.n_iter[own], self.converged[own]
+            part.begin(smooth[own], G[own])
+
+    def run(self, P: Floats) -> None:
+        """Go to parameters, and on until all problems are finished."""
+        self.begin(P)
+        while self.live.size:
+            self.round()
+
+    def finite(self) -> NDArray[np.bool_]:
+        """Return whether value, gradient and all curvature of every problem are finite."""
+        return np.concatenate([part.finite() for _, part in self._parts])
+
+    def round(self) -> bool:
+        """Try a step in every problem that is not finished; return whether one was taken."""
+        live, taken, stop = self.live, False, 0
+        trial, places = np.empty((len(live), self.P.shape[1])), []
+        for _, part in self._parts:
+            start, stop = stop, stop + len(part.live)
+            if stop > start:
+                places.append((slice(start, stop), part))
+                trial[start:stop] = part.trial()
+        smooth, gradient = self._objective.of(live).evaluate(trial)
+        for own, part in places:
+            taken |= part.take(trial[own], smooth[own], gradient[own])
+        return taken
+
+
+class _Part:
+    """The state of some problems; what all of them have is in views of the arrays of `LineSearch`."""
+
+    P: Floats
+    values: Floats
+    norms: Floats
+    n_iter: NDArray[np.int64]
+    converged: NDArray[np.bool_]
+    live: Problems
+
+    def __init__(
+        self, objective: Objective, steps: Steps, tol: Floats, max_iter: NDArray[np.int64], most_polish: int
+    ) -> None:
+        self._objective, self._steps, self._most_polish = objective, steps, most_polish
+        self._tol, self._max_iter = tol, max_iter
+        self._l1, self._with_l1 = objective.l1, bool(objective.l1.any())
+        self._rounding = ROUNDING[objective.itemsize]
+
+    def begin(self, smooth: Floats, G: Floats) -> None:
+        n_problems = len(self.P)
+        self._G = G.copy()
+        self.values[:] = smooth + self._absolute(self.P, self._l1)
+        self.norms[:] = self._norms(np.arange(n_problems))
         self._best = self.values.copy(), self.norms.copy()
         self._idle = np.zeros(n_problems, dtype=np.int64)
         self._polished = np.zeros(n_problems, dtype=np.int64)
@@ -92,29 +155,26 @@ class LineSearch:
         self.live = np.arange(n_problems)
         self._next(self.live)
 
-    def run(self, P: Floats) -> None:
-        """Go to parameters, and on until all problems are finished."""
-        self.begin(P)
-        while self.live.size:
-            self.round()
-
     def finite(self) -> NDArray[np.bool_]:
-        """Return whether value, gradient and all curvature of every problem are finite."""
         return np.asarray(np.isfinite(self.values) & np.isfinite(self._G).all(axis=1) & self._steps.finite)
 
-    def round(self) -> bool:
-        """Try a step in every problem that is not finished; return whether one was taken."""
+    def trial(self) -> Floats:
+        """Return where the steps of the problems that are not finished lead."""
         i = self.live
-        P, G, t = self.P[i], self._G[i], self._t[i]
-        D = t[:, np.newaxis] * self._D[i]
-        trial = self._steps.trial(i, P, G, D)
-        smooth, gradient = self._objective.of(i).evaluate(trial)
+        D = self._t[i][:, np.newaxis] * self._D[i]
+        return self._steps.trial(i, self.P[i], self._G[i], D)
+
+    def take(self, trial: Floats, smooth: Floats, gradient: Floats) -> bool:
+        """Take the steps that are good, and shorten the others; return whether one was taken."""
+        i = self.live
+        P, t = self.P[i], self._t[i]
         values = smooth + self._absolute(trial, self._l1[i])
         good = self._is_good(i, values - self.values[i], self._slope(i, P, trial, gradient))
         taken = i[good]
         if taken.size:
-            self._steps.accepted(taken, (trial - P)[good], (gradient - G)[good])
-            self.P[taken], self._G[taken], self.values[taken] = trial[good], gradient[good], values[good]
+            step, change = (trial, gradient) if good.all() else (trial[good], gradient[good])
+            self._steps.accepted(taken, step - self.P[taken], change - self._G[taken])
+            self.P[taken], self._G[taken], self.values[taken] = step, change, values[good]
             self.norms[taken] = self._norms(taken)
             self.n_iter[taken] += 1
             self._above[taken] = np.where(t[good] == 1.0, 0.5 * np.abs(self._promised[taken]), np.inf)
@@ -227,20 +287,23 @@ class LineSearch:
 
 
 def optima_near(
-    objective: Objective, precondition: Precondition, start: Floats, near: Floats, max_iter: NDArray[np.int64]
+    objective: Objective,
+    precondition: Preconditioner,
+    start: Floats,
+    near: Floats,
+    max_iter: NDArray[np.int64],
 ) -> Floats:
     """Return about the optima of problems without an l1 penalty, by L-BFGS steps.
 
     Parameters
     ----------
     objective : Objective
-    precondition : (callable, bool)
-        What `LbfgsSteps` takes after the objective.
+    precondition : Preconditioner
     start : ndarray of shape (problems, parameters)
     near : ndarray of shape (problems,)
         Greatest entry of the gradient that is left.
     max_iter : ndarray of int of shape (problems,)
     """
-    search = LineSearch(objective, LbfgsSteps(objective, *precondition), near, max_iter, most_polish=0)
+    search = LineSearch(objective, LbfgsSteps(objective, precondition), near, max_iter, most_polish=0)
     search.run(start)
     return objective.symmetric(search.P)

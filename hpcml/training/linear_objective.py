@@ -281,9 +281,11 @@ class Objective:
         """Return the value of every problem without its l1 part, and the gradient."""
         found = self._reduce("linear_gradient", P)
         losses = found["loss"].reshape(self.classes, -1).sum(axis=0)
-        G = self.scale[:, np.newaxis] * self._rows(found["gradient"])
+        G = self._rows(found["gradient"])
         values, slopes = self._penalty(P)
-        return self.scale * losses + values, self._constrained(G) + slopes
+        G = self._constrained(G)
+        G += slopes
+        return self.scale * losses + values, G
 
     def evaluate_alike(self, P: Floats, spread: NDArray[np.intp]) -> tuple[Floats, Floats]:
         """Evaluate every problem at parameters of those that are alike, ``P[spread]``.
@@ -367,7 +369,7 @@ class Objective:
             found = self._reduce("linear_diagonal", P, origin=None)
         else:
             found = self._reduce("linear_diagonal", P)
-        D = self.scale[:, np.newaxis] * self._rows(found["diagonal"]) + self._penalty_diagonal()
+        D = self._rows(found["diagonal"]) + self._penalty_diagonal()
         if not self.fit_intercept:
             D[:, self.parameters - 1 :: self.parameters] = 1.0
         return D
@@ -425,15 +427,15 @@ class Objective:
         return np.ascontiguousarray(W.reshape(-1, W.shape[2]))
 
     def _rows(self, columns: Floats) -> Floats:
-        """Return (d + 1, classes * problems) as one row a problem."""
-        parts = columns.reshape(len(columns), self.classes, -1)
-        return np.ascontiguousarray(parts.transpose(2, 1, 0)).reshape(self.shape)
+        """Return sums over the rows, (d + 1, classes * problems), times the scale, as one row a problem."""
+        parts = columns.reshape(len(columns), self.classes, -1).transpose(2, 1, 0)
+        return np.multiply(parts, self.scale[:, np.newaxis, np.newaxis], order="C").reshape(self.shape)
 
     def _penalty(self, P: Floats) -> tuple[Floats, Floats]:
         """Return the l2 penalty and its derivative."""
         if self._intercept_l2 is None:
             G = self.l2 * P
-            return 0.5 * (G * P).sum(axis=1), G
+            return 0.5 * np.einsum("ij,ij->i", G, P), G
         assert self.origin is not None
         Q = self.moved_back(P)
         G = self.l2 * Q

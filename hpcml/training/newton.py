@@ -19,14 +19,8 @@ from hpcml.training.close_factors import close_factors, mixed_curvature
 from hpcml.training.coupled_sample import by_classes, start_from_coupled_sample
 from hpcml.training.line_search import MOST_POLISH, LineSearch, optima_near
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton_steps import (
-    NEAR_BY_DIAGONAL,
-    ExactSteps,
-    LbfgsSteps,
-    Steps,
-    by_blocks,
-    by_diagonal,
-)
+from hpcml.training.newton_steps import NEAR_BY_DIAGONAL, ExactSteps, LbfgsSteps, Steps
+from hpcml.training.preconditioners import by_blocks, by_diagonal
 
 __all__ = ["OVERFLOWED", "Solution", "minimise"]
 
@@ -203,7 +197,7 @@ def _plan(
     exact = size <= few or (size <= most and (with_l1 or n_rows * size**2 <= EXACT_WORK))
     if not exact and (with_l1 or n_columns * e * e > BLOCKS_MEMORY):
         D = objective.diagonal(P) if objective.alike is None else objective.diagonal_at_zero()
-        return None, LbfgsSteps(objective, *by_diagonal(D), NEAR_BY_DIAGONAL)
+        return None, LbfgsSteps(objective, by_diagonal(D), NEAR_BY_DIAGONAL)
     n_sampled = max(SAMPLE_ROWS, SAMPLE_ROWS_A_PARAMETER * (size if exact else e))
     whole = n_rows <= SAMPLE_SHARE * n_sampled
     if objective.alike is not None and size <= most and not with_l1:
@@ -218,7 +212,7 @@ def _plan(
     if whole and exact:
         return None, ExactSteps(objective)
     if whole:
-        return None, LbfgsSteps(objective, *by_blocks(shared.blocks(P[chosen]), spread))
+        return None, LbfgsSteps(objective, by_blocks(shared.blocks(P[chosen]), spread))
     with objective.table_of_sample(n_sampled) as table:
         shared, chosen, spread = objective.told_apart(table).shared()
         sample, start = shared.of_sample(table), P[chosen]
@@ -234,7 +228,7 @@ def _plan(
         if exact and with_l1:
             return sampled, ExactSteps(objective)
         H = sample.hessian(start) if exact else sample.blocks(start)
-        return sampled, LbfgsSteps(objective, *by_blocks(H, spread))
+        return sampled, LbfgsSteps(objective, by_blocks(H, spread))
 
 
 def _from_shared_sample(
@@ -256,11 +250,11 @@ def _from_shared_sample(
         whole = len(curvature.sources) * objective.parameters <= HESSIAN_PASSES * 4 * len(P)
         factors = curvature.factors(shared if whole else sample, found)
     if len(chosen) == len(P):  # no problems are alike
-        return _Sampled(found[spread], before), LbfgsSteps(objective, *factors.solver(spread))
+        return _Sampled(found[spread], before), LbfgsSteps(objective, factors.solver(spread))
     near = np.maximum(tol_of_each, near / np.sqrt(objective.table.n_rows / n_sampled))
     found = optima_near(shared, factors.solver(), found, near, most_steps)
     known = objective.evaluate_alike(found, spread)
-    return _Sampled(found[spread], before, known=known), LbfgsSteps(objective, *factors.solver(spread))
+    return _Sampled(found[spread], before, known=known), LbfgsSteps(objective, factors.solver(spread))
 
 
 def _optima_of_sample(sample: Objective, P: Floats, near: Floats, max_iter: NDArray[np.int64]) -> Floats:

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_lapack_funcs
+from scipy.linalg import cho_solve
 from scipy.linalg.blas import daxpy
 
 from hpcml.training.linear_objective import Objective
+from hpcml.training.preconditioners import RIDGE, Preconditioner, factor_of, finite_curvature
 from hpcml.training.proximal import least_subgradient, minimum_of_model
 
-__all__ = [
-    "NEAR_BY_DIAGONAL",
-    "ExactSteps",
-    "LbfgsSteps",
-    "Steps",
-    "by_blocks",
-    "by_diagonal",
-    "by_factors",
-    "factor_of",
-    "finite_curvature",
-]
+__all__ = ["NEAR_BY_DIAGONAL", "ExactSteps", "LbfgsSteps", "Steps"]
 
 Floats = NDArray[np.float64]
 Problems = NDArray[np.intp]
 
-#: Added to the diagonal, relative to it, so that a singular Hessian has a Cholesky factor: the least that
-#: rounding does not undo; the step in well-determined directions changes as little.
-RIDGE = 1e-12
-#: Factor by which it grows until there is one.
-MORE_RIDGE = 100.0
-#: Curvature along a parameter whose own has overflowed: no step moves it, and sums with it are finite.
-OVERFLOWED = 1e200
 #: Greatest damping of a proximal step, relative to the diagonal, and how exact it is at least, relative to
 #: the subgradient at its start.
 PROXIMAL_DAMPING = 1e-3
@@ -91,6 +75,10 @@ class Steps(Protocol):
     near: float
     finite: NDArray[np.bool_]
 
+    def of(self, problems: Problems) -> Steps:
+        """Return the same for some of the problems, before the first step."""
+        ...
+
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
         """Return directions from P, where the gradient is G, and the decrease they promise (below 0)."""
         ...
@@ -110,43 +98,6 @@ class Steps(Protocol):
     def last_step(self) -> Floats | None:
         """Return steps to where those minima are, of the problems of the last decrement, or None."""
         ...
-
-
-def finite_curvature(H: Floats) -> tuple[Floats, bool]:
-    """Return curvature, a Hessian or only its diagonal, without what has overflowed, and whether nothing has.
-
-    Parameters whose own curvature has overflowed are kept where they are by a very large one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from hpcml.training.newton_steps import finite_curvature
-    >>> finite_curvature(np.array([[2.0, 3.0], [3.0, np.inf]]))
-    (array([[2.e+000, 0.e+000],
-           [0.e+000, 1.e+200]]), False)
-    """
-    if np.isfinite(H).all():
-        return H, True
-    if H.ndim == 1:
-        return np.where(np.isfinite(H), H, OVERFLOWED), False
-    lost = ~np.isfinite(np.diag(H))
-    H = np.where(np.isfinite(H) & ~lost & ~lost[:, np.newaxis], H, 0.0)
-    H[lost, lost] = OVERFLOWED
-    return H, False
-
-
-def factor_of(H: Floats) -> Any:
-    """Return the Cholesky factor of a Hessian, with a ridge if it is singular."""
-    diagonal = np.diag(H).copy()
-    diagonal[diagonal <= 0] = max(diagonal.max(), np.finfo(float).tiny)  # a feature of zeros
-    ridge = RIDGE
-    while True:
-        damped = np.array(H, order="F")
-        np.fill_diagonal(damped, np.diag(H) + ridge * diagonal)
-        try:
-            return cho_factor(damped, lower=True, overwrite_a=True, check_finite=False)
-        except LinAlgError:
-            ridge *= MORE_RIDGE
 
 
 def _proximal_step(H: Floats, g: Floats, p: Floats, l1: Floats, first: float) -> Floats:
@@ -176,6 +127,9 @@ class ExactSteps:
         self.finite = np.ones(objective.shape[0], dtype=bool)
         self._factors: dict[int, Any] = {}
         self._first: dict[int, float] = {}  # largest entry of the subgradient at the first step
+
+    def of(self, problems: Problems) -> ExactSteps:
+        return ExactSteps(self._objective.of(problems))
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
         D, promised = np.empty_like(P), np.empty(len(i))
@@ -217,83 +171,33 @@ class ExactSteps:
         return None  # steps were taken until all digits are there
 
 
-def by_blocks(H: Floats, spread: NDArray[np.intp] | None = None) -> tuple[Callable[[Floats], Floats], bool]:
-    """Return what solves with blocks on the diagonal, (number, size, size), and if all were finite.
-
-    There are as many blocks for every problem, those of one after those of another. Problems may share them:
-    the blocks of problem p are those at `spread[p]`.
-    """
-    blocks = [finite_curvature(block) for block in H]
-    factors, finite = [factor_of(block)[0] for block, _ in blocks], all(known for _, known in blocks)
-    return by_factors(factors, spread), finite
-
-
-def by_factors(
-    factors: list[Floats], spread: NDArray[np.intp] | None = None, sizes: Floats | None = None
-) -> Callable[[Floats], Floats]:
-    """Return what solves with blocks by their Cholesky factors, in the lower triangle; see `by_blocks`.
-
-    The solutions of every problem are multiplied by its entry of `sizes`.
-    """
-    (solve,) = get_lapack_funcs(("potrs",), (factors[0],))
-    size = len(factors[0])
-
-    def apply(R: Floats) -> Floats:
-        own = np.arange(len(R)) if spread is None else spread
-        parts = np.ascontiguousarray(R.reshape(len(R), -1, size))
-        each, found = parts.shape[1], np.zeros_like(parts)
-        some = np.flatnonzero(R.any(axis=1))  # problems that are finished have zeros
-        order = some[np.argsort(own[some], kind="stable")]
-        ends = np.searchsorted(own[order], np.arange(len(factors) // each + 1))
-        for g in range(len(factors) // each):
-            members = order[ends[g] : ends[g + 1]]
-            for k in range(each if members.size else 0):
-                found[members, k] = solve(factors[g * each + k], parts[members, k].T, lower=1)[0].T
-        found = found.reshape(R.shape)
-        return found if sizes is None else sizes[:, np.newaxis] * found
-
-    return apply
-
-
-def by_diagonal(D: Floats) -> tuple[Callable[[Floats], Floats], bool]:
-    """Return what divides by a diagonal, but for entries too small to be one, and if all were finite."""
-    kept, finite = finite_curvature(D.ravel())
-    largest = D.max() if finite else kept.max(where=kept < OVERFLOWED, initial=0.0) or 1.0
-    D = np.where(kept > RIDGE * largest, kept, largest).reshape(D.shape)
-    return lambda R: R / D, finite
-
-
 class LbfgsSteps:
     """L-BFGS steps from a preconditioner; orthant-wise ones where there is an l1 penalty.
 
     Parameters
     ----------
     objective : Objective
-    precondition : callable
-        Multiplies an array of parameters by something near the inverse of the Hessian.
-    finite : bool
-        Whether all curvature in it has been finite.
+    precondition : Preconditioner
     near : float
         As `Steps` has it.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        precondition: Callable[[Floats], Floats],
-        finite: bool = True,
-        near: float = NEAR,
-    ) -> None:
+    def __init__(self, objective: Objective, precondition: Preconditioner, near: float = NEAR) -> None:
         self.near = near
         self._objective = objective
-        self.finite = np.full(objective.shape[0], finite)
+        self.finite = np.full(objective.shape[0], precondition.finite)
         self._l1 = objective.l1
         self._with_l1 = bool(objective.l1.any())
         self._precondition = precondition
-        n_pairs = max(3, min(MOST_PAIRS, PAIRS_MEMORY // (2 * objective.l1.size)))
-        self._pairs: deque[tuple[Floats, Floats, Floats]] = deque(maxlen=n_pairs)
+        self._most_pairs = max(3, min(MOST_PAIRS, PAIRS_MEMORY // (2 * objective.l1.size)))
+        self._pairs: deque[tuple[Floats, Floats, Floats]] = deque()
         self._sizes = np.ones(objective.shape[0])  # of the steps, relative to the preconditioner's
         self._known: tuple[Problems, Floats] | None = None  # what the last decrement has got
+
+    def of(self, problems: Problems) -> LbfgsSteps:
+        own = LbfgsSteps(self._objective.of(problems), self._precondition.of(problems), self.near)
+        own._most_pairs = self._most_pairs
+        return own
 
     def _times_inverse(self, i: Problems, R: Floats) -> Floats:
         """Multiply by the inverse of the Hessian that the pairs describe (two-loop recursion)."""
@@ -343,7 +247,7 @@ class LbfgsSteps:
 
     def accepted(self, i: Problems, step: Floats, change: Floats) -> None:
         self._known = None
-        if len(self._pairs) == self._pairs.maxlen:  # memory that is there costs less than more of it
+        if len(self._pairs) == self._most_pairs:  # memory that is there costs less than more of it
             s, y, rho = self._pairs.popleft()
             s[:], y[:], rho[:] = 0.0, 0.0, 0.0
         else:

@@ -16,7 +16,7 @@ from scipy.linalg import cho_solve
 from scipy.optimize import nnls
 from scipy.special import expit
 
-from hpcml.training.linear_objective import Objective
+from hpcml.training.linear_objective import Objective, apart
 from hpcml.training.preconditioners import SharedFactors, factor_of, finite_curvature
 
 __all__ = ["Factors", "MixedCurvature", "close_factors", "mixed_curvature"]
@@ -150,7 +150,7 @@ def mixed_curvature(objective: Objective, P: Floats) -> MixedCurvature:
         Where it is looked at.
     """
     n = min(CURVATURE_ROWS, objective.table.n_rows)
-    numbers = np.arange(n, dtype=np.int64) * objective.table.n_rows // n
+    numbers = apart(n, objective.table.n_rows)
     margins = objective.margins(objective.table.take(numbers), P)[:, :, 0]
     D, same = _curvatures(objective, margins, objective.table.take(numbers, "y")), objective.same_at_zero()
     sizes = np.maximum(np.linalg.norm(D, axis=0), np.finfo(float).tiny)

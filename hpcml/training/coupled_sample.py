@@ -15,7 +15,7 @@ from scipy.linalg import cho_solve
 
 from hpcml.training.close_factors import close_factors
 from hpcml.training.line_search import LineSearch, optima_near
-from hpcml.training.linear_objective import Objective
+from hpcml.training.linear_objective import Objective, apart
 from hpcml.training.newton_steps import LbfgsSteps
 from hpcml.training.preconditioners import Inverses, factor_of, finite_curvature
 
@@ -69,8 +69,7 @@ def start_from_coupled_sample(
     with objective.table_of_sample(n_sampled) as table:
         shared, chosen, spread = objective.told_apart(table).shared()
         sample, start = shared.of_sample(table), P[chosen]
-        of_weight = 0.1 * shared.scale * shared.total_weight
-        near = np.maximum(tol[chosen], of_weight / np.sqrt(n_sampled))
+        near = np.maximum(tol[chosen], shared.sampling_error(n_sampled))
         optima = optima_near(sample, by_classes(sample), start, near, max_iter[chosen])
         before = sample.values(start)[spread]
         factors = close_factors(
@@ -120,7 +119,7 @@ def close_optima(sample: Objective, P: Floats) -> NDArray[np.intp]:
     P : ndarray of shape (problems, parameters)
     """
     n = min(CLOSE_ROWS, sample.table.n_rows)
-    rows = sample.table.take(np.arange(n, dtype=np.int64) * sample.table.n_rows // n)
+    rows = sample.table.take(apart(n, sample.table.n_rows))
     Z, group = sample.margins(rows, P), sample.same_at_zero()
     source = np.arange(len(P))
     for p in range(len(P)):

@@ -27,7 +27,7 @@ MOST_CUTS = 40
 MOST_ROUNDING_CUTS = 4
 #: Differences of values, relative to them, that rounding makes: those of 64 last bits, as in SciPy's L-BFGS
 #: where scikit-learn calls it; values of float32 rows change by the rounding of margins.
-ROUNDING = {8: 64 * np.finfo(np.float64).eps, 4: 1e-8}
+ROUNDING = {8: 64 * np.finfo(np.float64).eps, 4: 1e-7}
 #: Steps without progress beyond rounding after which a problem is solved as well as it can be.
 MOST_IDLE = 5
 #: The gradient may be small where the objective is flat and the minimum far below: then up to this many

@@ -13,12 +13,15 @@ from hpcml.communicators import Table
 from hpcml.communicators.serial import SerialTable
 from hpcml.kernels import lookup
 
-__all__ = ["Objective", "origin_of"]
+__all__ = ["Objective", "apart", "origin_of"]
 
 Floats = NDArray[np.float64]
 
 #: Strength of a sample's additional penalty, in curvatures at 0 of one row.
 UNCERTAIN = 4.0
+#: Share of the standard error of a sample's gradient that is left at its optimum: the step from there to the
+#: optimum of all rows is ten times as long.
+LEFT_OF_SAMPLE = 0.1
 #: Rows, at equal distances, whose mean is the origin; and how many of their deviations a feature's mean is
 #: away from 0 at least where it is subtracted: with fewer, margins keep enough digits.
 ROWS_OF_AN_ORIGIN = 256
@@ -29,6 +32,11 @@ UNLIKE = 0.5
 SHARE_UNLIKE = 0.2
 #: Number of a fold that leaves no row out.
 NO_FOLD = 63
+
+
+def apart(n: int, n_rows: int) -> NDArray[np.int64]:
+    """Return the numbers of n of so many rows, at equal distances."""
+    return np.arange(n, dtype=np.int64) * n_rows // n
 
 
 def origin_of(table: Table, n_features: int) -> Floats | None:
@@ -49,7 +57,7 @@ def origin_of(table: Table, n_features: int) -> Floats | None:
         In the precision of the rows; 0 for features that are not far from it.
     """
     n = min(table.n_rows, ROWS_OF_AN_ORIGIN)
-    rows = table.take(np.arange(n, dtype=np.int64) * table.n_rows // n)
+    rows = table.take(apart(n, table.n_rows))
     if not isinstance(rows, np.ndarray) or not n_features:
         return None
     dtype, rows = rows.dtype, rows.astype(np.float64)
@@ -242,9 +250,13 @@ class Objective:
 
     def table_of_sample(self, n_sampled: int) -> SerialTable:
         """Return rows at equal distances, as a table of this process."""
-        numbers = np.arange(n_sampled, dtype=np.int64) * self.table.n_rows // n_sampled
+        numbers = apart(n_sampled, self.table.n_rows)
         names = ["X", "y"] + ["weights"] * self.weighted + ["held"] * (self.folds is not None)
         return SerialTable({name: self.table.take(numbers, name) for name in names})
+
+    def sampling_error(self, n_rows: int) -> Floats:
+        """Return the greatest entry of the gradient at which a sample of so many rows is solved."""
+        return np.asarray(LEFT_OF_SAMPLE / np.sqrt(n_rows) * self.scale * self.total_weight)
 
     def of_sample(self, table: Table) -> Objective:
         """Return the objective that a sample of the rows stands for.

@@ -218,9 +218,7 @@ def _plan(
         sample, start = shared.of_sample(table), P[chosen]
         sampled = None
         if not warm:
-            # its optimum is further than that from the table's
-            near = 0.1 / np.sqrt(n_sampled) * shared.scale * shared.total_weight
-            near = np.maximum(np.broadcast_to(tol, len(P))[chosen], near)
+            near = np.maximum(np.broadcast_to(tol, len(P))[chosen], shared.sampling_error(n_sampled))
             most_steps = np.broadcast_to(max_iter, len(P))[chosen]
             found = _optima_of_sample(sample, start, near, most_steps)
             sampled = _Sampled(found[spread], sample.values(start)[spread])
@@ -242,7 +240,7 @@ def _from_shared_sample(
         shared, chosen, spread = objective.told_apart(table).shared()
         sample, start = shared.of_sample(table), P[chosen]
         tol_of_each = np.broadcast_to(tol, len(P))[chosen]
-        near = np.maximum(tol_of_each, 0.1 / np.sqrt(n_sampled) * shared.scale * shared.total_weight)
+        near = np.maximum(tol_of_each, shared.sampling_error(n_sampled))
         most_steps = np.broadcast_to(max_iter, len(P))[chosen]
         found = _optima_of_sample(sample, start, near, most_steps)
         before = sample.values(start)[spread]
@@ -251,7 +249,7 @@ def _from_shared_sample(
         factors = curvature.factors(shared if whole else sample, found)
     if len(chosen) == len(P):  # no problems are alike
         return _Sampled(found[spread], before), LbfgsSteps(objective, factors.solver(spread))
-    near = np.maximum(tol_of_each, near / np.sqrt(objective.table.n_rows / n_sampled))
+    near = np.maximum(tol_of_each, shared.sampling_error(objective.table.n_rows))
     found = optima_near(shared, factors.solver(), found, near, most_steps)
     known = objective.evaluate_alike(found, spread)
     return _Sampled(found[spread], before, known=known), LbfgsSteps(objective, factors.solver(spread))

@@ -370,3 +370,17 @@ def test_verify_shows_scikit_learns_scores(name, scoring):
     search = GridSearchCV(estimator, {"C": [1e-2, 1.0]}, cv=3, scoring=scoring, n_jobs=1).fit(X, y)
     found = search.verify(2)
     assert np.abs(found.differences["score"]).max() < 1e-3
+
+
+def test_float32_rows_that_lack_rank_are_solved_as_alone():
+    """Weights of very different size leave few rows, of which rounding of the margins is all that is seen."""
+    rng = np.random.default_rng(17)
+    X = (rng.normal(size=(100, 6)) @ rng.normal(size=(6, 20))).astype(np.float32)
+    y, weights = rng.integers(0, 3, 100), 10.0 ** rng.uniform(-3, 3, 100)
+    args = LogisticRegression(max_iter=2000, tol=1e-8), {"C": [1e3]}
+    kept = {"cv": 3, "scoring": "neg_log_loss", "refit": False}
+    together, alone = (
+        search(*args, **kept).fit(X, y, sample_weight=weights).cv_results_["mean_test_score"]
+        for search in (GridSearchCV, TheirSearch)
+    )
+    np.testing.assert_allclose(together, alone, rtol=1e-6)

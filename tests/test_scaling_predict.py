@@ -8,13 +8,14 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scaling_samples import synthetic
 
 from hpcml.cli import main
-from hpcml.scaling import document, laws, networks, summary
+from hpcml.scaling import document, figures, laws, measurement, networks, report, summary
 from hpcml.scaling.compare import compare
 from hpcml.scaling.load import measure_load
 from hpcml.scaling.predict import FarmCosts, predict, predict_farm, replay
@@ -160,6 +161,35 @@ def test_a_wider_network_widens_the_interval_and_everything_is_labelled():
     assert wide["high"] / wide["low"] > narrow["high"] / narrow["low"]
     whole = fitted() | {"prediction": predict(fitted(), [64], networks.network("infiniband"))}
     assert "Predicted, not measured, for the network infiniband" in summary.text(whole)
+
+
+def test_nothing_is_predicted_from_rejected_samples():
+    whole, exact = fitted(), networks.network("infiniband")
+    for sample in whole["samples"]:
+        if sample["launch"] == 0:  # slow, while something else had the cores
+            sample |= {"share": 0.5, "seconds": 10 * sample["seconds"]}
+    right = predict(fitted(), [2], exact)["rows"][0]["seconds"]
+    assert predict(whole, [2], exact)["rows"][0]["seconds"] == pytest.approx(right, rel=0.02)
+    for sample in whole["samples"]:
+        sample["share"] = 0.5
+    whole["prediction"] = predict(whole, [64], exact)
+    assert "Nothing can be predicted: every sample of 1 worker was rejected." in summary.text(whole)
+    assert "Predicted, not measured" not in report.tables(whole)
+    labels = []
+    measurement._relabel(whole, SimpleNamespace(relabel=labels.append))
+    measurement._relabel(whole, SimpleNamespace(relabel=labels.append), late=True)
+    assert labels[0] == "w: 48 of 48 samples rejected, seconds of the budget"
+    assert "every sample so far was rejected, something else uses the cores" in labels[1]
+
+
+@pytest.mark.require("plots")
+def test_charts_without_accepted_samples_say_so():
+    whole = synthetic(lambda p: 1.0 / p, share=0.5)
+    drawn = {name: draw() for name, (_, draw) in figures.all_figures(whole).items()}
+    for name in ("strong-speedup", "strong-efficiency", "karp-flatt"):
+        assert [each.get_text() for each in drawn[name].axes[0].texts] == ["no accepted samples"]
+    told = [each.get_text() for each in drawn["noise"].axes[0].get_legend().get_texts()]
+    assert told == ["rejected work", "rejected calibration spin"]
 
 
 def test_what_cannot_be_predicted_is_refused():

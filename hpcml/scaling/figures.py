@@ -51,6 +51,11 @@ def _bars(result: Result, ratios: Any) -> tuple[Any, Any, Any]:
     return np.array(result.p)[some], values, np.stack([values - low, high - values])
 
 
+def _tell_empty(axes: Any) -> None:
+    box = {"facecolor": "white", "edgecolor": "none"}
+    axes.text(0.5, 0.5, "no accepted samples", transform=axes.transAxes, ha="center", va="center", bbox=box)
+
+
 def _log_workers(axes: Any, result: Result, end: float) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -83,6 +88,8 @@ def _speedup(result: Result) -> Figure:
         axes.errorbar(
             p, values, yerr=bars, color=VERMILION, fmt="o", capsize=4, label="measured, 95 % interval"
         )
+    else:
+        _tell_empty(axes)
     _log_workers(axes, result, end)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -111,6 +118,8 @@ def _efficiency(result: Result) -> Figure:
                 capsize=4,
                 label=name,
             )
+    if not np.isfinite(result.speedups.half).any():
+        _tell_empty(axes)
     _log_workers(axes, result, max(2, *result.p))
     axes.set_ylim(0, None)
     axes.set_ylabel("efficiency (%)")
@@ -129,6 +138,8 @@ def _karp_flatt(result: Result) -> Figure:
         p = np.array(result.p)[some]
         bars = np.abs(ends - values)
         axes.errorbar(p, values, yerr=bars, color=PURPLE, fmt="D", capsize=4)
+    else:
+        _tell_empty(axes)
     _log_workers(axes, result, max(2, *result.p))
     axes.set_ylabel("Karp–Flatt serial fraction (%)")
     return figure
@@ -169,8 +180,9 @@ def _noise(document: Mapping[str, Any]) -> Figure:
     work = np.array([each["kind"] == "work" for each in samples], dtype=bool)
     for rows, colour, marker, label in (
         (work & ~starved, BLUE, "o", "work"),
-        (~work & ~starved, ORANGE, "^", "calibration"),
-        (starved, VERMILION, "x", "rejected"),
+        (~work & ~starved, ORANGE, "^", "calibration spin"),
+        (work & starved, VERMILION, "x", "rejected work"),
+        (~work & starved, PURPLE, "+", "rejected calibration spin"),
     ):
         if rows.any():
             axes.scatter(at[rows], ratio[rows], s=14, color=colour, marker=marker, label=label)

@@ -33,6 +33,8 @@ LEAST_SECONDS = 0.1
 BLOCKS = 6
 #: Launches before a precision is believed.
 LAUNCHES = 3
+#: Share of the budget after which it is said that every sample was rejected.
+LATE = 1 / 3
 #: Most repetitions that make up one sample.
 MOST_REPEATS = 10_000
 
@@ -214,8 +216,22 @@ def measure(plan: Plan, *, verbose: int = 1) -> dict[str, Any]:
 def _resolved(document: dict[str, Any], progress: Progress) -> bool:
     widths = analysis.half_widths(document)
     if widths and all(map(math.isfinite, widths)):
-        progress.relabel(f"{document['plan']['workload']}: ±{100 * max(widths):.1f} %, seconds of the budget")
+        _relabel(document, progress, f"±{100 * max(widths):.1f} %")
     return bool(widths) and max(widths) <= document["plan"]["precision"]
+
+
+def _relabel(document: dict[str, Any], progress: Progress, precision: str = "", late: bool = False) -> None:
+    """Tell how exact the result is and how many samples were rejected; `late`: say so if they all were."""
+    cores = document["machine"]["cores_usable"]
+    n = sum(each["kind"] == "spin" and each["p"] <= cores for each in document["samples"])
+    rejected = len(analysis.starved(document))
+    told = [precision] if precision else []
+    if n and rejected == n and late:
+        told.append("every sample so far was rejected, something else uses the cores")
+    elif rejected:
+        told.append(f"{rejected} of {n} samples rejected")
+    if told:
+        progress.relabel(f"{document['plan']['workload']}: {', '.join([*told, 'seconds of the budget'])}")
 
 
 def _launch(
@@ -237,6 +253,7 @@ def _launch(
             _block(plan, launch, number, block, repeats, rounds, rng, document)
             now = time.monotonic()
             elapsed = min(math.ceil(plan.budget), int(now - begun))
+            _relabel(document, progress, late=now - begun > LATE * plan.budget)
             progress.advance(max(0, elapsed - progress.done))
             if number + 1 >= LAUNCHES:
                 _resolved(document, progress)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from hpcml.scaling import laws
+from hpcml.scaling.analysis import starved
 from hpcml.scaling.networks import Network
 from hpcml.scaling.statistics import LEVEL, Estimate
 
@@ -77,11 +78,25 @@ def predict(document: Mapping[str, Any], workers: Sequence[int], network: Networ
             "predict needs samples that report kernels and sums over rows: fits on threads, processes or "
             "mpi, measured with --strong. Got none of them."
         )
+    hungry = starved(document)
+
+    def is_accepted(each: Mapping[str, Any]) -> bool:
+        return (each.get("launch"), each.get("block"), 1) not in hungry
+
+    found = {"label": "predicted, not measured", "network": network.name, "source": network.source}
+    one = [each for each in one if is_accepted(each)]
+    told = [each["activity"][0] for each in one if each.get("activity")]
+    if not told:
+        return {**found, "reason": "every sample of 1 worker was rejected", "rows": []}
     seconds = np.array([each["seconds"] for each in one])
     compute = np.minimum([each["compute"] for each in told], seconds)
     sums, n_bytes = (float(np.median([each[name] for each in told])) for name in ("sums", "sum_bytes"))
     spins = np.log(
-        [each["seconds"] for each in document["samples"] if each["kind"] == "spin" and each["p"] == 1]
+        [
+            each["seconds"]
+            for each in document["samples"]
+            if each["kind"] == "spin" and each["p"] == 1 and is_accepted(each)
+        ]
     )
     # the deviation of a normal of the same median absolute deviation
     sigma = float(np.median(np.abs(spins - np.median(spins))) / special.ndtri(0.75)) if len(spins) else 0.0
@@ -115,9 +130,7 @@ def predict(document: Mapping[str, Any], workers: Sequence[int], network: Networ
             }
         )
     return {
-        "label": "predicted, not measured",
-        "network": network.name,
-        "source": network.source,
+        **found,
         "alpha": list(network.alpha),
         "beta": list(network.beta),
         "sums": sums,

@@ -95,7 +95,7 @@ def tables(document: Mapping[str, Any]) -> dict[str, Table]:
             ],
         )
     prediction = document.get("prediction")
-    if prediction:
+    if prediction and prediction["rows"]:
         found["Predicted, not measured"] = Table(
             ["workers", "seconds", "speed-up", "from", "to"],
             [

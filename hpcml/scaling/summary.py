@@ -125,7 +125,9 @@ def sentences(document: Mapping[str, Any]) -> dict[str, list[str]]:
     if plan["sizes"]:
         found["sizes"] = _of_sizes(analyse_sizes(document))
     prediction = document.get("prediction")
-    if prediction:
+    if prediction and not prediction["rows"]:
+        found["predicted"] = [f"Nothing can be predicted: {prediction['reason']}."]
+    elif prediction:
         told = [
             f"{each['p']} workers: {each['speedup']:.3g} × ({each['low']:.3g}–{each['high']:.3g})"
             for each in prediction["rows"]

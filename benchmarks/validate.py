@@ -28,8 +28,10 @@ __all__ = ["Row", "costs", "durations", "table", "validate"]
 
 #: Measured durations are slept this many times as long: 64 sleepers then seldom wake at the same time.
 STRETCH = 30.0
-#: Calls on two workers that tell the costs: those of Spark take a second.
-CALLS = {"multiprocessing": 40, "loky": 40, "spark": 12}
+#: Calls on two workers that tell the costs, and between how many seconds their tasks sleep. joblib looks for
+#: results every 10 ms: short tasks meet all phases of it. Spark takes three times as long between short tasks
+#: as between those that are predicted.
+CALLS = {"multiprocessing": (40, 0.01, 0.02), "loky": (40, 0.01, 0.02), "spark": (12, 0.1, 0.4)}
 
 
 @dataclass(frozen=True)
@@ -104,20 +106,23 @@ def _sleep(run: Parallel, times: Sequence[float]) -> tuple[float, list[float], l
     )
 
 
-def costs(run: Parallel, *, calls: int = 40, tasks: int = 8) -> list[FarmCosts]:
+def costs(run: Parallel, calls: int, least: float, most: float, *, tasks: int = 8) -> list[FarmCosts]:
     """Return what calls and their tasks cost on a warm pool of two workers beside sleeping.
 
     Parameters
     ----------
     run : Parallel
-    calls, tasks : int
-        Calls, and tasks of each.
+    calls : int
+    least, most : float
+        Between how many seconds the tasks of a call sleep, all the same.
+    tasks : int
+        Of each call.
     """
     rng = np.random.default_rng(0)
     found: list[FarmCosts] = []
     used = processor_seconds()
     for _ in range(calls):
-        seconds = rng.uniform(0.01, 0.02)  # joblib looks for results every 10 ms: all phases of it count
+        seconds = rng.uniform(least, most)
         whole, taken, naps = _sleep(run, [seconds] * tasks)
         dispatch = np.diff(taken).tolist()
         overhead = []
@@ -165,7 +170,7 @@ def validate(backend: str, workers: Sequence[int], *, sets: int = 3, tasks_a_wor
         Not more than Spark makes partitions of.
     """
     with _pool(backend, 2) as run:
-        spent = costs(run, calls=CALLS[backend])
+        spent = costs(run, *CALLS[backend])
     cores = machine.usable_cores()[0]
     rows = []
     for p in workers:

@@ -97,7 +97,7 @@ def test_sleeping_processes_are_predicted_and_run(monkeypatch):
     sys.path.insert(0, str(ROOT))
     from benchmarks.validate import CALLS, table, validate
 
-    monkeypatch.setitem(CALLS, "multiprocessing", 6)
+    monkeypatch.setitem(CALLS, "multiprocessing", (6, 0.01, 0.02))
     rows = validate("multiprocessing", [16], sets=1, tasks_a_worker=2)
     assert [each.tasks for each in rows] == [32] and "intervals hold what was measured" in table(rows)
     for each in rows:  # nobody sleeps less than asked

@@ -268,6 +268,7 @@ def test_verbose_prints_the_inertia_of_every_iteration(algorithm):
         ({"init": np.ones((8, 2))}, None, "does not match the number of features"),
         ({"init": np.full((8, 3), np.nan)}, None, "NaN"),
         ({"init": "farthest"}, None, "'init' parameter"),
+        ({"init": np.float64(2)}, None, "'init' parameter"),
         ({"tol": -1.0}, None, "'tol' parameter"),
         ({"n_init": 0}, None, "'n_init' parameter"),
         ({}, np.full(100, -1.0), "Negative values"),

@@ -108,10 +108,10 @@ def _short_kernels() -> str:
 
 
 def _short_gpu() -> str:
-    from hpcml.kernels.cuda import driver
+    from hpcml.kernels import gpu
 
-    reason = driver.reason()
-    return driver.current().name if reason is None else f"none can be used: {reason}"
+    name, reason = gpu()
+    return name or f"none can be used: {reason}"
 
 
 def _cures(missing: Mapping[str, str]) -> list[str]:

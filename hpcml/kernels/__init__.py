@@ -11,6 +11,6 @@ Examples
 'hpcml.kernels.reference.binning'
 """
 
-from hpcml.kernels.registry import Availability, available, lookup, on_host
+from hpcml.kernels.registry import Availability, available, gpu, lookup, on_host
 
-__all__ = ["Availability", "available", "lookup", "on_host"]
+__all__ = ["Availability", "available", "gpu", "lookup", "on_host"]

@@ -23,7 +23,16 @@ from hpcml.kernels.shards import over_shards
 from hpcml.kernels.thresholds import FROM_NUMBERS
 from hpcml.parts import PARTS, check
 
-__all__ = ["IMPLEMENTATIONS", "PROCESSOR", "Availability", "NotSuitable", "available", "lookup", "on_host"]
+__all__ = [
+    "IMPLEMENTATIONS",
+    "PROCESSOR",
+    "Availability",
+    "NotSuitable",
+    "available",
+    "gpu",
+    "lookup",
+    "on_host",
+]
 
 #: Implementations on the processor, fastest first: the order in which ``kernels="auto"`` prefers them.
 PROCESSOR = ("cython", "numba", "reference")
@@ -47,14 +56,17 @@ class Availability(NamedTuple):
     reasons: dict[str, str | None]
 
 
+def _driver() -> Any:
+    return importlib.import_module("hpcml.kernels.cuda.driver")
+
+
 def _load(name: str, implementation: str) -> Callable[..., Any] | str:
     """Return the function, or the reason why there is none."""
     kernel = contract.KERNELS[name]
     if implementation in kernel.declined:
         return f"not implemented by design: {kernel.declined[implementation]}"
     if implementation == "cuda":
-        driver = importlib.import_module("hpcml.kernels.cuda.driver")
-        missing: str | None = driver.reason()
+        missing: str | None = _driver().reason()
         return _on_cuda(name) if missing is None else missing
     return _loaded(name, implementation)
 
@@ -266,6 +278,20 @@ def on_host(array: Any) -> Any:
     if getattr(array, "__cuda_array_interface__", None) is None:
         return array
     return importlib.import_module("hpcml.kernels.cuda.arrays").on_host(array)
+
+
+def gpu() -> tuple[str | None, str | None]:
+    """Return the name of the GPU that kernels run on, or None, and why there is none, or None.
+
+    Examples
+    --------
+    >>> from hpcml.kernels import gpu
+    >>> name, reason = gpu()
+    >>> (name is None) != (reason is None)
+    True
+    """
+    reason = _driver().reason()
+    return (_driver().current().name, None) if reason is None else (None, reason)
 
 
 def available() -> list[Availability]:

@@ -18,7 +18,7 @@ from mpi_runs import environment, launch, mpirun, run_ranks
 pytestmark = pytest.mark.require("mpi")
 
 #: Seconds in which a job must be over, start and end of three Pythons included.
-SOON = 25
+SOON = 60
 
 
 def total(X):

@@ -182,7 +182,7 @@ def test_blocks_are_complete_in_an_order_drawn_anew_and_end_at_the_precision(rec
     blocks = {}
     for each in found["samples"]:
         blocks.setdefault((each["launch"], each["block"]), []).append((each["kind"], each["n"], each["p"]))
-    assert len(blocks) == 18 and all(sorted(block) == complete for block in blocks.values())
+    assert len(blocks) >= 18 and all(sorted(block) == complete for block in blocks.values())
     assert len({tuple(block) for block in blocks.values()}) > 6  # of 24 or 120 orders
     # samples of 0.1 s at least, warmed: every point runs twice before the first block
     repeats = {(each["n"], each["p"]): each["repeat"] for each in found["samples"] if each["kind"] == "work"}

@@ -15,6 +15,7 @@ from hpcml.scaling.statistics import STARVED, Estimate, Ratios, estimate_ratios
 __all__ = [
     "Result",
     "Sizes",
+    "accepted",
     "analyse",
     "analyse_sizes",
     "half_widths",
@@ -113,6 +114,16 @@ def starved(document: Mapping[str, Any]) -> frozenset[tuple[int, int, int]]:
         for sample in document["samples"]
         if sample["kind"] == "spin" and sample["p"] <= cores and sample["share"] < STARVED
     )
+
+
+def accepted(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the samples whose calibration got its share of the cores."""
+    hungry = starved(document)
+    return [
+        each
+        for each in document["samples"]
+        if (each.get("launch"), each.get("block"), each["p"]) not in hungry
+    ]
 
 
 def _rows_at(document: Mapping[str, Any], mode: str, p: int) -> int:

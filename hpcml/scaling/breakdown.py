@@ -17,7 +17,7 @@ import numpy as np
 
 from hpcml.activity import KINDS
 from hpcml.scaling import laws
-from hpcml.scaling.analysis import starved
+from hpcml.scaling.analysis import accepted
 
 __all__ = ["PARTS", "Breakdown", "breakdown"]
 
@@ -96,17 +96,10 @@ def breakdown(document: Mapping[str, Any], mode: str) -> list[Breakdown]:
     >>> found.pop["parallel_efficiency"], round(found.parts["serial"], 3)
     (0.8, 0.1)
     """
-    found, rejected = [], starved(document)
+    found, kept = [], accepted(document)
     for p in sorted({1, *document["plan"]["workers"]}):
         n = document["rows"] * (p if mode == "weak" else 1)
-        samples = [
-            each
-            for each in document["samples"]
-            if each["kind"] == "work"
-            and each["n"] == n
-            and each["p"] == p
-            and (each.get("launch"), each.get("block"), p) not in rejected
-        ]
+        samples = [each for each in kept if each["kind"] == "work" and each["n"] == n and each["p"] == p]
         told = [_of_sample(each, document["plan"].get("backend", "")) for each in samples]
         shares = [some for some in told if some is not None]
         if not shares:

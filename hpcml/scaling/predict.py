@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from hpcml.scaling import laws
-from hpcml.scaling.analysis import starved
+from hpcml.scaling.analysis import accepted
 from hpcml.scaling.networks import Network
 from hpcml.scaling.statistics import LEVEL, Estimate
 
@@ -67,40 +67,30 @@ def predict(document: Mapping[str, Any], workers: Sequence[int], network: Networ
     for p in workers:
         if not 1 <= p <= LARGEST:
             raise ValueError(f"predict must be asked for 1 to {LARGEST} workers. Got {p} instead.")
-    one = [
-        each
-        for each in document["samples"]
-        if each["kind"] == "work" and each["p"] == 1 and each["n"] == document["rows"]
-    ]
-    told = [each["activity"][0] for each in one if each.get("activity")]
+    n_rows = document["rows"]
+
+    def of_one_worker(samples: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
+        one = [each for each in samples if each["kind"] == "work" and each["p"] == 1 and each["n"] == n_rows]
+        return one, [each["activity"][0] for each in one if each.get("activity")]
+
+    _, told = of_one_worker(document["samples"])
     if not told or not any(each.get("sums") for each in told):
         raise ValueError(
             "predict needs samples that report kernels and sums over rows: fits on threads, processes or "
             "mpi, measured with --strong. Got none of them."
         )
-    hungry = starved(document)
-
-    def is_accepted(each: Mapping[str, Any]) -> bool:
-        return (each.get("launch"), each.get("block"), 1) not in hungry
-
     found = {"label": "predicted, not measured", "network": network.name, "source": network.source}
-    one = [each for each in one if is_accepted(each)]
-    told = [each["activity"][0] for each in one if each.get("activity")]
+    kept = accepted(document)
+    one, told = of_one_worker(kept)
     if not told:
         return {**found, "reason": "every sample of 1 worker was rejected", "rows": []}
     seconds = np.array([each["seconds"] for each in one])
     compute = np.minimum([each["compute"] for each in told], seconds)
     sums, n_bytes = (float(np.median([each[name] for each in told])) for name in ("sums", "sum_bytes"))
-    spins = np.log(
-        [
-            each["seconds"]
-            for each in document["samples"]
-            if each["kind"] == "spin" and each["p"] == 1 and is_accepted(each)
-        ]
-    )
+    spins = np.log([each["seconds"] for each in kept if each["kind"] == "spin" and each["p"] == 1])
     # the deviation of a normal of the same median absolute deviation
     sigma = float(np.median(np.abs(spins - np.median(spins))) / special.ndtri(0.75)) if len(spins) else 0.0
-    shards = max(1, min(MOST_SHARDS, document["rows"] // SHARD_ROWS))
+    shards = max(1, min(MOST_SHARDS, n_rows // SHARD_ROWS))
 
     rng = np.random.default_rng(0)
     picked = rng.integers(len(seconds), size=(DRAWS, len(seconds)))

@@ -63,10 +63,8 @@ def _counted(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
     offsets = (wide - wide.dtype.type(low) if low else wide).astype(np.intp, copy=False)
     there = np.bincount(offsets) > 0
     classes = np.flatnonzero(there).astype(wide.dtype) + wide.dtype.type(low)
-    if there.all():
-        return np.asarray(classes.astype(y.dtype)), offsets.astype(np.float64)
-    numbers = (np.cumsum(there) - 1).astype(np.float64)
-    return np.asarray(classes.astype(y.dtype)), numbers[offsets]
+    numbers = offsets if there.all() else (np.cumsum(there) - 1)[offsets]
+    return np.asarray(classes.astype(y.dtype)), numbers.astype(np.float64)
 
 
 def _sorted(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:

@@ -37,32 +37,16 @@ UNLIKE_CURVATURE, CLOSE_CURVATURE = 0.03, 0.05
 
 
 @dataclass(frozen=True)
-class Factors:
-    """Cholesky factors, in the lower triangle, which problems share.
+class Factors(SharedFactors):
+    """Cholesky factors that problems share.
 
     Parameters
     ----------
-    factors : list of ndarray
     owners : ndarray of int of shape (factors,)
         Problem for whose Hessian each was made.
-    own : ndarray of int of shape (problems,)
-        Factor of every problem.
-    sizes : ndarray of shape (problems,)
-        What multiplies the inverse of that Hessian in every problem.
-    finite : bool
-        Whether all curvature was.
     """
 
-    factors: list[Floats]
     owners: Problems
-    own: Problems
-    sizes: Floats
-    finite: bool
-
-    def solver(self, spread: Problems | None = None) -> SharedFactors:
-        """Return what multiplies by the inverses; problem p has that of `spread[p]`."""
-        every = SharedFactors(self.factors, self.own, self.sizes, self.finite)
-        return every if spread is None else every.of(spread)
 
 
 def close_factors(objective: Objective, source: Problems, losses_of: Callable[[int], Floats]) -> Factors:
@@ -95,7 +79,7 @@ def close_factors(objective: Objective, source: Problems, losses_of: Callable[[i
             own[p], finite = len(factors), finite and known
             made.append((p, _least_curvature(objective.of(np.array([p])), factor)))
             factors.append(factor[0])
-    return Factors(factors, np.array([q for q, _ in made]), own, sizes, finite)
+    return Factors(factors, own, sizes, finite, np.array([q for q, _ in made]))
 
 
 def _least_curvature(objective: Objective, factor: tuple[Floats, bool]) -> float:

@@ -75,7 +75,7 @@ def start_from_coupled_sample(
         factors = close_factors(
             sample, close_optima(sample, optima), lambda p: sample.losses_hessian(p, optima[p])
         )
-    steps = LbfgsSteps(shared, factors.solver(), NEAR_ALL_ROWS)
+    steps = LbfgsSteps(shared, factors, NEAR_ALL_ROWS)
     search = LineSearch(shared, steps, tol[chosen], max_iter[chosen])
     search.run(optima)
     found = shared.symmetric(search.P)
@@ -84,12 +84,12 @@ def start_from_coupled_sample(
     P, n_iter = found[spread], np.zeros(len(P), dtype=np.int64)
     if len(leaders) < len(P):
         first = objective.of(leaders)
-        steps = LbfgsSteps(first, factors.solver(spread[leaders]))
+        steps = LbfgsSteps(first, factors.of(spread[leaders]))
         search = LineSearch(first, steps, tol[leaders], max_iter[leaders])
         search.run(P[leaders])
         P += objective.symmetric(search.P[at] - P[leader])
         n_iter = np.minimum(search.n_iter[at], max_iter - 1)
-    return CoupledStart(P, before, n_iter, LbfgsSteps(objective, factors.solver(spread)))
+    return CoupledStart(P, before, n_iter, LbfgsSteps(objective, factors.of(spread)))
 
 
 def _leaders(objective: Objective, shared: NDArray[np.intp], owners: NDArray[np.intp]) -> NDArray[np.intp]:

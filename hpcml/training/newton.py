@@ -248,11 +248,11 @@ def _from_shared_sample(
         whole = len(curvature.sources) * objective.parameters <= HESSIAN_PASSES * 4 * len(P)
         factors = curvature.factors(shared if whole else sample, found)
     if len(chosen) == len(P):  # no problems are alike
-        return _Sampled(found[spread], before), LbfgsSteps(objective, factors.solver(spread))
+        return _Sampled(found[spread], before), LbfgsSteps(objective, factors.of(spread))
     near = np.maximum(tol_of_each, shared.sampling_error(objective.table.n_rows))
-    found = optima_near(shared, factors.solver(), found, near, most_steps)
+    found = optima_near(shared, factors, found, near, most_steps)
     known = objective.evaluate_alike(found, spread)
-    return _Sampled(found[spread], before, known=known), LbfgsSteps(objective, factors.solver(spread))
+    return _Sampled(found[spread], before, known=known), LbfgsSteps(objective, factors.of(spread))
 
 
 def _optima_of_sample(sample: Objective, P: Floats, near: Floats, max_iter: NDArray[np.int64]) -> Floats:
@@ -267,4 +267,4 @@ def _optima_of_sample(sample: Objective, P: Floats, near: Floats, max_iter: NDAr
     if sample.coupled:
         return optima_near(sample, by_classes(sample), P, near, max_iter)
     factors = close_factors(sample, sample.same_at_zero(), lambda p: sample.losses_hessian(p, 0.0 * P[p]))
-    return optima_near(sample, factors.solver(), P, near, max_iter)
+    return optima_near(sample, factors, P, near, max_iter)

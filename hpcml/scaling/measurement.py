@@ -209,7 +209,7 @@ def measure(plan: Plan, *, verbose: int = 1) -> dict[str, Any]:
                 break
             if time.monotonic() - begun > plan.budget:
                 break
-    document["seconds"] = round(time.monotonic() - begun, 3)
+    document["seconds"] = round(time.monotonic() - begun, 7)
     return document
 
 

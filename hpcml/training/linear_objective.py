@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from hpcml.communicators import Table
 from hpcml.communicators.serial import SerialTable
 from hpcml.kernels import lookup
+from hpcml.training.linear_penalty import L2Penalty
 
 __all__ = ["Objective", "apart", "origin_of"]
 
@@ -114,6 +116,8 @@ class Objective:
     alike : ndarray of int of shape (problems,), optional
         Problems with the same number differ in nothing but their fold, and have their optimum near each
         other.
+    dense : bool
+        Whether rows are no sparse matrix; False, though they are none, computes margins once for every fold.
     """
 
     table: Table
@@ -154,6 +158,11 @@ class Objective:
     def parameters(self) -> int:
         """Parameters of a column, its intercept among them."""
         return self.l2.shape[1] // self.classes
+
+    @functools.cached_property
+    def l2_penalty(self) -> L2Penalty:
+        """The l2 part, with what the origin and intercepts that stay 0 change."""
+        return L2Penalty(self.l2, self.classes, self.fit_intercept, self.origin)
 
     def of(self, problems: NDArray[np.intp]) -> Objective:
         """Return the objective of some of the problems."""
@@ -233,18 +242,11 @@ class Objective:
 
     def moved(self, P: Floats) -> Floats:
         """Return parameters with the intercepts of rows less the origin."""
-        return self._moved(P, 1.0)
+        return self.l2_penalty.moved(P, 1.0)
 
     def moved_back(self, P: Floats) -> Floats:
         """Return parameters with the intercepts that belong to the rows themselves."""
-        return self._moved(P, -1.0)
-
-    def _moved(self, P: Floats, sign: float) -> Floats:
-        if self.origin is None or not self.fit_intercept:
-            return P
-        W = P.reshape(len(P), self.classes, -1).copy()
-        W[..., -1] += sign * (W[..., :-1] @ self.origin)
-        return W.reshape(P.shape)
+        return self.l2_penalty.moved(P, -1.0)
 
     # -- samples ---------------------------------------------------------------------------------------------
 
@@ -294,8 +296,8 @@ class Objective:
         found = self._reduce("linear_gradient", P)
         losses = found["loss"].reshape(self.classes, -1).sum(axis=0)
         G = self._rows(found["gradient"])
-        values, slopes = self._penalty(P)
-        G = self._constrained(G)
+        values, slopes = self.l2_penalty.at(P)
+        G = self.l2_penalty.constrained(G)
         G += slopes
         return self.scale * losses + values, G
 
@@ -313,8 +315,8 @@ class Objective:
         more = {"loss": self.loss, "epsilon": self.epsilon, "origin": self.origin}
         found = self.table.map_reduce("linear_gradient_of_folds", **given, **more)
         G = self.scale[:, np.newaxis] * found["gradient"].transpose(0, 2, 1)[fold, spread]
-        values, slopes = self._penalty(P[spread])
-        return self.scale * found["loss"][fold, spread] + values, self._constrained(G) + slopes
+        values, slopes = self.l2_penalty.at(P[spread])
+        return self.scale * found["loss"][fold, spread] + values, self.l2_penalty.constrained(G) + slopes
 
     def values(self, P: Floats) -> Floats:
         """Return the value of every problem, with its l1 part."""
@@ -343,7 +345,7 @@ class Objective:
         own = self.of(np.array([problem]))
         if self.coupled:
             own._make_definite(H[0])
-        return np.asarray(own._penalised(H)[0])
+        return np.asarray(own.l2_penalty.added_to(H)[0])
 
     def blocks_at_zero(self) -> Floats:
         """Return a class's block of the Hessian of every multinomial problem where all parameters are 0.
@@ -355,8 +357,8 @@ class Objective:
         few, e = self.of(first), self.parameters
         H = few.losses_blocks(np.zeros(few.shape)).reshape(len(first), -1, e, e)[:, 0]
         scales = self.scale / few.scale[own] * self.classes / (self.classes - 1)
-        of_class = dataclasses.replace(self, l2=self.l2[:, :e], l1=self.l1[:, :e], classes=1)
-        return of_class._penalised(H[own] * scales[:, np.newaxis, np.newaxis])
+        of_class = dataclasses.replace(self.l2_penalty, l2=self.l2[:, :e], classes=1)
+        return of_class.added_to(H[own] * scales[:, np.newaxis, np.newaxis])
 
     def same_at_zero(self) -> NDArray[np.intp]:
         """Return for every problem the first whose losses are the same, but for the scale, where all is 0."""
@@ -373,7 +375,7 @@ class Objective:
 
     def blocks(self, P: Floats) -> Floats:
         """Return the Hessian's blocks on the diagonal: (problems * classes, d + 1, d + 1)."""
-        return self._penalised(self.losses_blocks(P))
+        return self.l2_penalty.added_to(self.losses_blocks(P))
 
     def diagonal(self, P: Floats) -> Floats:
         """Return the diagonal of the Hessian of every problem."""
@@ -381,17 +383,9 @@ class Objective:
             found = self._reduce("linear_diagonal", P, origin=None)
         else:
             found = self._reduce("linear_diagonal", P)
-        D = self._rows(found["diagonal"]) + self._penalty_diagonal()
+        D = self._rows(found["diagonal"]) + self.l2_penalty.diagonal()
         if not self.fit_intercept:
             D[:, self.parameters - 1 :: self.parameters] = 1.0
-        return D
-
-    def _penalty_diagonal(self) -> Floats:
-        strengths = self._intercept_l2
-        if strengths is None or self.origin is None:
-            return self.l2
-        D = self.l2.copy()
-        D[:, :-1] += strengths[:, np.newaxis] * self.origin**2
         return D
 
     def diagonal_at_zero(self) -> Floats:
@@ -401,7 +395,7 @@ class Objective:
         few = dataclasses.replace(shared.of(first), l2=np.zeros((len(first), self.shape[1])))
         D = few.diagonal(np.zeros(few.shape)) / few.scale[:, np.newaxis]
         D = self.scale[:, np.newaxis] * D[own[spread]]
-        return D + self._penalty_diagonal()
+        return D + self.l2_penalty.diagonal()
 
     def symmetric(self, P: Floats) -> Floats:
         """Return parameters less their mean over the classes, where that is what the optimum has.
@@ -443,35 +437,6 @@ class Objective:
         parts = columns.reshape(len(columns), self.classes, -1).transpose(2, 1, 0)
         return np.multiply(parts, self.scale[:, np.newaxis, np.newaxis], order="C").reshape(self.shape)
 
-    def _penalty(self, P: Floats) -> tuple[Floats, Floats]:
-        """Return the l2 penalty and its derivative."""
-        if self._intercept_l2 is None:
-            G = self.l2 * P
-            return 0.5 * np.einsum("ij,ij->i", G, P), G
-        assert self.origin is not None
-        Q = self.moved_back(P)
-        G = self.l2 * Q
-        value = 0.5 * (G * Q).sum(axis=1)
-        G[:, :-1] -= G[:, -1:] * self.origin
-        return value, G
-
-    @property
-    def _intercept_l2(self) -> Floats | None:
-        """Penalties of intercepts that depend on coefficients too, because there is an origin."""
-        if self.origin is None or self.coupled or not self.fit_intercept or not self.l2[:, -1].any():
-            return None
-        return self.l2[:, -1]
-
-    def _constrained(self, G: Floats) -> Floats:
-        """Return the gradient, or the like, with no part along intercepts that stay 0."""
-        if self.fit_intercept:
-            return G
-        W = G.reshape(len(G), self.classes, -1)
-        if self.origin is not None:
-            W[..., :-1] += W[..., -1:] * self.origin
-        W[..., -1] = 0.0
-        return W.reshape(G.shape)
-
     def losses_blocks(self, P: Floats) -> Floats:
         """Return the Hessians of the losses of all columns, those of a problem one after the other."""
         H = self._reduce("linear_hessian", P)["hessian"]
@@ -481,38 +446,6 @@ class Objective:
             * self.scale[:, np.newaxis, np.newaxis, np.newaxis]
         )
         return H.reshape(-1, e, e)
-
-    def _penalised(self, H: Floats) -> Floats:
-        """Add the l2 penalty, and give parameters that stay 0 a row of the unit matrix."""
-        size, e = H.shape[1], self.parameters
-        i, last = np.arange(size), np.arange(e - 1, size, e)
-        if not self.fit_intercept:
-            if self.origin is not None:
-                self._move(H, last)
-            H[:, last, :] = H[:, :, last] = 0.0
-            H[:, last, last] = 1.0
-        l2 = self.l2.reshape(len(H), size)
-        strengths = self._intercept_l2
-        if strengths is None:
-            H[:, i, i] += l2
-            return H
-        assert self.origin is not None
-        H[:, i[:-1], i[:-1]] += l2[:, :-1]
-        t = np.append(-self.origin, 1.0)
-        for h, strength in zip(H, strengths, strict=True):
-            h += strength * np.outer(t, t)
-        return H
-
-    def _move(self, H: Floats, last: NDArray[np.intp]) -> None:
-        """Change a Hessian by intercepts of rows less the origin to one where they are ``w o``."""
-        assert self.origin is not None
-        e = len(self.origin) + 1
-        for start in last - (e - 1):
-            part = slice(start, start + e - 1)
-            H[:, part, :] += self.origin[np.newaxis, :, np.newaxis] * H[:, start + e - 1, :][:, np.newaxis, :]
-        for start in last - (e - 1):
-            part = slice(start, start + e - 1)
-            H[:, :, part] += H[:, :, start + e - 1][:, :, np.newaxis] * self.origin
 
     def _make_definite(self, H: Floats) -> None:
         """Give directions in which the loss is flat, equal changes of all classes, some curvature.

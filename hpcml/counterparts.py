@@ -13,6 +13,7 @@ __all__ = [
     "counterpart",
     "counterpart_class",
     "fitted_counterpart",
+    "is_estimator",
     "take_attributes",
 ]
 
@@ -39,6 +40,11 @@ COUNTERPARTS: Mapping[str, str] = {
 def _load(dotted: str) -> Any:
     module, _, name = dotted.rpartition(".")
     return getattr(importlib.import_module(module), name)
+
+
+def is_estimator(value: Any) -> bool:
+    """Return whether a value is an estimator, and not a class of such."""
+    return hasattr(value, "get_params") and hasattr(value, "fit") and not isinstance(value, type)
 
 
 def counterpart_class(kind: type) -> type | None:
@@ -96,7 +102,7 @@ def counterpart(value: Any) -> Any:
         return type(value)(counterpart(item) for item in value)
     if type(value) is dict:
         return {key: counterpart(item) for key, item in value.items()}
-    if not _is_estimator(value):
+    if not is_estimator(value):
         return value
     theirs = counterpart_class(type(value))
     own = value.get_params(deep=False)
@@ -180,8 +186,4 @@ def _holds_estimator(value: Any) -> bool:
         return any(_holds_estimator(item) for item in value)
     if isinstance(value, dict):
         return any(_holds_estimator(item) for item in value.values())
-    return _is_estimator(value)
-
-
-def _is_estimator(value: Any) -> bool:
-    return hasattr(value, "get_params") and hasattr(value, "fit") and not isinstance(value, type)
+    return is_estimator(value)

@@ -17,7 +17,8 @@ from hpcml.decomposition import PCA
 from hpcml.linear_model import LogisticRegression, Ridge
 from hpcml.mixture import GaussianMixture
 from hpcml.model_selection import GridSearchCV, RandomizedSearchCV
-from hpcml.model_selection.row_sharded import Shards, unpacked
+from hpcml.model_selection.rank_rows import Shards
+from hpcml.model_selection.row_sharded import unpacked
 from hpcml.preprocessing import StandardScaler
 from hpcml.svm import LinearSVC
 from hpcml.tree import DecisionTreeClassifier

@@ -15,13 +15,20 @@ from sklearn.utils import get_tags, indexable
 import hpcml
 from hpcml.model_selection import row_sharded
 from hpcml.model_selection.arguments import Routed, check_arguments, check_refit_metric, route
+from hpcml.model_selection.candidates import with_parameters
 from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits, narrow_classes, with_seed
 from hpcml.model_selection.evaluation import Options, evaluate
 from hpcml.model_selection.fingerprint import fingerprint
 from hpcml.model_selection.fitting import Record
 from hpcml.model_selection.journal import Journal
 from hpcml.model_selection.plan import Plan
-from hpcml.model_selection.results import cv_results, insert_error_scores, report_failed_fits
+from hpcml.model_selection.results import (
+    NO_FITS,
+    cv_results,
+    insert_error_scores,
+    print_fits,
+    report_failed_fits,
+)
 from hpcml.model_selection.rows import n_rows, take_params
 from hpcml.model_selection.scoring import Scoring
 from hpcml.model_selection.verify import Evidence, Verification, verify
@@ -213,14 +220,11 @@ class SharingSearch:
         drawn = self._draw(X, y, cv, routed, journal)
         n_folds, n_candidates = len(drawn.splits), len(drawn.candidates)
         if self.verbose > 0:
-            print(
-                f"Fitting {n_folds} folds for each of {n_candidates} candidates, "
-                f"totalling {n_candidates * n_folds} fits"
-            )
+            print_fits(n_candidates, n_folds)
             if journal is not None and journal.records:
                 print(f"{len(journal.records)} of them are read from the journal {self.journal}")
         if n_folds * n_candidates == 0:
-            raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
+            raise ValueError(NO_FITS)
         plan, records = evaluate(
             clone(self.estimator),
             X,
@@ -279,7 +283,7 @@ class SharingSearch:
 
     def _refit(self, X: Any, y: Any, fit_params: Mapping[str, Any], seed: int | None) -> None:
         parameters = with_seed(self.estimator, [self.best_params_], seed)[0]
-        self.best_estimator_ = clone(self.estimator).set_params(**clone(parameters, safe=False))
+        self.best_estimator_ = with_parameters(self.estimator, parameters)
         start = time.perf_counter()
         target = () if y is None else (y,)
         self.best_estimator_.fit(X, *target, **fit_params)

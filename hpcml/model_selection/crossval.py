@@ -17,7 +17,7 @@ from hpcml.model_selection.arguments import Routed, check_named
 from hpcml.model_selection.drawn import draw_seed
 from hpcml.model_selection.evaluation import Options, evaluate
 from hpcml.model_selection.fitting import Record
-from hpcml.model_selection.results import insert_error_scores, report_failed_fits
+from hpcml.model_selection.results import NO_FITS, insert_error_scores, report_failed_fits
 from hpcml.model_selection.rows import as_rows, n_rows, take_params
 from hpcml.model_selection.scoring import Scoring
 from hpcml.validation import check_whole_table
@@ -98,7 +98,7 @@ class Work:
     ) -> list[Record]:
         """Evaluate candidates on splits."""
         if not splits or not candidates:
-            raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
+            raise ValueError(NO_FITS)
         _, records = evaluate(
             clone(self.estimator),
             self.X,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
+from hpcml.model_selection.candidates import with_parameters
 from hpcml.model_selection.journal import decode_splits, encode_splits
 from hpcml.model_selection.planning import reason_not_to_share
 from hpcml.model_selection.rows import as_rows, n_rows
@@ -159,8 +159,7 @@ def _changes_steps(parameters: Mapping[str, Any]) -> bool:
 
 def _unseeded_steps(pipeline: Any, parameters: Mapping[str, Any] | None = None) -> list[str]:
     try:
-        own = clone(pipeline)
-        found = own.set_params(**clone(dict(parameters or {}), safe=False)).get_params(deep=True)
+        found = with_parameters(pipeline, parameters or {}).get_params(deep=True)
     except Exception:  # a candidate that is not allowed: its fit tells why
         return []
     names = []

@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn.base import clone
-
 from hpcml import config
 from hpcml.model_selection.arguments import Routed
+from hpcml.model_selection.candidates import with_parameters
 from hpcml.model_selection.drawn import with_seed
 from hpcml.model_selection.execution import run, tasks_of
 from hpcml.model_selection.fitting import Evaluation, Record
@@ -70,7 +69,7 @@ def _check_names(estimator: Any, candidates: Sequence[Mapping[str, Any]]) -> Non
         inner = tuple(id(value) if hasattr(value, "get_params") else None for value in parameters.values())
         key = tuple(parameters), inner
         if key not in seen and (any(inner) or not known.issuperset(parameters)):
-            clone(estimator).set_params(**clone(dict(parameters), safe=False))
+            with_parameters(estimator, parameters)
         seen.add(key)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from hpcml.counterparts import is_estimator
+
 __all__ = ["fingerprint"]
 
 _DIGEST_BYTES = 16
@@ -292,7 +294,7 @@ def _feeder(value: Any) -> Callable[[_Hasher, Any, str], None] | None:
         found = _feed_pandas
     elif module == "polars" and hasattr(value, "dtypes" if hasattr(value, "columns") else "dtype"):
         found = _feed_polars
-    elif hasattr(value, "get_params") and hasattr(value, "fit") and not isinstance(value, type):
+    elif is_estimator(value):
         found = _feed_estimator
     elif all(hasattr(value, part) for part in ("rvs", "dist", "args", "kwds")):
         found = _feed_distribution

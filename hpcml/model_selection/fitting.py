@@ -11,13 +11,14 @@ from joblib.logger import short_format_time
 from sklearn.base import clone
 
 from hpcml import config
+from hpcml.model_selection.candidates import copied, with_parameters
 from hpcml.model_selection.planning import sharing_of
 from hpcml.model_selection.rounds import Kept
 from hpcml.model_selection.rows import n_rows, take_params, take_rows, take_table
 from hpcml.model_selection.scoring import Scoring, StoredResponses
 from hpcml.protocol import Batch
 
-__all__ = ["BatchTask", "Evaluation", "Record", "SingleTask"]
+__all__ = ["BatchTask", "Evaluation", "Record", "SingleTask", "fits_together"]
 
 #: Scores, times and the error of one candidate on one fold.
 Record = dict[str, Any]
@@ -177,8 +178,7 @@ class SingleTask:
     def _run(self) -> Record:
         evaluation, (train, _) = self.evaluation, self.split
         evaluation.announce(self.candidate, self.fold, self.parameters)
-        # values of the grid may be estimators, which a fit must not change
-        estimator = clone(self.estimator).set_params(**clone(dict(self.parameters), safe=False))
+        estimator = with_parameters(self.estimator, self.parameters)
         fold = _Fold(estimator, self.X, self.y, self.split, evaluation)
         fit_params = take_params(evaluation.fit_params, n_rows(self.X), train)
         record: Record = {"candidate": self.candidate, "fold": self.fold, "fit_error": None}
@@ -203,6 +203,28 @@ class SingleTask:
             record["estimator"] = estimator
         evaluation.report(self.candidate, self.fold, self.parameters, record)
         return record
+
+
+def fits_together(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    candidates: Mapping[int, Mapping[str, Any]],
+    folds: Mapping[int, tuple[Any, Any]],
+    responses: tuple[str, ...] | None,
+    fit_params: Mapping[str, Any],
+    kept: Kept | None = None,
+) -> Any:
+    """Start the `fit_grid` of an estimator, or of what stands for it, and return what it yields."""
+    return sharing_of(clone(estimator)).fit_grid(
+        X,
+        y,
+        {i: copied(parameters) for i, parameters in candidates.items()},
+        folds,
+        responses=responses or (),
+        fit_params=take_params(fit_params, n_rows(X)),
+        **({} if kept is None else {"kept": kept.of_folds}),
+    )
 
 
 @dataclass(frozen=True)
@@ -302,16 +324,8 @@ class BatchTask:
         return records, reason
 
     def _fit_grid(self) -> Any:
-        return sharing_of(clone(self.estimator)).fit_grid(
-            self.X,
-            self.y,
-            # values of the grid may be estimators, which a fit must not change
-            {i: dict(clone(dict(parameters), safe=False)) for i, parameters in self.candidates.items()},
-            dict(self.folds),
-            responses=self.evaluation.responses or (),
-            fit_params=take_params(self.evaluation.fit_params, n_rows(self.X)),
-            **({} if self.kept is None else {"kept": self.kept.of_folds}),
-        )
+        told = self.evaluation.responses, self.evaluation.fit_params, self.kept
+        return fits_together(self.estimator, self.X, self.y, self.candidates, dict(self.folds), *told)
 
     def _scored(self, i: int, j: int, fitted: Any, values: Mapping[str, Any], fold: _Fold) -> Record:
         self.evaluation.announce(i, j, self.candidates[i])

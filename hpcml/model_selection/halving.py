@@ -28,7 +28,7 @@ from hpcml.model_selection.evaluation import evaluate
 from hpcml.model_selection.fitting import Record
 from hpcml.model_selection.journal import Journal
 from hpcml.model_selection.plan import Plan
-from hpcml.model_selection.results import report_failed_fits
+from hpcml.model_selection.results import NO_FITS, print_fits, report_failed_fits
 from hpcml.model_selection.rounds import Rounds, reason_to_start_anew
 from hpcml.model_selection.rows import n_rows
 from hpcml.model_selection.scoring import Scoring
@@ -155,21 +155,18 @@ class HalvingSearch(SharingSearch):
 
         return [(part(train), part(test)) for train, test in splits]
 
-    def _search(
-        self, X: Any, y: Any, cv: Any, scoring: Scoring, routed: Routed, journal: Journal | None
-    ) -> Found:
-        # a splitter that has no parameter shuffle draws if it has a random_state
-        draws = getattr(cv, "shuffle", True)
-        if draws and not isinstance(getattr(cv, "random_state", 0), numbers.Integral):
-            raise ValueError(
-                "The cv parameter must yield consistent folds across calls to split(). Set its random_state "
-                "to an int, or set shuffle=False."
-            )
-        self.n_splits_ = cv.get_n_splits(X, y, **routed.split)
+    def _begun(self, X: Any, y: Any) -> tuple[list[dict[str, Any]], _Schedule]:
+        """Draw the first candidates and plan the rounds.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to fit, or candidates set the resource themselves.
+        """
         least, self.max_resources_ = self._bounds(X, y, self.n_splits_)
         candidates = self._drawn(least, self.max_resources_)
         if not candidates or not self.n_splits_:
-            raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
+            raise ValueError(NO_FITS)
         if self.resource != "n_samples" and any(self.resource in one for one in candidates):
             raise ValueError(
                 f"Cannot use parameter {self.resource} as the resource since it is part of the searched "
@@ -177,7 +174,17 @@ class HalvingSearch(SharingSearch):
             )
         schedule = self._schedule(len(candidates), least, self.max_resources_)
         self.min_resources_ = schedule.min_resources
+        self.n_required_iterations_, self.n_possible_iterations_ = schedule.n_required, schedule.n_possible
+        self.n_iterations_ = schedule.n_rounds
         self._tell(schedule)
+        return candidates, schedule
+
+    def _search(
+        self, X: Any, y: Any, cv: Any, scoring: Scoring, routed: Routed, journal: Journal | None
+    ) -> Found:
+        _check_repeatable(cv)
+        self.n_splits_ = cv.get_n_splits(X, y, **routed.split)
+        candidates, schedule = self._begun(X, y)
         splits = draw_splits(cv, X, y, routed.split)
         seed = draw_seed(self.estimator, candidates)
         self.n_resources_, self.n_candidates_ = [], []
@@ -196,10 +203,7 @@ class HalvingSearch(SharingSearch):
             if self.verbose:
                 print("-" * 10)
                 print(f"iter: {number}\nn_candidates: {len(candidates)}\nn_resources: {n_resources}")
-                print(
-                    f"Fitting {self.n_splits_} folds for each of {len(candidates)} candidates, "
-                    f"totalling {len(candidates) * self.n_splits_} fits"
-                )
+                print_fits(len(candidates), self.n_splits_)
             start = time.perf_counter()
             plan, new = evaluate(
                 clone(self.estimator),
@@ -220,16 +224,13 @@ class HalvingSearch(SharingSearch):
             first = len(rows)
             rows += candidates
             records += new
-            n_kept = math.ceil(len(candidates) / self.factor)
-            best = _best(_means(new, self.n_splits_), n_kept)
+            best = _best(_means(new, self.n_splits_), math.ceil(len(candidates) / self.factor))
             candidates = [candidates[i] for i in best]
             if rounds is not None:
                 rounds.go_on_with(best)
         if rounds is not None and schedule.n_rounds > 1 and not rounds.went_on:
             self.plan_.rounds = "rounds start anew: no fit could go on from a smaller one"
         self.n_remaining_candidates_ = len(candidates)
-        self.n_required_iterations_, self.n_possible_iterations_ = schedule.n_required, schedule.n_possible
-        self.n_iterations_ = schedule.n_rounds
         more = {
             "iter": np.repeat(np.arange(schedule.n_rounds), self.n_candidates_),
             "n_resources": np.repeat(self.n_resources_, self.n_candidates_),
@@ -254,6 +255,17 @@ class HalvingSearch(SharingSearch):
         best = last[0 if np.isnan(scores).all() else np.nanargmax(scores)]
         self.best_score_ = results["mean_test_score"][best]
         return best
+
+
+def _check_repeatable(cv: Any) -> None:
+    """Raise if a splitter gives other folds every time."""
+    # one that has no parameter shuffle draws if it has a random_state
+    draws = getattr(cv, "shuffle", True)
+    if draws and not isinstance(getattr(cv, "random_state", 0), numbers.Integral):
+        raise ValueError(
+            "The cv parameter must yield consistent folds across calls to split(). Set its random_state "
+            "to an int, or set shuffle=False."
+        )
 
 
 def _means(records: list[Record], n_folds: int) -> Any:

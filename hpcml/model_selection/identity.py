@@ -5,6 +5,7 @@ from typing import Any
 
 from joblib import hash as joblib_hash
 
+from hpcml.counterparts import is_estimator
 from hpcml.model_selection.fingerprint import fingerprint
 
 __all__ = ["differences", "identity", "is_own", "kind_of", "unseeded"]
@@ -55,13 +56,9 @@ def identity(value: Any) -> str | None:
         return None
 
 
-def _is_estimator(value: Any) -> bool:
-    return hasattr(value, "get_params") and hasattr(value, "fit") and not isinstance(value, type)
-
-
 def _taken_apart(value: Any) -> Any:
     """Return a value with its estimators replaced by their class, parameters and other state."""
-    if _is_estimator(value):
+    if is_estimator(value):
         params = value.get_params(deep=False)
         return ("estimator", type(value), _taken_apart(params), _taken_apart(_beside(value)))
     if type(value) in (list, tuple):

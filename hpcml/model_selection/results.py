@@ -11,7 +11,18 @@ from sklearn.exceptions import FitFailedWarning
 
 from hpcml.model_selection.fitting import Record
 
-__all__ = ["cv_results", "insert_error_scores", "report_failed_fits"]
+__all__ = ["NO_FITS", "cv_results", "insert_error_scores", "print_fits", "report_failed_fits"]
+
+#: Error of a search without candidates or folds, in scikit-learn's words.
+NO_FITS = "No fits were performed. Was the CV iterator empty? Were there no candidates?"
+
+
+def print_fits(n_candidates: int, n_folds: int) -> None:
+    """Print scikit-learn's line at the start of a search."""
+    print(
+        f"Fitting {n_folds} folds for each of {n_candidates} candidates, "
+        f"totalling {n_candidates * n_folds} fits"
+    )
 
 
 def report_failed_fits(records: Sequence[Record], error_score: Any) -> None:

@@ -26,19 +26,21 @@ from hpcml import communicators, config
 from hpcml.data.rows import Rows
 from hpcml.errors import WorkerLost
 from hpcml.model_selection.arguments import Routed, check_refit_metric, route
+from hpcml.model_selection.candidates import with_parameters
 from hpcml.model_selection.drawn import Drawn, draw_seed, draw_splits
 from hpcml.model_selection.evaluation import plan_candidates
 from hpcml.model_selection.fingerprint import fingerprint
-from hpcml.model_selection.fitting import Record
+from hpcml.model_selection.fitting import Record, fits_together
 from hpcml.model_selection.identity import is_own
 from hpcml.model_selection.plan import Plan
-from hpcml.model_selection.planning import sharing_of
+from hpcml.model_selection.rank_rows import Shards, cut
+from hpcml.model_selection.results import NO_FITS
 from hpcml.model_selection.rows import n_rows, take_params, take_rows
 from hpcml.model_selection.scoring import Scoring, StoredResponses
 from hpcml.protocol import Batch
 from hpcml.validation import check_whole_table, has_callbacks
 
-__all__ = ["Shards", "evaluate_shards", "fit_over_shards", "is_wanted", "unpacked"]
+__all__ = ["evaluate_shards", "fit_over_shards", "is_wanted", "unpacked"]
 
 
 def is_wanted() -> bool:
@@ -53,94 +55,6 @@ def unpacked(X: Any, y: Any) -> tuple[Any, Any]:
     if y is not None:
         raise ValueError("y must be None where X are the rows of open_rows, which hold the target.")
     return X.X, X.y
-
-
-# -- rows of all ranks -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Shards:
-    """This rank's rows among those of all.
-
-    Parameters
-    ----------
-    communicator : Communicator
-    X : array-like
-        This rank's rows.
-    starts : ndarray of int64 of shape (ranks + 1,)
-        First row of every rank, then the end.
-    """
-
-    communicator: Any
-    X: Any
-    starts: np.ndarray
-
-    @classmethod
-    def of(cls, communicator: Any, X: Any) -> Shards:
-        """Ask every rank how many rows it has."""
-        counts = communicator.gather(n_rows(X))
-        return cls(communicator, X, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of all ranks."""
-        return int(self.starts[-1])
-
-    def own(self, rows: np.ndarray) -> np.ndarray:
-        """Return those of some rows that this rank has, by their numbers there."""
-        first, stop = self.starts[self.communicator.rank : self.communicator.rank + 2]
-        rows = np.where(rows < 0, rows + self.n_rows, rows)
-        return rows[(rows >= first) & (rows < stop)] - first
-
-    def gathered(self, values: Any, rows: np.ndarray | None = None) -> Any:
-        """Return values of rows of all ranks, in the order of `rows`, from each rank's values of its own.
-
-        Parameters
-        ----------
-        values : array-like or None
-            None: this rank has no such rows.
-        rows : ndarray of int, optional
-            By default all rows.
-        """
-        found = _joined([part for part in self.communicator.gather(values) if part is not None])
-        if rows is None:
-            return found
-        rows = np.where(rows < 0, rows + self.n_rows, rows)
-        order = np.argsort(np.searchsorted(self.starts, rows, side="right"), kind="stable")
-        if (order == np.arange(len(order))).all():
-            return found
-        return take_rows(found, np.argsort(order))
-
-    def gathered_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters of which those with one entry a row are gathered from all ranks."""
-        counts = np.diff(self.starts)
-        found = {}
-        for name, value in params.items():
-            lengths = self.communicator.gather(None if value is None else np.shape(value)[:1])
-            by_row = all(length == (count,) for length, count in zip(lengths, counts.tolist(), strict=True))
-            found[name] = self.gathered(np.asarray(value)) if by_row else value
-        return found
-
-
-def _cut(X: Any, rows: np.ndarray) -> Any:
-    """Return some rows; those of an array that follow each other as a view, so that a file stays mapped."""
-    if isinstance(X, np.ndarray) and len(rows) and (np.diff(rows) == 1).all():
-        return X[rows[0] : rows[-1] + 1]
-    return take_rows(X, rows)
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    if hasattr(parts[0], "iloc"):
-        import pandas as pd
-
-        return pd.concat(parts)
-    if hasattr(parts[0], "tocsr"):
-        from scipy import sparse
-
-        return sparse.vstack(parts, format="csr")
-    return np.concatenate([np.asarray(part) for part in parts])
 
 
 # -- what may be fitted ------------------------------------------------------------------------------------
@@ -182,11 +96,11 @@ class _Search:
         start = time.perf_counter()
 
         def fit() -> tuple[Any, dict[str, Any]]:
-            fitted = clone(self.estimator).set_params(**clone(dict(parameters), safe=False))
+            fitted = with_parameters(self.estimator, parameters)
             train = self.shards.own(split[0])
-            target = () if self.y is None else (_cut(self.y, train),)
+            target = () if self.y is None else (cut(self.y, train),)
             params = take_params(self.routed.fit, n_rows(self.shards.X), train)
-            fitted.fit(_cut(self.shards.X, train), *target, **params)
+            fitted.fit(cut(self.shards.X, train), *target, **params)
             return fitted, self._responses_of(fitted, split[1])
 
         found, error, text = self.agreed(fit)
@@ -219,15 +133,9 @@ class _Search:
         self, batch: Batch, candidates: Mapping[int, Mapping[str, Any]], splits: Sequence[tuple[Any, Any]]
     ) -> Generator[Record, None, None]:
         """Yield the fits of the estimator's `fit_grid`, which takes this rank's rows of every fold."""
-        folds = {j: tuple(self.shards.own(rows) for rows in splits[j]) for j in batch.folds}
-        fits = sharing_of(clone(self.estimator)).fit_grid(
-            self.shards.X,
-            self.y,
-            {i: dict(clone(dict(candidates[i]), safe=False)) for i in batch.candidates},
-            folds,
-            responses=self.responses or (),
-            fit_params=take_params(self.routed.fit, n_rows(self.shards.X)),
-        )
+        folds = {j: (self.shards.own(splits[j][0]), self.shards.own(splits[j][1])) for j in batch.folds}
+        chosen, told = {i: candidates[i] for i in batch.candidates}, (self.responses, self.routed.fit)
+        fits = fits_together(self.estimator, self.shards.X, self.y, chosen, folds, *told)
         weights = dict(zip(batch.candidates, batch.weights, strict=True))
         start = time.perf_counter()
         for i, j, fitted, values in fits:
@@ -253,7 +161,7 @@ class _Search:
         own = self.shards.own(rows)
         if self.responses is None or not len(own):
             return {}
-        X = _cut(self.shards.X, own)
+        X = cut(self.shards.X, own)
         return {name: getattr(fitted, name)(X) for name in self.responses}
 
     def _scored(
@@ -273,7 +181,7 @@ class _Search:
 
         def table() -> Any:
             own = self.shards.own(rows)
-            return self.shards.gathered(_cut(self.shards.X, own) if len(own) else None, rows)
+            return self.shards.gathered(cut(self.shards.X, own) if len(own) else None, rows)
 
         params = take_params(self.score_params, self.shards.n_rows, rows)
         y = take_rows(self.whole_y, rows)
@@ -430,7 +338,7 @@ def fit_over_shards(search: Any, X: Any, y: Any, params: Mapping[str, Any]) -> A
             for name, value in parameters.items():
                 _check_estimators(value, f"{name} of candidate {i}")
         if not drawn.splits or not drawn.candidates:
-            raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
+            raise ValueError(NO_FITS)
         plan, records = evaluate_shards(
             clone(search.estimator),
             shards,

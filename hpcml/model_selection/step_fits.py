@@ -201,12 +201,7 @@ class StepFits:
         """Fit transformers of one kind by their own `fit_grid`, and go on with the output of each."""
         node = together.nodes[0]
         assert node.first is not None
-        fits = self._shared(together, node.first.pipeline, node.name, table, ())
-        while True:
-            step = self._tried(lambda: next(fits, None))
-            if step is None:
-                return
-            i, _, fitted, _ = step
+        for i, _, fitted, _ in self._shared(together, node.first.pipeline, node.name, table, ()):
             child = together.nodes[i]
             self._fitted[child] = fitted
             made = self._tried(lambda: [self._transformed(fitted, table)])  # noqa: B023
@@ -231,11 +226,7 @@ class StepFits:
         first = together.candidates[0]
         responses = [name for name in self._responses if hasattr(first.last, name)]
         fits = self._shared(together, first.pipeline, first.last_name, table, responses)
-        while True:
-            step = self._tried(lambda: next(fits, None))
-            if step is None:
-                return
-            i, _, fitted, values = step
+        for i, _, fitted, values in fits:
             candidate = together.candidates[i]
             yield candidate, self._assembled(candidate, node, fitted), values
 
@@ -259,19 +250,22 @@ class StepFits:
     def _shared(
         self, together: Together, pipeline: Any, name: str, table: FoldTable, responses: Sequence[str]
     ) -> Iterator[tuple[int, int, Any, dict[str, Any]]]:
-        """Call the `fit_grid` of a step on a table that steps before it have made, or on the whole one."""
-        y, rows, params = self._y, table.rows, self._routed(pipeline, None)
-        if not table.in_order:
-            order = np.concatenate([np.asarray(part) for part in self._split])
-            y, params = take_rows(self._y, order), self._routed(pipeline, order)
-        yield from together.sharing.fit_grid(
-            table.joined(),
-            y,
-            dict(enumerate(together.settings)),
-            {0: rows},
-            responses=responses,
-            fit_params=dict(params.get(name, {}).get("fit", {})),
-        )
+        """Yield what the `fit_grid` of a step does, up to an error, on the table that comes to it."""
+        try:
+            y, rows, params = self._y, table.rows, self._routed(pipeline, None)
+            if not table.in_order:
+                order = np.concatenate([np.asarray(part) for part in self._split])
+                y, params = take_rows(self._y, order), self._routed(pipeline, order)
+            yield from together.sharing.fit_grid(
+                table.joined(),
+                y,
+                dict(enumerate(together.settings)),
+                {0: rows},
+                responses=responses,
+                fit_params=dict(params.get(name, {}).get("fit", {})),
+            )
+        except Exception as error:
+            self._met(error)
 
     def all_folds(
         self, together: Together, folds: dict[int, tuple[Any, Any]]

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 
 from hpcml.model_selection.branches import branches_of
+from hpcml.model_selection.candidates import copied, with_parameters
 from hpcml.model_selection.identity import differences, identity, kind_of, unseeded
 from hpcml.model_selection.plan import Plan
 from hpcml.protocol import Batch
@@ -90,7 +91,7 @@ class Grid:
         for name, value in parameters.items():
             step = name.partition("__")[0]
             if step not in by_step:  # of the pipeline itself, or of no step
-                return clone(self._pipeline).set_params(**clone(dict(parameters), safe=False))
+                return with_parameters(self._pipeline, parameters)
             by_step[step][name] = value
         own = copy.copy(self._pipeline)
         own.steps = [(name, self._step(name, settings)) for name, settings in by_step.items()]
@@ -104,7 +105,7 @@ class Grid:
         return self._steps[key][0]
 
     def _made(self, name: str, settings: dict[str, Any]) -> Any:
-        step, values = dict(self._pipeline.steps)[name], clone(settings, safe=False)
+        step, values = dict(self._pipeline.steps)[name], copied(settings)
         if name in settings or not hasattr(step, "set_params"):
             return dict(clone(self._pipeline).set_params(**values).steps)[name]
         own = {setting.partition("__")[2]: value for setting, value in values.items()}

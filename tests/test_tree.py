@@ -205,7 +205,7 @@ def test_columns_are_binned_in_blocks(monkeypatch):
 def test_sparse_table_larger_than_memory_is_refused_with_its_size(monkeypatch):
     from hpcml.training import bins
 
-    monkeypatch.setattr(bins, "_available_memory", lambda: 1 << 20)
+    monkeypatch.setattr(bins, "memory_left", lambda: 1 << 20)
     with pytest.raises(MemoryError, match=r"20000 rows of 1000 features"):
         DecisionTreeRegressor().fit(sparse.csr_matrix((20000, 1000)), np.arange(20000.0))
 

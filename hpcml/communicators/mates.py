@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,15 +64,14 @@ done
 
 
 @contextlib.contextmanager
-def siblings_watched(environ: Mapping[str, str] | None = None) -> Iterator[None]:
+def siblings_watched() -> Iterator[None]:
     """End this process if another rank of the node ends while MPI starts in a ``with`` block.
 
     MPICH's launcher starts the ranks of a node as children of one process. It does not end the others when
     one fails that has not started MPI yet, and they would wait for it inside a call that no Python thread or
     signal handler interrupts. So a shell of its own looks after them meanwhile.
     """
-    environ = os.environ if environ is None else environ
-    announced, parent = environ.get("MPI_LOCALNRANKS", ""), os.getppid()
+    announced, parent = os.environ.get("MPI_LOCALNRANKS", ""), os.getppid()
     try:
         name = Path(f"/proc/{parent}/comm").read_text()
     except OSError:

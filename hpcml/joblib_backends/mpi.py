@@ -55,20 +55,10 @@ def register_mpi() -> None:
     register_parallel_backend("mpi", MpiBackend)
 
 
-def launch_line(ranks: int | None = None) -> str:
-    """Return the command that starts this program on the ranks of a farm.
-
-    Parameters
-    ----------
-    ranks : int, optional
-        How many; by default as many as a launcher has started, else 4.
-
-    Returns
-    -------
-    str
-    """
+def launch_line() -> str:
+    """Return the command that starts this program on a farm, of as many ranks as a launcher started or 4."""
     found = launcher.announced()
-    n = ranks or (found.size if found is not None and found.size > 1 else 4)
+    n = found.size if found is not None and found.size > 1 else 4
     start = f"srun -n {n}" if found is not None and "Slurm" in found.launcher else f"mpirun -n {n}"
     script = sys.argv[0] if sys.argv and sys.argv[0].endswith(".py") else "script.py"
     return f"{start} python -m hpcml.farm {script}"

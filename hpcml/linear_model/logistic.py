@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from hpcml import blas, communicators
-from hpcml.communicators import Communicator
+from hpcml.communicators import Communicator, Table
 from hpcml.counterparts import ToSklearnMixin
 from hpcml.linear_model.callbacks import Iterations
 from hpcml.linear_model.classifier import LinearClassifier
@@ -337,22 +337,8 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
         with communicator.put(X=as_rows(X), y=codes, weights=weights) as table:
             weights = weigh_classes(table, self.class_weight, classes, codes, weights)
             total = total_weight(table, weights is not None)
-            l2, l1 = penalty.strengths(K, X.shape[1], total)
-            origin = None if l1[:, -1].any() else origin_of(table, X.shape[1])
-            objective = Objective(
-                table,
-                loss="logistic" if K == 1 else "multinomial",
-                scale=1.0 / total,
-                l2=l2.reshape(1, -1),
-                l1=l1.reshape(1, -1),
-                positive=np.ones(1),
-                total_weight=total,
-                itemsize=X.dtype.itemsize,
-                weighted=weights is not None,
-                fit_intercept=self.fit_intercept,
-                classes=K,
-                origin=origin,
-            )
+            l2, l1 = (part.reshape(1, -1) for part in penalty.strengths(K, X.shape[1], total))
+            objective = self._objective(table, X, K, l2, l1, total, weighted=weights is not None)
             found = minimise(
                 objective,
                 start,
@@ -366,6 +352,25 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
         self._set_fitted(found.parameters, K, found.n_iter, dtype, objective.origin)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **data)
         self._warn_unless(bool(found.converged.all()), bool(found.overflowed.any()), 4)
+
+    def _objective(
+        self, table: Table, X: Any, K: int, l2: Floats, l1: Floats, totals: Any, **given: Any
+    ) -> Objective:
+        """Return the objective of problems with their penalties and weights, and what else is given."""
+        return Objective(
+            table,
+            loss="logistic" if K == 1 else "multinomial",
+            scale=1.0 / totals,
+            l2=l2,
+            l1=l1,
+            positive=np.ones(len(l2)),
+            total_weight=totals,
+            itemsize=X.dtype.itemsize,
+            fit_intercept=self.fit_intercept,
+            classes=K,
+            origin=None if l1[:, X.shape[1]].any() else origin_of(table, X.shape[1]),
+            **given,
+        )
 
     def _set_fitted(
         self, parameters: Floats, K: int, n_iter: NDArray[np.int64], dtype: np.dtype, origin: Floats | None
@@ -436,21 +441,16 @@ class LogisticRegression(SharedPasses, ToSklearnMixin, CallbackSupportMixin, Lin
         l2, l1 = (np.array([part[which] for part in strengths]).reshape(len(pairs), -1) for which in (0, 1))
         tol = np.array([float(model.tol) for model in models])[candidate]
         max_iter = np.array([int(model.max_iter) for model in models])[candidate]
-        objective = Objective(
+        objective = self._objective(
             rows.table,
-            loss="logistic" if K == 1 else "multinomial",
-            scale=1.0 / totals[fold],
-            l2=l2,
-            l1=l1,
-            positive=np.ones(len(pairs)),
-            total_weight=totals[fold],
-            itemsize=rows.X.dtype.itemsize,
+            rows.X,
+            K,
+            l2,
+            l1,
+            totals[fold],
             weighted=rows.weighted,
-            fit_intercept=self.fit_intercept,
-            classes=K,
             folds=folds.bits[fold],
             factors=None if factors is None else factors[fold],
-            origin=None if l1[:, d].any() else origin_of(rows.table, d),
             alike=candidate,
             whole_weight=whole[fold],
             dense=not sparse.issparse(rows.X),

@@ -30,12 +30,12 @@ _HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 Figure = Any
 
 
-def _figure(width: float = 4.6, height: float = 3.3) -> tuple[Figure, Any]:
+def _figure(height: float = 3.3) -> tuple[Figure, Any]:
     try:
         from matplotlib.figure import Figure as New
     except ImportError:
         raise MeasurementFailed('figures need matplotlib: python -m pip install "hpcml[plots]"') from None
-    figure = New(figsize=(width, height), layout="constrained")
+    figure = New(figsize=(4.6, height), layout="constrained")
     axes = figure.subplots()
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

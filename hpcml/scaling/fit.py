@@ -19,11 +19,15 @@ from hpcml.scaling.statistics import LEVEL, Estimate, Ratios
 __all__ = ["BEYOND", "Fit", "fit_amdahl", "fit_gustafson", "fit_power", "fit_sun_ni", "fit_usl", "trust"]
 
 _Array = NDArray[np.float64]
+# Design, transform of S into what is linear, and the derivative of this by log S.
+_Linear = tuple[_Array, Callable[[_Array], _Array], Callable[[_Array], _Array]]
 
 #: A curve ends at this many times the largest p that was measured.
 BEYOND = 4.0
 #: A curve ends where its band is wider than this, upper / lower.
 WIDEST_BAND = 1.5
+#: Points of a curve where it is looked at.
+CURVE_POINTS = 200
 #: Two laws that differ by more than this share leave nothing to believe.
 LAWS_APART = 0.2
 
@@ -86,22 +90,6 @@ class Fit:
         return value, np.minimum(low, value), np.maximum(high, value)
 
 
-def _refused(law: str, ratios: Ratios, cores: float, n_parameters: int) -> str | None:
-    """Return why a law may not be fitted: too few distinct p within the cores (1 counts), or no samples."""
-    inside = _inside(ratios, cores)
-    n = int(inside.sum()) + 1
-    if n < n_parameters + 2:
-        within = f" within {cores:g} cores" if np.isfinite(cores) else ""
-        return f"{n} different numbers of workers{within}; it takes {n_parameters + 2}"
-    if np.any(~np.isfinite(ratios.draws[:, inside])):
-        return "too few samples"
-    return None
-
-
-def _inside(ratios: Ratios, cores: float) -> NDArray[np.bool_]:
-    return (ratios.p > 1) & (ratios.p <= cores) & np.isfinite(ratios.logs)
-
-
 def _solve(design: _Array, y: _Array, weights: _Array) -> _Array:
     """Return weighted least squares: design (m, k), y and weights (..., m)."""
     A = np.einsum("mk,...m,ml->...kl", design, weights, design)
@@ -113,14 +101,20 @@ def _fitted(
     law: str,
     curve: Callable[..., _Array],
     names: tuple[str, ...],
-    design: _Array,
-    transform: Callable[[_Array], _Array],
-    slope: Callable[[_Array], _Array],
     ratios: Ratios,
-    inside: NDArray[np.bool_],
-    upper: float,
+    cores: float,
+    linear: Callable[[_Array], _Linear],
+    upper: float = np.inf,
 ) -> Fit:
-    """Fit a law that is linear after `transform`, whose derivative by log S is `slope`."""
+    """Fit a law to the p within the cores, if there are enough; `linear` tells how it is linear at these."""
+    inside = (ratios.p > 1) & (ratios.p <= cores) & np.isfinite(ratios.logs)
+    n = int(inside.sum()) + 1  # 1 counts
+    if n < len(names) + 2:
+        within = f" within {cores:g} cores" if np.isfinite(cores) else ""
+        return Fit(law, f"{n} different numbers of workers{within}; it takes {len(names) + 2}")
+    if np.any(~np.isfinite(ratios.draws[:, inside])):
+        return Fit(law, "too few samples")
+    design, transform, slope = linear(ratios.p[inside])
     logs, draws = ratios.logs[inside], ratios.draws[:, inside]
     # The deviation of the transformed value is that of log S times the slope. All log S count alike: widths
     # that three launches tell differ by chance, and weights after them would prefer p that happened to agree.
@@ -168,21 +162,14 @@ def fit_amdahl(ratios: Ratios, cores: float) -> Fit:
     >>> round(fit.fit_amdahl(exact, 8).parameters["s"].value, 6)
     0.1
     """
-    reason = _refused("Amdahl's law", ratios, cores, 1)
-    if reason:
-        return Fit("Amdahl's law", reason)
-    inside = _inside(ratios, cores)
-    p = ratios.p[inside]
     return _fitted(
         "Amdahl's law",
         laws.amdahl,
         ("s",),
-        (1 - 1 / p)[:, None],
-        lambda S: 1 / S - 1 / p,
-        lambda S: 1 / S,
         ratios,
-        inside,
-        1.0,
+        cores,
+        lambda p: ((1 - 1 / p)[:, None], lambda S: 1 / S - 1 / p, lambda S: 1 / S),
+        upper=1.0,
     )
 
 
@@ -199,21 +186,13 @@ def fit_usl(ratios: Ratios, cores: float) -> Fit:
     Fit
         Parameters ``sigma`` and ``kappa``.
     """
-    reason = _refused("the Universal Scalability Law", ratios, cores, 2)
-    if reason:
-        return Fit("the Universal Scalability Law", reason)
-    inside = _inside(ratios, cores)
-    p = ratios.p[inside]
     return _fitted(
         "the Universal Scalability Law",
         laws.usl,
         ("sigma", "kappa"),
-        np.stack([p - 1, p * (p - 1)], axis=1),
-        lambda S: p / S - 1,
-        lambda S: p / S,
         ratios,
-        inside,
-        np.inf,
+        cores,
+        lambda p: (np.stack([p - 1, p * (p - 1)], axis=1), lambda S: p / S - 1, lambda S: p / S),
     )
 
 
@@ -232,21 +211,14 @@ def fit_gustafson(ratios: Ratios, cores: float) -> Fit:
     Fit
         Parameter ``s``.
     """
-    reason = _refused("Gustafson's law", ratios, cores, 1)
-    if reason:
-        return Fit("Gustafson's law", reason)
-    inside = _inside(ratios, cores)
-    p = ratios.p[inside]
     return _fitted(
         "Gustafson's law",
         laws.gustafson,
         ("s",),
-        (p - 1)[:, None],
-        lambda S: p - S,
-        lambda S: S,
         ratios,
-        inside,
-        1.0,
+        cores,
+        lambda p: ((p - 1)[:, None], lambda S: p - S, lambda S: S),
+        upper=1.0,
     )
 
 
@@ -266,31 +238,20 @@ def fit_sun_ni(ratios: Ratios, cores: float, growth: Callable[[_Array], _Array])
         Parameter ``s``.
     """
     law = "Sun and Ni's law"
-    reason = _refused(law, ratios, cores, 1)
-    if reason:
-        return Fit(law, reason)
-    inside = _inside(ratios, cores)
-    p = ratios.p[inside]
-    G = growth(p)
 
-    # s / (1 - s) = G (1 - S/p) / (S - 1): the odds are linear, so they are what is fitted
-    def odds(S: _Array) -> _Array:
-        return G * (1 - S / p) / (S - 1)
+    def linear(p: _Array) -> _Linear:
+        # s / (1 - s) = G (1 - S/p) / (S - 1): the odds are linear, so they are what is fitted
+        G = growth(p)
+        return (
+            np.ones((len(p), 1)),
+            lambda S: G * (1 - S / p) / (S - 1),
+            lambda S: G * S * (1 - 1 / p) / (S - 1) ** 2,
+        )
 
-    found = _fitted(
-        law,
-        lambda q, o: laws.sun_ni(q, o / (1 + o), growth(q)),
-        ("odds",),
-        np.ones((len(p), 1)),
-        odds,
-        lambda S: G * S * (1 - 1 / p) / (S - 1) ** 2,
-        ratios,
-        inside,
-        np.inf,
-    )
+    found = _fitted(law, lambda q, o: laws.sun_ni(q, o / (1 + o), growth(q)), ("s",), ratios, cores, linear)
     if not found.identified:
-        return Fit(law, "s lies at its bound")
-    o = found.parameters["odds"]
+        return found
+    o = found.parameters["s"]
     s = Estimate(o.value / (1 + o.value), o.low / (1 + o.low), o.high / (1 + o.high), o.n)
     drawn = found.draws / (1 + found.draws)
     return Fit(law, None, {"s": s}, drawn, lambda q, f: laws.sun_ni(q, f, growth(q)), found.measured_to)
@@ -356,7 +317,7 @@ def fit_power(n: ArrayLike, ratios: Ratios) -> Fit:
     return Fit(law, None, parameters, drawn, curve, float(n.max()))
 
 
-def trust(fits: Mapping[str, Fit], n_points: int = 200) -> float:
+def trust(fits: Mapping[str, Fit]) -> float:
     """Return up to which p the curves of identified laws may be drawn.
 
     A curve ends where its band is wider than 1.5 (upper / lower), where two laws differ by more than 20 %, or
@@ -365,8 +326,6 @@ def trust(fits: Mapping[str, Fit], n_points: int = 200) -> float:
     Parameters
     ----------
     fits : mapping of str to Fit
-    n_points : int
-        Resolution.
 
     Returns
     -------
@@ -382,9 +341,9 @@ def trust(fits: Mapping[str, Fit], n_points: int = 200) -> float:
     known = [each for each in fits.values() if each.identified]
     if not known:
         return 1.0
-    p = np.geomspace(1.0, BEYOND * min(each.measured_to for each in known), n_points)
+    p = np.geomspace(1.0, BEYOND * min(each.measured_to for each in known), CURVE_POINTS)
     curves = [each.predict(p) for each in known]
-    good = np.ones(n_points, dtype=bool)
+    good = np.ones(len(p), dtype=bool)
     for _, low, high in curves:
         good &= high <= WIDEST_BAND * low
     for i, (one, _, _) in enumerate(curves):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from hpcml.communicators.layout import Layout
 from hpcml.scaling import laws
 from hpcml.scaling.analysis import accepted
 from hpcml.scaling.networks import Network
@@ -30,13 +31,50 @@ LARGEST = 4096
 DRAWS = 400
 #: Replays behind an interval.
 REPLAYS = 200
-#: A table has at most this many shards, of at least so many rows: no more workers compute.
-MOST_SHARDS, SHARD_ROWS = 256, 1024
 
 
 def _longest(p: int) -> float:
     """Return the expected largest of p standard normal numbers (Blom, "Statistical estimates", 1958)."""
     return float(special.ndtri((p - 0.375) / (p + 0.25))) if p > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class _OneWorker:
+    """What the samples of one worker that were not rejected tell."""
+
+    seconds: np.ndarray
+    compute: np.ndarray  # seconds in kernels
+    sums: float  # over the rows, in a fit
+    bytes_a_sum: float
+    shards: int  # of which no more workers than these compute
+    sigma: float  # relative deviation of equal work
+
+
+def _one_worker(document: Mapping[str, Any]) -> _OneWorker | None:
+    """Return what one worker spent; None if all of its samples were rejected, and raise if there are none."""
+    n_rows = document["rows"]
+
+    def of_one_worker(samples: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
+        one = [each for each in samples if each["kind"] == "work" and each["p"] == 1 and each["n"] == n_rows]
+        return one, [each["activity"][0] for each in one if each.get("activity")]
+
+    _, told = of_one_worker(document["samples"])
+    if not told or not any(each.get("sums") for each in told):
+        raise ValueError(
+            "predict needs samples that report kernels and sums over rows: fits on threads, processes or "
+            "mpi, measured with --strong. Got none of them."
+        )
+    kept = accepted(document)
+    one, told = of_one_worker(kept)
+    if not told:
+        return None
+    seconds = np.array([each["seconds"] for each in one])
+    compute = np.minimum([each["compute"] for each in told], seconds)
+    sums, n_bytes = (float(np.median([each[name] for each in told])) for name in ("sums", "sum_bytes"))
+    spins = np.log([each["seconds"] for each in kept if each["kind"] == "spin" and each["p"] == 1])
+    # the deviation of a normal of the same median absolute deviation
+    sigma = float(np.median(np.abs(spins - np.median(spins))) / special.ndtri(0.75)) if len(spins) else 0.0
+    return _OneWorker(seconds, compute, sums, n_bytes / max(1.0, sums), Layout([n_rows]).n_shards, sigma)
 
 
 def predict(document: Mapping[str, Any], workers: Sequence[int], network: Network) -> dict[str, Any]:
@@ -67,45 +105,24 @@ def predict(document: Mapping[str, Any], workers: Sequence[int], network: Networ
     for p in workers:
         if not 1 <= p <= LARGEST:
             raise ValueError(f"predict must be asked for 1 to {LARGEST} workers. Got {p} instead.")
-    n_rows = document["rows"]
-
-    def of_one_worker(samples: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
-        one = [each for each in samples if each["kind"] == "work" and each["p"] == 1 and each["n"] == n_rows]
-        return one, [each["activity"][0] for each in one if each.get("activity")]
-
-    _, told = of_one_worker(document["samples"])
-    if not told or not any(each.get("sums") for each in told):
-        raise ValueError(
-            "predict needs samples that report kernels and sums over rows: fits on threads, processes or "
-            "mpi, measured with --strong. Got none of them."
-        )
     found = {"label": "predicted, not measured", "network": network.name, "source": network.source}
-    kept = accepted(document)
-    one, told = of_one_worker(kept)
-    if not told:
+    one = _one_worker(document)
+    if one is None:
         return {**found, "reason": "every sample of 1 worker was rejected", "rows": []}
-    seconds = np.array([each["seconds"] for each in one])
-    compute = np.minimum([each["compute"] for each in told], seconds)
-    sums, n_bytes = (float(np.median([each[name] for each in told])) for name in ("sums", "sum_bytes"))
-    spins = np.log([each["seconds"] for each in kept if each["kind"] == "spin" and each["p"] == 1])
-    # the deviation of a normal of the same median absolute deviation
-    sigma = float(np.median(np.abs(spins - np.median(spins))) / special.ndtri(0.75)) if len(spins) else 0.0
-    shards = max(1, min(MOST_SHARDS, n_rows // SHARD_ROWS))
-
     rng = np.random.default_rng(0)
-    picked = rng.integers(len(seconds), size=(DRAWS, len(seconds)))
-    drawn_compute = np.median(compute[picked], axis=1)
-    drawn_total = np.median(seconds[picked], axis=1)
+    n, m = len(one.seconds), one.bytes_a_sum
+    picked = rng.integers(n, size=(DRAWS, n))
+    drawn_compute = np.median(one.compute[picked], axis=1)
+    drawn_total = np.median(one.seconds[picked], axis=1)
     alpha, beta, gamma = (
         rng.uniform(low, high, size=DRAWS) for low, high in (network.alpha, network.beta, network.gamma)
     )
     rows = []
     for p in workers:
-        chunk = -(-shards // p) / shards
-        waited = 1 + sigma * _longest(min(p, shards))
-        m = n_bytes / max(1.0, sums)
+        chunk = -(-one.shards // p) / one.shards
+        waited = 1 + one.sigma * _longest(min(p, one.shards))
         doubling = laws.allreduce_doubling(p, m, alpha, beta, gamma)
-        exchange = sums * np.minimum(doubling, laws.allreduce_ring(p, m, alpha, beta, gamma))
+        exchange = one.sums * np.minimum(doubling, laws.allreduce_ring(p, m, alpha, beta, gamma))
         drawn = (drawn_total - drawn_compute) + drawn_compute * chunk * waited + exchange
         speedups = drawn_total / drawn
         low, high = np.quantile(speedups, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -123,10 +140,10 @@ def predict(document: Mapping[str, Any], workers: Sequence[int], network: Networ
         **found,
         "alpha": list(network.alpha),
         "beta": list(network.beta),
-        "sums": sums,
-        "bytes_a_sum": n_bytes / max(1.0, sums),
-        "shards": shards,
-        "sigma": sigma,
+        "sums": one.sums,
+        "bytes_a_sum": one.bytes_a_sum,
+        "shards": one.shards,
+        "sigma": one.sigma,
         "rows": rows,
     }
 

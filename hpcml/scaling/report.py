@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 
 from hpcml.errors import MeasurementFailed
 from hpcml.scaling import figures, summary
-from hpcml.scaling.analysis import analyse, analyse_sizes
-from hpcml.scaling.breakdown import PARTS, breakdown
+from hpcml.scaling.analysis import Result, Sizes, analyse, analyse_sizes
+from hpcml.scaling.breakdown import PARTS, Breakdown, breakdown
 from hpcml.scaling.document import written
 from hpcml.scaling.statistics import Estimate
 
@@ -41,69 +41,66 @@ def tables(document: Mapping[str, Any]) -> dict[str, Table]:
     for mode in ("strong", "weak"):
         if not document["plan"][mode]:
             continue
-        result = analyse(document, mode)
-        rows = [["1", f"{result.seconds[1]:.4g}", *[""] * 5]]
-        for i, p in enumerate(result.p):
-            rows.append(
-                [
-                    f"{p}",
-                    f"{result.seconds[p]:.4g}",
-                    _of(result.speedups.at(i), result.speedups.half[i]),
-                    _of(result.unfiltered.at(i), result.unfiltered.half[i]),
-                    _of(result.ceiling.at(i), result.ceiling.half[i]),
-                    _of(result.relative.at(i), result.relative.half[i], 100),
-                    _of(result.karp_flatt(i), result.speedups.half[i], 100) if mode == "strong" else "",
-                ]
-            )
-        found[f"{mode.capitalize()} scaling"] = Table(
-            [
-                "workers",
-                "median seconds",
-                "speed-up",
-                "with rejected samples",
-                "machine's ceiling",
-                "% of the ceiling",
-                "Karp–Flatt %",
-            ],
-            rows,
-        )
+        found[f"{mode.capitalize()} scaling"] = _speedups(analyse(document, mode))
         spent = breakdown(document, mode)
         if spent:
-            found[f"{mode.capitalize()} scaling: where the time goes"] = Table(
-                ["workers", *(f"{part} %" for part in PARTS), "load balance", "communication efficiency"],
-                [
-                    [
-                        f"{each.p}",
-                        *(f"{100 * each.parts[part]:.1f}" for part in PARTS),
-                        f"{each.pop['load_balance']:.3f}",
-                        f"{each.pop['communication_efficiency']:.3f}",
-                    ]
-                    for each in spent
-                ],
-            )
+            found[f"{mode.capitalize()} scaling: where the time goes"] = _parts(spent)
     if document["plan"]["sizes"]:
-        sizes = analyse_sizes(document)
-        found["Rows"] = Table(
-            ["rows", "seconds", "peak MiB above before"],
-            [
-                [
-                    f"{n:,}",
-                    _of(sizes.seconds.at(i), sizes.seconds.half[i]),
-                    f"{peak / 2**20:.1f}" if peak else "",
-                ]
-                for i, (n, peak) in enumerate(zip(sizes.n, sizes.peaks, strict=True))
-            ],
-        )
+        found["Rows"] = _sizes(analyse_sizes(document))
     prediction = document.get("prediction")
     if prediction and prediction["rows"]:
-        found["Predicted, not measured"] = Table(
-            ["workers", "seconds", "speed-up", "from", "to"],
-            [
-                [f"{each['p']}", *(f"{each[key]:.4g}" for key in ("seconds", "speedup", "low", "high"))]
-                for each in prediction["rows"]
-            ],
-        )
+        keys = ("seconds", "speedup", "low", "high")
+        rows = [[f"{each['p']}", *(f"{each[key]:.4g}" for key in keys)] for each in prediction["rows"]]
+        found["Predicted, not measured"] = Table(["workers", "seconds", "speed-up", "from", "to"], rows)
     return found
+
+
+def _speedups(result: Result) -> Table:
+    heads = [
+        "workers",
+        "median seconds",
+        "speed-up",
+        "with rejected samples",
+        "machine's ceiling",
+        "% of the ceiling",
+        "Karp–Flatt %",
+    ]
+    rows = [["1", f"{result.seconds[1]:.4g}", *[""] * 5]]
+    for i, p in enumerate(result.p):
+        rows.append(
+            [
+                f"{p}",
+                f"{result.seconds[p]:.4g}",
+                _of(result.speedups.at(i), result.speedups.half[i]),
+                _of(result.unfiltered.at(i), result.unfiltered.half[i]),
+                _of(result.ceiling.at(i), result.ceiling.half[i]),
+                _of(result.relative.at(i), result.relative.half[i], 100),
+                _of(result.karp_flatt(i), result.speedups.half[i], 100) if result.mode == "strong" else "",
+            ]
+        )
+    return Table(heads, rows)
+
+
+def _parts(spent: Sequence[Breakdown]) -> Table:
+    heads = ["workers", *(f"{part} %" for part in PARTS), "load balance", "communication efficiency"]
+    rows = [
+        [
+            f"{each.p}",
+            *(f"{100 * each.parts[part]:.1f}" for part in PARTS),
+            f"{each.pop['load_balance']:.3f}",
+            f"{each.pop['communication_efficiency']:.3f}",
+        ]
+        for each in spent
+    ]
+    return Table(heads, rows)
+
+
+def _sizes(sizes: Sizes) -> Table:
+    rows = [
+        [f"{n:,}", _of(sizes.seconds.at(i), sizes.seconds.half[i]), f"{peak / 2**20:.1f}" if peak else ""]
+        for i, (n, peak) in enumerate(zip(sizes.n, sizes.peaks, strict=True))
+    ]
+    return Table(["rows", "seconds", "peak MiB above before"], rows)
 
 
 def _facts(document: Mapping[str, Any]) -> dict[str, str]:

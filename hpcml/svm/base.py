@@ -172,29 +172,40 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
         n_iter, converged = [one.n_iter for one in found], [one.converged for one in found]
         self._set_fitted(np.array([one.coef for one in found]), n_iter, converged)
 
+    def _objective(self, table: Table, X: Any, penalty: str, strengths: Floats, **given: Any) -> Objective:
+        """Return the objective of problems with the strengths of their penalty, and what else is given."""
+        nothing = np.zeros_like(strengths)
+        # an l1 penalty of the intercept is one of a sum of parameters where there is an origin
+        origin = origin_of(table, X.shape[1]) if penalty == "l2" or not self.fit_intercept else None
+        return Objective(
+            table,
+            self.loss,
+            l2=strengths if penalty == "l2" else nothing,
+            l1=np.sqrt(strengths) if penalty == "l1" else nothing,
+            itemsize=X.dtype.itemsize,
+            fit_intercept=bool(self.fit_intercept),
+            origin=origin,
+            **given,
+        )
+
     def _minimised(
         self, table: Table, rows: Any, weighted: bool, penalty: str, positive: Floats, epsilon: float = 0.0
     ) -> tuple[Floats, list[int], list[bool]]:
         """Return coefficients, iterations and whether they suffice, for every class of `positive`."""
         strengths = np.tile(self._penalty(rows.shape[1], 0.0), (len(positive), 1))
         nothing = np.zeros_like(strengths)
-        # an l1 penalty of the intercept is one of a sum of parameters where there is an origin
-        origin = origin_of(table, rows.shape[1]) if penalty == "l2" or not self.fit_intercept else None
-        objective = Objective(
+        objective = self._objective(
             table,
-            self.loss,
+            rows,
+            penalty,
+            strengths,
             scale=float(self.C),
-            l2=strengths if penalty == "l2" else nothing,
-            l1=np.sqrt(strengths) if penalty == "l1" else nothing,
             positive=positive,
             total_weight=total_weight(table, weighted),
-            itemsize=rows.dtype.itemsize,
             weighted=weighted,
             epsilon=epsilon,
-            fit_intercept=bool(self.fit_intercept),
-            origin=origin,
         )
-        self._origin = origin
+        self._origin = objective.origin
         _, gradient = objective.evaluate(nothing)
         tol = float(self.tol) * GRADIENT_OF_TOL * float(np.abs(gradient).max(axis=1).min())
         tol = max(tol, np.finfo(np.float64).tiny)
@@ -269,34 +280,30 @@ class LinearModel(SharedPasses, ToSklearnMixin, BaseEstimator):
         candidate, fold, column = problems_of(*shape)
         C = np.array([float(model.C) for model in models])[candidate]
         strengths = np.array([model._penalty(d, 0.0) for model in models])[candidate]
-        nothing = np.zeros_like(strengths)
         if factors is None:
             totals, whole = folds.sums.sum(axis=1)[fold], np.full(len(fold), folds.whole.sum())
         else:
             totals = np.einsum("fkc,fc->fk", factors, folds.sums)[fold, column]
             whole = (factors @ folds.whole)[fold, column]
-        objective = Objective(
+        objective = self._objective(
             rows.table,
-            self.loss,
+            rows.X,
+            penalty,
+            strengths,
             scale=C,
-            l2=strengths if penalty == "l2" else nothing,
-            l1=np.sqrt(strengths) if penalty == "l1" else nothing,
             positive=positive[column],
             total_weight=totals,
-            itemsize=rows.X.dtype.itemsize,
             weighted=rows.weighted,
             epsilon=epsilon,
-            fit_intercept=bool(self.fit_intercept),
             folds=folds.bits[fold],
             factors=None if factors is None else factors[fold, column],
-            origin=origin_of(rows.table, d) if penalty == "l2" or not self.fit_intercept else None,
             alike=candidate * n_columns + column,
             whole_weight=whole,
             dense=not sparse.issparse(rows.X),
         )
         # the gradient where all coefficients are 0 is that of the first candidate, times C
         first = np.flatnonzero(candidate == 0)
-        _, gradient = objective.of(first).evaluate(nothing[first])
+        _, gradient = objective.of(first).evaluate(np.zeros((len(first), d + 1)))
         sizes = np.abs(gradient).max(axis=1).reshape(shape[1:]) / C[0]
         if factors is None or n_columns == 1:  # columns that are minimised together end together
             sizes[:] = sizes.min(axis=1, keepdims=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from hpcml import machine
+from hpcml.communicators.shared_memory import memory_left
 from hpcml.kernels import lookup
 from hpcml.kernels.nodes import MAX_CODES
 
@@ -40,7 +40,7 @@ class Bins:
     n_bins: NDArray[np.int32]
 
 
-def bin_table(X: Any, max_bins: int, rows: NDArray[np.int64] | None = None, n_threads: int = 1) -> Bins:
+def bin_table(X: Any, max_bins: int, rows: NDArray[np.int64] | None, n_threads: int = 1) -> Bins:
     """Bin the rows of a table; bins come from these rows alone.
 
     Parameters
@@ -49,7 +49,7 @@ def bin_table(X: Any, max_bins: int, rows: NDArray[np.int64] | None = None, n_th
         The table; NaN is a missing value. Values are read as float32.
     max_bins : int
         Most bins of a feature.
-    rows : ndarray of int, optional
+    rows : ndarray of int, or None
         Rows to bin; None is all.
     n_threads : int
         Threads of the kernels.
@@ -74,17 +74,16 @@ def bin_table(X: Any, max_bins: int, rows: NDArray[np.int64] | None = None, n_th
         block = _block(X, rows, slice(0, n_features))
         lower, upper, n_bins = find_bins(block, max_bins, n_threads)
         binned = apply_bins(block, upper, n_bins, n_threads)
-        binned.flags.writeable = False
-        return Bins(binned, lower, upper, n_bins)
-    binned = np.empty((n_samples, n_features), dtype=np.uint8)
-    lower = np.empty((n_features, MAX_CODES), dtype=np.float32)
-    upper = np.empty((n_features, MAX_CODES), dtype=np.float32)
-    n_bins = np.empty(n_features, dtype=np.int32)
-    for start in range(0, n_features, width):
-        at = slice(start, min(n_features, start + width))
-        block = _block(X, rows, at)
-        lower[at], upper[at], n_bins[at] = find_bins(block, max_bins, n_threads)
-        binned[:, at] = apply_bins(block, upper[at], n_bins[at], n_threads)
+    else:
+        binned = np.empty((n_samples, n_features), dtype=np.uint8)
+        lower = np.empty((n_features, MAX_CODES), dtype=np.float32)
+        upper = np.empty((n_features, MAX_CODES), dtype=np.float32)
+        n_bins = np.empty(n_features, dtype=np.int32)
+        for start in range(0, n_features, width):
+            at = slice(start, min(n_features, start + width))
+            block = _block(X, rows, at)
+            lower[at], upper[at], n_bins[at] = find_bins(block, max_bins, n_threads)
+            binned[:, at] = apply_bins(block, upper[at], n_bins[at], n_threads)
     binned.flags.writeable = False  # what nobody changes may stay where kernels have copied it to
     return Bins(binned, lower, upper, n_bins)
 
@@ -105,21 +104,11 @@ def _block(X: Any, rows: NDArray[np.int64] | None, columns: slice) -> NDArray[np
 
 
 def _check_memory(n_samples: int, n_features: int) -> None:
-    needed, available = n_samples * n_features, _available_memory()
+    needed, left = n_samples * n_features, memory_left()
+    available = machine.memory_bytes() if left is None else left
     if available is not None and needed > available:
         raise MemoryError(
             f"A sparse X must fit into memory as a dense table of bins, one byte a value: {n_samples} rows "
             f"of {n_features} features need {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are "
             "available. Reduce the features first, or use scikit-learn's estimator of the same name."
         )
-
-
-def _available_memory() -> int | None:
-    """Return the memory in bytes that can still be used, None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return machine.memory_bytes()

@@ -114,7 +114,7 @@ class Growth:
     def trees(
         self,
         seeds: NDArray[np.uint64],
-        n_threads: int = 1,
+        n_threads: int,
         *,
         n_jobs: int | None = None,
         progress: Callable[[int], None] | None = None,
@@ -303,7 +303,7 @@ def _foreign_backend() -> bool:
 
 
 def out_of_bag(
-    trees: Trees, X: Any, seeds: NDArray[np.uint64], sampling: Sampling, n_threads: int = 1
+    trees: Trees, X: Any, seeds: NDArray[np.uint64], sampling: Sampling, n_threads: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Sum, for every training row, the values of the trees that were not grown on it.
 

@@ -120,7 +120,7 @@ def by_covariance(table: Table, n_features: int, dtype: np.dtype, k: int | None 
     return spectrum_of_gram(found, k)
 
 
-def spectrum_of_gram(found: Gram, k: int | None = None) -> Spectrum:
+def spectrum_of_gram(found: Gram, k: int | None) -> Spectrum:
     """Return the spectrum of rows whose products about their mean are known, which are overwritten.
 
     Parameters

@@ -109,10 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (
-        BrokenPipeError,
-        SystemExit,
-    ) as error:  # the reader (head, less) has seen enough; click makes it an exit
+    except (BrokenPipeError, SystemExit) as error:
+        # the reader (head, less) has seen enough, which click makes an exit
         if isinstance(error, SystemExit) and error.code == TERMINATED:
             raise
         _drop_output()

@@ -215,8 +215,7 @@ class ProcessTable(Table):
             self._chunk.arrays[name] = np.full((self._chunk.n_rows, *shape), value, dtype=dtype)
 
         self._call(own, "fill", name, value, np.dtype(dtype), shape)
-        self._given.pop(name, None)
-        self._sums.pop(name, None)
+        self._forget(name)
 
     def drop(self, *names: str) -> None:
         def own() -> None:
@@ -225,6 +224,10 @@ class ProcessTable(Table):
                 del self._chunk.arrays[name]
 
         self._call(own, "drop", names)
+        self._forget(*names)
+
+    def _forget(self, *names: str) -> None:
+        """Let go of what is known of row arrays that are others now."""
         for name in names:
             self._given.pop(name, None)
             self._sums.pop(name, None)

@@ -11,7 +11,8 @@ from typing import Any
 from joblib.parallel import FallbackToBackend, ParallelBackendBase, register_parallel_backend
 
 from hpcml import config, launcher
-from hpcml.joblib_backends.mpi_dispatch import Call, Farm, running
+from hpcml.joblib_backends.mpi_call import Call
+from hpcml.joblib_backends.mpi_dispatch import Farm, running
 from hpcml.joblib_backends.mpi_tasks import inside_a_task
 from hpcml.joblib_backends.nested import nested_backend
 from hpcml.joblib_backends.pre_dispatch import make_all_first
@@ -198,12 +199,12 @@ class MpiBackend(ParallelBackendBase):
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Start nothing more, and end what runs where that can be."""
         if self._call is not None:
-            self._call.cancel()
+            self._call.end()
 
     def stop_call(self) -> None:
         """End a call."""
         if self._call is not None:
-            self._call.close()
+            self._call.end()
             self._call = None
 
     def terminate(self) -> None:

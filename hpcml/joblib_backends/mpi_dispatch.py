@@ -12,23 +12,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpcml.errors import WorkerLost
 from hpcml.joblib_backends.mpi_arrays import Nodes, Shelf
-from hpcml.joblib_backends.mpi_control import LARGEST_TASK, QUEUES, Publisher
+from hpcml.joblib_backends.mpi_call import Call, Task
+from hpcml.joblib_backends.mpi_control import QUEUES, Publisher
 from hpcml.joblib_backends.mpi_messages import Messages, Pause
 from hpcml.joblib_backends.mpi_tasks import Envelope, ThreadLimit, opened, run
 from hpcml.joblib_backends.outcomes import Outcome
-from hpcml.joblib_backends.payload import Packer
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-__all__ = ["Call", "Farm", "running", "set_running"]
+__all__ = ["Farm", "running", "set_running"]
 
 #: Seconds between two looks for messages, the least and the most.
 SHORTEST_SLEEP, LONGEST_SLEEP = 1e-4, 5e-3
@@ -53,100 +52,6 @@ def set_running(farm: Farm | None) -> None:
     """Say which farm runs."""
     global _running
     _running = farm
-
-
-@dataclass
-class _Task:
-    future: Future[Any]
-    body: bytes
-    needs: int  # as many of the call's arrays
-    place: tuple[int, int] | None = None  # of a long body among the arrays
-
-    @property
-    def is_long(self) -> bool:
-        return len(self.body) > LARGEST_TASK // 2  # the envelope adds some
-
-
-@dataclass(eq=False)
-class Call:
-    """A call of `joblib.Parallel`.
-
-    Parameters
-    ----------
-    farm : Farm
-    number : int
-    n_ranks : int
-        How many ranks may work on it.
-    n_threads : int or None
-        Limit of the threads of each task.
-    max_nbytes : int or None
-        Size from which on arrays are shared.
-    copies : bool
-        Whether tasks get arrays of their own.
-    """
-
-    farm: Farm
-    number: int
-    n_ranks: int
-    n_threads: int | None
-    max_nbytes: int | None
-    copies: bool
-    packer: Packer = field(init=False)
-    queue: int | None = None
-    waiting: deque[_Task] = field(default_factory=deque)
-    published: dict[int, _Task] = field(default_factory=dict)
-    spans: tuple[tuple[int, int], ...] = ()
-    sent: int = 0  # as many of the packer's arrays are there on every rank
-    last: float = 0.0  # when the last task came
-    whole: bool = False  # whether those that came so far need not wait for others
-    over: bool = False
-    open: int = 0  # tasks without an outcome
-    failed: bool = False
-
-    def __post_init__(self) -> None:
-        self.packer = Packer(self.max_nbytes)
-        self._changed = threading.Condition()
-
-    def submit(self, function: Callable[[], Any], callback: Callable[[Any], Any] | None) -> Future[Any]:
-        """Queue a task; the callback gets its future when it is done."""
-        future: Future[Any] = Future()
-        with self._changed:
-            self.open += 1
-        if callback is not None:
-            future.add_done_callback(callback)  # which may submit more before this one counts as done
-        future.add_done_callback(self._done)
-        try:
-            body = self.packer.pack(function)
-        except Exception as error:  # what a user's object raises when it is pickled
-            failure = error
-            self.farm.tell(lambda: future.set_exception(failure))
-            return future
-        task = _Task(future, body, len(self.packer.arrays))
-        self.farm.tell(lambda: self.farm.add(self, task))
-        return future
-
-    def _done(self, future: Future[Any]) -> None:
-        with self._changed:
-            self.open -= 1
-            self.failed |= future.exception() is not None
-            self._changed.notify_all()
-
-    def wait(self) -> None:
-        """Wait until all tasks have an outcome, or one of them has failed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.failed or not self.open)
-
-    def flush(self) -> None:
-        """Say that the tasks that came need not wait for others."""
-        self.farm.tell(lambda: self.farm.flush(self))
-
-    def cancel(self) -> None:
-        """Start no more tasks, and end those that run where that can be."""
-        self.farm.tell(lambda: self.farm.cancel(self))
-
-    def close(self) -> None:
-        """Say that no more tasks will come."""
-        self.farm.tell(lambda: self.farm.cancel(self))
 
 
 class Farm:
@@ -274,7 +179,7 @@ class Farm:
 
     # wishes
 
-    def add(self, call: Call, task: _Task) -> None:
+    def add(self, call: Call, task: Task) -> None:
         """Take a task in."""
         if self.broken is not None:
             task.future.set_exception(self.broken)
@@ -289,8 +194,8 @@ class Farm:
         """Send the arrays of the tasks of a call as soon as may be."""
         call.whole = True
 
-    def cancel(self, call: Call) -> None:
-        """End a call."""
+    def end_call(self, call: Call) -> None:
+        """Start no more tasks of a call, and end those that run where that can be."""
         call.over = True
         call.waiting.clear()
         if self.broken is not None or call.number not in self._calls:
@@ -318,7 +223,7 @@ class Farm:
 
     def _end(self) -> None:
         for call in list(self._calls.values()):
-            self.cancel(call)
+            self.end_call(call)
         self._ends = True
 
     # results

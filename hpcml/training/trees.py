@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcml.kernels.nodes import EPSILON, LEAF, UNDEFINED
+from hpcml.kernels.nodes import EPSILON, LEAF, UNDEFINED, joined
 from hpcml.training.pruning import pruned
 
 __all__ = ["NO_LIMIT", "StopRule", "Trees"]
@@ -156,14 +156,8 @@ class Trees:
         """Return the trees of several parts one after the other."""
         if len(parts) == 1:
             return parts[0]
-        starts = np.cumsum([0] + [len(p.nodes) for p in parts])
-        offsets = [p.offsets[:-1] + start for p, start in zip(parts, starts, strict=False)] + [starts[-1:]]
-        return parts[0]._like(
-            np.concatenate([p.nodes for p in parts]),
-            np.concatenate([p.values for p in parts]),
-            np.concatenate(offsets).astype(np.int64),
-            all(p.best_first for p in parts),
-        )
+        arrays = joined((part.nodes, part.values, part.offsets) for part in parts)
+        return parts[0]._like(*arrays, all(part.best_first for part in parts))
 
     # -- shape -----------------------------------------------------------------------------------------------
 

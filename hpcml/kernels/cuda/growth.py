@@ -15,7 +15,7 @@ from hpcml.kernels.cuda.growing import WORKSPACE, Growing, Problem
 from hpcml.kernels.cuda.session import session
 from hpcml.kernels.cuda.transfers import Residents
 from hpcml.kernels.cuda.words import dense
-from hpcml.kernels.nodes import LEAF, NODE_DTYPE, UNDEFINED
+from hpcml.kernels.nodes import LEAF, NODE_DTYPE, UNDEFINED, joined
 
 __all__ = ["grow"]
 
@@ -77,10 +77,7 @@ def grow(
     if not parts:
         values = np.empty((0, max(n_classes, 1)))
         return np.empty(0, dtype=NODE_DTYPE), values, np.zeros(1, dtype=np.int64)
-    starts = np.cumsum([0] + [len(nodes) for nodes, _, _ in parts])
-    offsets = [o[:-1] + at for (_, _, o), at in zip(parts, starts, strict=False)] + [starts[-1:]]
-    nodes, values, _ = zip(*parts, strict=True)
-    return np.concatenate(nodes), np.concatenate(values), np.concatenate(offsets).astype(np.int64)
+    return joined(parts)
 
 
 def _common_bytes(p: Problem) -> int:

@@ -490,11 +490,7 @@ def n_threads(n_jobs: int | None = None) -> int:
         return 1
     if n_jobs is not None:
         return n_jobs if n_jobs > 0 else max(1, _cores() + 1 + n_jobs)
-    budget = _thread_budget()
-    if budget is not None:
-        return budget
-    cores = _cores()
-    return min(cores, _openmp_threads() or cores)
+    return worker_threads(1)
 
 
 def snapshot() -> dict[str, Any]:

@@ -66,6 +66,11 @@ def say(text: str) -> None:
     """Write to stderr at once, for other ranks write there too, and see to it that all is out."""
     if sys.stderr is not None:
         sys.stderr.write(text)
+    flush()
+
+
+def flush() -> None:
+    """See to it that all that was written is out."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -368,7 +368,7 @@ class World:
         self._abort()
 
     def _abort(self) -> None:
-        _flush()
+        early_end.flush()
         self._MPI.COMM_WORLD.Abort(1)
 
     def _forget(self) -> None:
@@ -376,11 +376,3 @@ class World:
         self.forked = True
         sys.excepthook = self._previous_hook
         atexit.unregister(self._end)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue

@@ -47,7 +47,7 @@ class Server:
         self._claims = Claims(comm, self._nodes.one)
         self._shelf = Shelf(self._nodes)
         self._messages = Messages(comm)
-        self._lost = lost
+        self._lost, self._looked = lost, time.perf_counter()
         self._limit = ThreadLimit()
         self._place = f"on rank {comm.Get_rank()}"
         self._cancelled: set[int] = set()
@@ -86,7 +86,6 @@ class Server:
 
     def _work(self) -> bool:
         pause, asleep = Pause(SHORTEST_SLEEP, LONGEST_SLEEP, IDLE_SHARE), False
-        looked = time.perf_counter()
         while True:
             command = self._messages.next_command()
             if command is not None:
@@ -108,11 +107,13 @@ class Server:
                     self._messages.tell("asleep")
                     asleep = True
             time.sleep(pause.seconds())
-            if time.perf_counter() - looked > ALIVE_INTERVAL:
-                looked = time.perf_counter()
-                self._check_the_others()
+            self._check_the_others()
 
     def _check_the_others(self) -> None:
+        """Look every now and then whether all ranks of this node are alive."""
+        if time.perf_counter() - self._looked < ALIVE_INTERVAL:
+            return
+        self._looked = time.perf_counter()
         lost = self._lost()
         if lost is not None:
             raise RuntimeError(lost)
@@ -132,12 +133,10 @@ class Server:
     def _meet(self) -> None:
         """Wait for ranks that are still at a task."""
         all_are_here = self._messages.meet()
-        pause, looked = Pause(SHORTEST_SLEEP, LONGEST_SLEEP), time.perf_counter()
+        pause = Pause(SHORTEST_SLEEP, LONGEST_SLEEP)
         while not all_are_here():
             time.sleep(pause.seconds())
-            if time.perf_counter() - looked > ALIVE_INTERVAL:
-                looked = time.perf_counter()
-                self._check_the_others()
+            self._check_the_others()
 
     # -- tasks ---------------------------------------------------------------------------------------------
 

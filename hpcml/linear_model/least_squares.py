@@ -99,7 +99,10 @@ class LeastSquares(SharedLeastSquares, ToSklearnMixin, MultiOutputMixin, Regress
             self._check_parameters()
             rows = Rows.of(self, X, y, sample_weight, self._accepted_sparse())
             check_weight(communicator, rows.weights)
-            with communicator.put(X=rows.X, y=rows.columns, weights=rows.weights) as table:
+            with (
+                self._threads(),
+                communicator.put(X=rows.X, y=rows.columns, weights=rows.weights) as table,
+            ):
                 found = self._solved(table, rows)
         self._keep(found, rows.y.ndim, rows.X.dtype)
         return self
@@ -225,13 +228,6 @@ class LinearRegression(LeastSquares):
 
     def _accepted_sparse(self) -> Any:
         return False if self.positive else super()._accepted_sparse()
-
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> LinearRegression:
-        self._check_parameters()
-        with self._threads():
-            return super().fit(X, y, sample_weight)
-
-    fit.__doc__ = LeastSquares.fit.__doc__
 
     def _threads(self) -> Any:
         if self.n_jobs is None:

@@ -58,10 +58,15 @@ class Work:
         estimator: Any,
         X: Any,
         y: Any,
+        *,
+        groups: Any,
+        params: Mapping[str, Any] | None,
         cv: Any,
         scoring: Any,
         error_score: Any,
-        groups: Any = None,
+        n_jobs: int | None,
+        verbose: int,
+        pre_dispatch: int | str,
         **others: Any,
     ) -> None:
         if groups is not None and sklearn.get_config()["enable_metadata_routing"]:
@@ -70,18 +75,16 @@ class Work:
                 "`sklearn.set_config(enable_metadata_routing=True)`. When routing is enabled, pass `groups` "
                 "alongside other metadata via the `params` argument instead."
             )
-        check_named(owner, estimator=estimator, cv=cv, scoring=scoring, error_score=error_score, **others)
+        options: dict[str, Any] = {"n_jobs": n_jobs, "verbose": verbose, "pre_dispatch": pre_dispatch}
+        options["error_score"] = error_score
+        check_named(owner, estimator=estimator, cv=cv, scoring=scoring, **options, **others)
         check_whole_table(owner)
-        self.owner, self.estimator, self.error_score = owner, estimator, error_score
-        self.X, self.y, self.groups = indexable(X, y, groups)
+        self.estimator, self.options = estimator, {**options, "verbose": int(verbose)}
+        self.X, self.y, groups = indexable(X, y, groups)
         self.cv = check_cv(cv, self.y, classifier=is_classifier(estimator))
         self.scoring = Scoring(scoring, estimator, error_score)
-
-    def route(self, params: Mapping[str, Any] | None) -> None:
-        """Send parameters; must come before `split` and `records`."""
         params = take_params(params or {}, n_rows(self.X))
-        scorer = self.scoring.scorer
-        self.routed = _routed(self.owner, self.estimator, self.cv, scorer, self.groups, params)
+        self.routed = _routed(owner, estimator, self.cv, self.scoring.scorer, groups, params)
 
     def split(self) -> list[tuple[Any, Any]]:
         """Return the splits."""
@@ -93,8 +96,9 @@ class Work:
         self,
         splits: list[tuple[Any, Any]],
         candidates: Sequence[Mapping[str, Any]] = ({},),
+        *,
+        return_train_score: bool = True,
         refuse: str | None = None,
-        **options: Any,
     ) -> list[Record]:
         """Evaluate candidates on splits."""
         if not splits or not candidates:
@@ -108,7 +112,7 @@ class Work:
             scoring=self.scoring,
             routed=self.routed,
             seed=draw_seed(self.estimator, candidates) if refuse is None else None,
-            options=Options(error_score=self.error_score, progress=False, **options),
+            options=Options(progress=False, return_train_score=return_train_score, **self.options),
             refuse=refuse,
         )
         return records
@@ -173,10 +177,11 @@ def cross_validate(
         estimator,
         X,
         y,
-        cv,
-        scoring,
-        error_score,
-        groups,
+        groups=groups,
+        params=params,
+        cv=cv,
+        scoring=scoring,
+        error_score=error_score,
         n_jobs=n_jobs,
         verbose=verbose,
         pre_dispatch=pre_dispatch,
@@ -184,15 +189,11 @@ def cross_validate(
         return_estimator=return_estimator,
         return_indices=return_indices,
     )
-    work.route(params)
     splits = work.split()
     records = work.records(
         splits,
-        refuse="the fitted estimators are wanted" if return_estimator else None,
-        n_jobs=n_jobs,
-        verbose=int(verbose),
-        pre_dispatch=pre_dispatch,
         return_train_score=bool(return_train_score),
+        refuse="the fitted estimators are wanted" if return_estimator else None,
     )
     report_failed_fits(records, error_score)
     if callable(scoring):

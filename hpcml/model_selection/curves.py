@@ -96,17 +96,17 @@ def learning_curve(
         estimator,
         X,
         y,
-        cv,
-        scoring,
-        error_score,
-        groups,
+        groups=groups,
+        params=params,
+        cv=cv,
+        scoring=scoring,
+        error_score=error_score,
         n_jobs=n_jobs,
         verbose=verbose,
         pre_dispatch=pre_dispatch,
         shuffle=shuffle,
         return_times=return_times,
     )
-    work.route(params)
     splits = work.split()
     sizes = _sizes(train_sizes, len(splits[0][0]))
     if verbose > 0:
@@ -114,13 +114,7 @@ def learning_curve(
     if shuffle:
         rng = check_random_state(random_state)
         splits = [(rng.permutation(train), test) for train, test in splits]
-    records = work.records(
-        [(train[:size], test) for train, test in splits for size in sizes],
-        n_jobs=n_jobs,
-        verbose=int(verbose),
-        pre_dispatch=pre_dispatch,
-        return_train_score=True,
-    )
+    records = work.records([(train[:size], test) for train, test in splits for size in sizes])
     report_failed_fits(records, error_score)
     keys = ("train_scores", "test_scores", *(("fit_time", "score_time") if return_times else ()))
     values = ([record[key] for record in records] for key in keys)
@@ -202,25 +196,18 @@ def validation_curve(
         estimator,
         X,
         y,
-        cv,
-        scoring,
-        error_score,
-        groups,
+        groups=groups,
+        params=params,
+        cv=cv,
+        scoring=scoring,
+        error_score=error_score,
         n_jobs=n_jobs,
         verbose=verbose,
         pre_dispatch=pre_dispatch,
     )
-    work.route(params)
     candidates = [{param_name: value} for value in param_range]
     splits = work.split()
-    records = work.records(
-        splits,
-        candidates,
-        n_jobs=n_jobs,
-        verbose=int(verbose),
-        pre_dispatch=pre_dispatch,
-        return_train_score=True,
-    )
+    records = work.records(splits, candidates)
     shape = len(candidates), len(splits)
     train, test = (
         np.asarray([record[key] for record in records]).reshape(shape)

@@ -84,12 +84,10 @@ class Sampling:
     weights: NDArray[np.float64] | None = field(default=None, repr=False)
     balanced: bool = False
 
-    def drawn(self, seed: int, cumulative: NDArray[np.float64] | None = None) -> NDArray[np.int32]:
-        """Return the rows that the tree of a seed is grown on, in the order of drawing."""
+    def drawn(self, seed: int, cumulative: NDArray[np.float64] | None) -> NDArray[np.int32]:
+        """Return the rows that the tree of a seed is grown on, in the order of drawing; see `cumulative`."""
         if not self.n_draws:
             return np.arange(self.n_samples, dtype=np.int32)
-        if self.weights is not None and cumulative is None:
-            cumulative = self.cumulative()
         rows = random.bootstrap_indices(seed, self.n_samples, self.n_draws, cumulative)
         return rows.astype(np.int32)
 

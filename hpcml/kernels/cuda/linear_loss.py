@@ -20,14 +20,7 @@ def linear_gradient(
 ):  # fmt: skip
     """Add up the losses of each column, and their gradient."""
     a_pass = _Pass(X, y, weights, held, origin, W, positive, folds, factors, problems, loss, epsilon)
-    K, size = a_pass.K, (a_pass.d + 1) * a_pass.K
-
-    def launch(block):
-        a_pass.evaluate(block, parts=block["losses"])
-        a_pass.sum_losses(block, K + size)
-        a_pass.gradient(block, block["z"], 0, K + size, K)
-
-    return a_pass.run(bounds, first_shard, n_shards, K + size, launch)
+    return a_pass.gradients(bounds, first_shard, n_shards)
 
 
 def linear_gradient_of_folds(
@@ -40,13 +33,7 @@ def linear_gradient_of_folds(
         copies=len(each),
     )  # fmt: skip
     F, d, columns, K = len(each), a_pass.d, len(W), a_pass.K
-
-    def launch(block):
-        a_pass.evaluate(block, parts=block["losses"])
-        a_pass.sum_losses(block, K + (d + 1) * K)
-        a_pass.gradient(block, block["z"], 0, K + (d + 1) * K, K)
-
-    pieces, sums = a_pass.run(bounds, first_shard, n_shards, K + (d + 1) * K, launch)
+    pieces, sums = a_pass.gradients(bounds, first_shard, n_shards)
     # the columns of a fold lie F * problems apart, and should lie together
     own = np.arange(columns) // problems * (F * problems) + np.arange(columns) % problems
     own = own + np.arange(F)[:, np.newaxis] * problems
@@ -182,13 +169,24 @@ class _Pass:
             "epsilon": np.array([epsilon], dtype=np.float64),
         }  # fmt: skip
 
+    def gradients(self, bounds, first_shard, n_shards):
+        """Add up the losses of all columns, then their gradients."""
+        width = self.K + (self.d + 1) * self.K
+
+        def launch(block):
+            self.evaluate(block, parts=block["losses"])
+            self.sum_losses(block, width)
+            self.gradient(block, block["z"], 0, width, self.K)
+
+        return self.run(bounds, first_shard, n_shards, width, launch)
+
     def evaluate(self, block, *, curvatures=0, parts=0):
         """Put the slopes of all columns, times the weights, into z; fill curvatures and parts if given."""
         _margins(block, self.X, self.columns, block[self.margins], 1, block.n_rows)
         grid = ceil(block.most_rows, THREADS), block.n_shards
         self.launch_losses(block, f"losses_{self.type}", grid, curvatures=curvatures, parts=parts)
 
-    def launch_losses(self, block, name, grid, *, curvatures=0, parts=0):
+    def launch_losses(self, block, name, grid, *, curvatures, parts=0):
         block.launch(
             "linear_loss", name, grid,
             block[self.margins], self.problems, block["z"], curvatures, block.n_rows, self.K,

@@ -12,8 +12,8 @@ PACKAGE = Path(hpcml.__file__).parent
 REPOSITORY = PACKAGE.parent
 
 BOTTOM = (
-    "activity config errors machine parts protocol progress counterparts data validation blas launcher "
-    "remote_errors"
+    "activity cancellation config errors machine parts protocol progress counterparts data validation blas "
+    "launcher remote_errors"
 ).split()
 ESTIMATORS = "cluster mixture linear_model svm preprocessing tree ensemble decomposition".split()
 

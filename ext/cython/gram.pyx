@@ -8,9 +8,10 @@ import numpy as np
 from hpcml.machine import isa_level
 
 from arrays cimport at, rows_at, rows_t
-from shards cimport reduce_shards, shard_function
+from shards cimport over_rows, reduce_shards, shard_function
 
 cdef extern from "gram.h" nogil:
+    enum: BLOCK_ROWS
     ctypedef struct gram_call:
         int is_double
         const void *x
@@ -41,7 +42,7 @@ cdef extern from "gram.h" nogil:
     shard_function gram_panel_shard(int level, const gram_call *call)
     shard_function projected_gram_shard(int level, const gram_call *call)
     shard_function residual_products_shard(int level, const gram_call *call)
-    int gram_project(int level, const gram_call *call, int64_t n, int n_threads)
+    shard_function gram_project(int level, const gram_call *call)
 
 
 cdef class _Call:
@@ -116,12 +117,8 @@ def residual_products(bounds, first_shard, n_shards, X, weights, centers, y, W, 
 
 def project(X, centers, W, offsets, n_threads=1):
     cdef _Call call = _Call(X, centers, W=W, offsets=offsets)
-    cdef int64_t n = X.shape[0]
-    cdef int failed, threads = n_threads
-    out = np.empty((n, call.c.k), dtype=X.dtype)
+    out = np.empty((X.shape[0], call.c.k), dtype=X.dtype)
     call.c.out = at(out)
-    with nogil:
-        failed = gram_project(call.level, &call.c, n, threads)
-    if failed:
-        raise MemoryError(f"no memory for {n_threads} threads' blocks of rows")
+    over_rows(X.shape[0], BLOCK_ROWS, 0, gram_scratch(call.level, &call.c), gram_project(call.level, &call.c), &call.c,
+              n_threads)
     return out

@@ -1,6 +1,5 @@
 """Growth of binned decision trees in C, one tree a thread; see hpcml/kernels/contract.py for the arguments."""
 
-from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -9,6 +8,8 @@ import numpy as np
 
 from hpcml.kernels.nodes import NODE_DTYPE
 from hpcml.machine import isa_level
+
+from signals cimport check, signals_here, signals_t
 
 cdef extern from "growth.h" nogil:
     enum: RECORD_FEATURES
@@ -30,15 +31,12 @@ cdef extern from "growth.h" nogil:
         int64_t n_classes, max_features, max_depth, min_samples_split, min_samples_leaf, max_leaf_nodes
         double min_weight_leaf, min_impurity_decrease
         int64_t target_bits
-    ctypedef struct tree_t:
-        pass
     ctypedef struct grown_t:
         node_t *nodes
         double *values
         int64_t n_nodes
-    int allocate_tree(tree_t *t, const problem_t *p)
-    void free_tree(tree_t *t)
-    int grow_tree(int level, tree_t *t, int64_t i_weights, uint64_t seed, grown_t *out)
+    int grow_trees(int level, const problem_t *p, const uint64_t *seeds, int64_t n_trees, grown_t *grown, int n_threads,
+                   signals_t *signals)
 
 
 def grow(
@@ -52,7 +50,8 @@ def grow(
     cdef const double[:, ::1] weights_view
     cdef const double[::1] cumulative_view
     cdef const uint8_t[:, ::1] columns_view
-    cdef int level = isa_level(), failed = 0, workers
+    cdef signals_t signals
+    cdef int level = isa_level(), failed = 0
     cdef int64_t n_trees = seeds.shape[0], n_values = n_classes if n_classes else 1, i, at
     p.binned = &binned[0, 0]
     p.columns = NULL
@@ -77,19 +76,15 @@ def grow(
     p.min_samples_split, p.min_samples_leaf = min_samples_split, min_samples_leaf
     p.min_weight_leaf, p.min_impurity_decrease, p.target_bits = min_weight_leaf, min_impurity_decrease, target_bits
 
-    workers = <int>max(1, min(n_threads, n_trees))
-    cdef tree_t *trees = <tree_t *>calloc(workers, sizeof(tree_t))
     cdef grown_t *grown = <grown_t *>calloc(max(1, n_trees), sizeof(grown_t))
     try:
-        if trees == NULL or grown == NULL:
-            raise MemoryError("no memory to grow trees")
-        for i in range(workers):
-            failed |= allocate_tree(trees + i, &p)
-        if not failed:
-            for i in prange(n_trees, nogil=True, schedule="dynamic", chunksize=1, num_threads=workers):
-                failed |= grow_tree(level, trees + threadid(), i % p.n_weights, seeds[i], grown + i)
-        if failed:
-            raise MemoryError(f"no memory to grow trees over {p.n} rows x {p.d} features")
+        if grown == NULL:
+            raise MemoryError(f"no memory for {n_trees} trees")
+        if n_trees:
+            signals = signals_here()
+            with nogil:
+                failed = grow_trees(level, &p, &seeds[0], n_trees, grown, n_threads, &signals)
+            check(failed, &signals, "the trees that grow")
         offsets = np.zeros(n_trees + 1, dtype=np.int64)
         for i in range(n_trees):
             offsets[i + 1] = offsets[i] + grown[i].n_nodes
@@ -101,9 +96,6 @@ def grow(
         for i in range(n_trees if grown != NULL else 0):
             free(grown[i].nodes)
             free(grown[i].values)
-        for i in range(workers if trees != NULL else 0):
-            free_tree(trees + i)
-        free(trees)
         free(grown)
 
 

@@ -9,9 +9,12 @@ import numpy as np
 from hpcml.machine import isa_level
 
 from arrays cimport at, entries_of, rows_at, rows_t
-from shards cimport reduce_shards, shard_function, threads_worth
+from shards cimport over_rows, reduce_shards, shard_function, threads_worth
 
 cdef extern from "kmeans.h" nogil:
+    enum:
+        ROWS_AT_ONCE
+        UNWANTED_NUMBERS
     ctypedef struct kmeans_call:
         int is_double
         const void *x
@@ -54,7 +57,6 @@ cdef extern from "kmeans.h" nogil:
     shard_function kmeans_distances_shard(int level, const kmeans_call *call)
     size_t kmeans_sets_bytes(int level, const kmeans_sets *sets)
     shard_function kmeans_sets_shard(int level, const kmeans_sets *sets)
-    int kmeans_over_rows(int level, const kmeans_call *call, shard_function function, int64_t n, int n_threads)
     void *aligned_memory(size_t size)
 
 
@@ -133,11 +135,8 @@ cdef _no_start(_Call call):
 
 
 cdef _over_rows(_Call call, shard_function function, int64_t n, int n_threads):
-    cdef int failed, threads = threads_worth(n_threads, call.entries * call.c.k)
-    with nogil:
-        failed = kmeans_over_rows(call.level, &call.c, function, n, threads)
-    if failed:
-        raise MemoryError(f"no memory for tiles of {call.c.d} features and {call.c.k} centers")
+    over_rows(n, ROWS_AT_ONCE, UNWANTED_NUMBERS, kmeans_scratch_bytes(call.level, &call.c), function, &call.c,
+              threads_worth(n_threads, call.entries * call.c.k))
 
 
 cdef _reduce(_Call call, shard_function function, int64_t m, bounds, first_shard, n_shards, n_threads):

@@ -9,7 +9,8 @@ from hpcml.kernels.shards import pieces_of
 from hpcml.machine import isa_level
 
 from arrays cimport at, rows_at, rows_t
-from shards cimport reduce_shards, shard_function
+from shards cimport over_rows, reduce_shards, shard_function
+from signals cimport check, signals_here, signals_t
 
 cdef extern from "linear_loss.h" nogil:
     enum:
@@ -52,13 +53,15 @@ cdef extern from "linear_loss.h" nogil:
         const int64_t *pieces
         int64_t n_pieces, m
         double *statistics
+        signals_t *signals
     int linear_by_columns(int level, int is_double, linear_columns_t *t, int n_threads)
     int64_t linear_statistic(const linear_t *c)
     size_t linear_packed(int level, int is_double, const linear_t *c)
     void linear_pack(int level, int is_double, const linear_t *c)
     size_t linear_scratch(int level, int is_double, const linear_t *c)
     shard_function linear_shard(int level, int is_double)
-    int linear_margins_of(int level, int is_double, const linear_t *c, int64_t n, int n_threads)
+    int64_t linear_rows_at_once(int level, int is_double, const linear_t *c)
+    shard_function linear_margins_of(int level, int is_double)
 
 _LOSSES = {
     "logistic": LOSS_LOGISTIC,
@@ -146,31 +149,28 @@ cdef class _Call:
 
     def by_columns(self, columns, const int64_t[::1] bounds, int64_t first_shard, int64_t n_shards, int n_threads):
         cdef linear_columns_t t
+        cdef signals_t signals = signals_here()
         cdef int64_t n_local = bounds.shape[0] - 1
         cdef int failed = 0
         pieces = pieces_of(first_shard, first_shard + n_local, n_shards)
         local = pieces - first_shard
         statistics = np.empty((len(pieces), linear_statistic(&self.c)))
-        t.c, t.bounds = &self.c, &bounds[0]
+        t.c, t.bounds, t.signals = &self.c, &bounds[0], &signals
         t.values, t.rows = at(columns.data), <const int32_t *>at(columns.indices)
         t.starts = <const int64_t *>at(columns.indptr)
         t.pieces, t.n_pieces = <const int64_t *>at(local), len(pieces)
         t.statistics, t.m = <double *>at(statistics), statistics.shape[1]
         with nogil:
             failed = linear_by_columns(self.level, self.is_double, &t, n_threads)
-        if failed:
-            raise MemoryError(f"no memory for the slopes of {self.c.n} rows")
+        check(failed, &signals, "the slopes of rows")
         return pieces, statistics
 
     def margins(self, int n_threads):
-        cdef int64_t n = self.c.n
-        cdef int failed = 0
         self.pack()
-        found = np.empty((n, self.c.K), dtype=self.dtype)
+        found = np.empty((self.c.n, self.c.K), dtype=self.dtype)
         self.c.margins = at(found)
         if found.size:
-            with nogil:
-                failed = linear_margins_of(self.level, self.is_double, &self.c, n, n_threads)
-        if failed:
-            raise MemoryError("no memory for a block of rows")
+            over_rows(self.c.n, linear_rows_at_once(self.level, self.is_double, &self.c), 0,
+                      linear_scratch(self.level, self.is_double, &self.c),
+                      linear_margins_of(self.level, self.is_double), &self.c, n_threads)
         return found

@@ -8,7 +8,7 @@ import numpy as np
 from hpcml.machine import isa_level
 
 from arrays cimport at
-from shards cimport reduce_shards, shard_function, threads_worth
+from shards cimport over_rows, reduce_shards, shard_function, threads_worth
 
 cdef extern from "mixture.h" nogil:
     ctypedef struct mixture_t:
@@ -35,7 +35,8 @@ cdef extern from "mixture.h" nogil:
     void mixture_pack(int level, int is_double, const mixture_t *m)
     size_t mixture_scratch(int level, int is_double, const mixture_t *m)
     shard_function mixture_shard(int level, int is_double)
-    int mixture_rows(int level, int is_double, const mixture_t *m, int64_t n, int n_threads)
+    int64_t mixture_rows_at_once(int level, int is_double)
+    shard_function mixture_rows(int level, int is_double)
 
 
 def gaussian_step(bounds, first_shard, n_shards, X, center, means, factors, log_weights, shifts, n_threads=1):
@@ -144,7 +145,6 @@ cdef _moments(bounds, first_shard, n_shards, X, responsibilities, labels, center
 
 cdef _rows(X, center, means, factors, log_weights, int with_responsibilities, int n_threads):
     cdef int64_t n = X.shape[0], k = means.shape[0]
-    cdef int failed
     call = _Call(X, center, factors.ndim == 2)
     call.model(means, factors, log_weights)
     log_densities, labels = np.empty(n, dtype=X.dtype), np.empty(n, dtype=np.int32)
@@ -154,9 +154,7 @@ cdef _rows(X, center, means, factors, log_weights, int with_responsibilities, in
     call.m.responsibilities_out = at(responsibilities if with_responsibilities else None)
     cdef mixture_t *m = &call.m
     cdef int level = call.level, is_double = call.is_double
-    cdef int threads = threads_worth(n_threads, <double>n * k * m.d * (1 if m.diagonal else m.d))
-    with nogil:
-        failed = mixture_rows(level, is_double, m, n, threads)
-    if failed:
-        raise MemoryError(f"no memory for {n_threads} threads' blocks of rows")
+    over_rows(n, mixture_rows_at_once(level, is_double), 0, mixture_scratch(level, is_double, m),
+              mixture_rows(level, is_double), m,
+              threads_worth(n_threads, <double>n * k * m.d * (1 if m.diagonal else m.d)))
     return log_densities, labels, responsibilities

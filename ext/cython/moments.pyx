@@ -8,9 +8,10 @@ import numpy as np
 from hpcml.machine import isa_level
 
 from arrays cimport at, entries_of, rows_at, rows_t
-from shards cimport reduce_shards, shard_function, threads_worth
+from shards cimport over_rows, reduce_shards, shard_function, threads_worth
 
 cdef extern from "moments.h" nogil:
+    enum: SHARDS_AT_ONCE
     ctypedef struct moments_call:
         int is_double
         const void *x
@@ -26,8 +27,9 @@ cdef extern from "moments.h" nogil:
         void *out
     size_t moments_scratch(const moments_call *call)
     shard_function moments_shard(int level, const moments_call *call)
-    int moments_of_shards(int level, const moments_call *call, int64_t n_shards, int n_threads)
-    int moments_rescale(int level, const moments_call *call, int64_t n, int n_threads)
+    int64_t moments_rows_at_once(const moments_call *call)
+    shard_function moments_of_shards(int level, const moments_call *call)
+    shard_function moments_rescale(int level, const moments_call *call)
 
 
 def moments(bounds, first_shard, n_shards, X, weights, centers, n_threads=1):
@@ -43,26 +45,18 @@ def moments(bounds, first_shard, n_shards, X, weights, centers, n_threads=1):
 def shard_sums(values, bounds, n_threads=1):
     cdef moments_call call
     cdef int64_t s = bounds.shape[0] - 1
-    cdef int level = isa_level(), threads = threads_worth(n_threads, values.shape[0]), failed
     sums = np.empty(s)
     call.is_double = values.dtype == np.float64
     call.x, call.bounds, call.out = at(values), <const int64_t *>at(bounds), at(sums)
-    with nogil:
-        failed = moments_of_shards(level, &call, s, threads)
-    if failed:
-        raise MemoryError(f"no memory for {n_threads} threads")
+    over_rows(s, SHARDS_AT_ONCE, 0, 0, moments_of_shards(isa_level(), &call), &call,
+              threads_worth(n_threads, values.shape[0]))
     return sums
 
 
 def rescale(X, centers, scales, way, n_threads=1):
     cdef moments_call call
-    cdef int64_t n = X.shape[0]
-    cdef int level = isa_level(), threads = n_threads, failed
     out, c, s = np.empty_like(X), centers.astype(X.dtype), scales.astype(X.dtype)
     call.is_double, call.d, call.back = X.dtype == np.float64, X.shape[1], way == "back"
     call.x, call.out, call.rounded_centers, call.rounded_scales = at(X), at(out), at(c), at(s)
-    with nogil:
-        failed = moments_rescale(level, &call, n, threads)
-    if failed:
-        raise MemoryError(f"no memory for {n_threads} threads")
+    over_rows(X.shape[0], moments_rows_at_once(&call), 0, 0, moments_rescale(isa_level(), &call), &call, n_threads)
     return out

@@ -1,6 +1,8 @@
-# What every compiled kernel of the kind "reduce" ends with.
+# What every compiled kernel of the kind "reduce", and most of the kind "rows", end with.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
+
+from signals cimport check, signals_here, signals_t
 
 
 cdef extern from "shards.h" nogil:
@@ -12,7 +14,10 @@ cdef extern from "shards.h" nogil:
         int64_t n_pieces
         piece_t *pieces
     int over_shards(tree_sum_t *tree, const int64_t *bounds, int64_t n_local, int64_t first_shard, int64_t n_shards,
-                    int64_t m, size_t scratch_bytes, shard_function function, const void *call, int n_threads)
+                    int64_t m, size_t scratch_bytes, shard_function function, const void *call, int n_threads,
+                    signals_t *signals)
+    int over_blocks(int64_t n, int64_t rows_at_once, int64_t m, size_t scratch_bytes, shard_function function,
+                    const void *call, int n_threads, signals_t *signals)
     int threads_worth(int n_threads, double work)
     void free_tree_sum(tree_sum_t *tree)
 
@@ -25,12 +30,12 @@ cdef inline tuple reduce_shards(const int64_t[::1] bounds, int64_t first_shard, 
     cdef tree_sum_t tree
     cdef int64_t i, last
     cdef int failed
+    cdef signals_t signals = signals_here()
     with nogil:
         failed = over_shards(&tree, &bounds[0], bounds.shape[0] - 1, first_shard, n_shards, m, scratch_bytes, function,
-                             call, n_threads)
+                             call, n_threads, &signals)
     try:
-        if failed:
-            raise MemoryError(f"no memory for statistics of {m} numbers a shard")
+        check(failed, &signals, "the statistics of shards")
         pieces = np.empty((tree.n_pieces, 2), dtype=np.int64)
         statistics = np.empty((tree.n_pieces, m))
         for i in range(tree.n_pieces):
@@ -45,3 +50,13 @@ cdef inline tuple reduce_shards(const int64_t[::1] bounds, int64_t first_shard, 
 cdef inline void _copy(double[::1] out, const double *values, int64_t m):
     if m:
         memcpy(&out[0], values, <size_t>m * sizeof(double))
+
+
+cdef inline int over_rows(int64_t n, int64_t rows_at_once, int64_t m, size_t scratch_bytes, shard_function function,
+                          const void *call, int n_threads) except -1:
+    """Run a function over blocks of rows for what it writes to them; its statistics of m numbers are dropped."""
+    cdef int failed
+    cdef signals_t signals = signals_here()
+    with nogil:
+        failed = over_blocks(n, rows_at_once, m, scratch_bytes, function, call, n_threads, &signals)
+    return check(failed, &signals, "blocks of rows")

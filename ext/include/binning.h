@@ -3,6 +3,7 @@
 #define HPCML_BINNING_H
 
 #include "isa.h"
+#include "shards.h"
 
 #define SORT_TOGETHER 4 /* features: a quarter of a cache line, and keys of five columns of memory a thread */
 
@@ -60,33 +61,47 @@ static int32_t bins_of_sorted(const uint32_t *keys, int64_t n, int64_t max_bins,
     return (int32_t)bins;
 }
 
-/* Find the bins of up to SORT_TOGETHER neighbouring features: a cache line of X is read once for all of them.
- * Returns -1 when memory is short. */
-static int find_bins_of(const float *x, int64_t n_rows, int64_t d, int64_t n_features, int64_t max_bins, float *lower,
-                        float *upper, int32_t *n_bins) {
-    uint32_t *keys = malloc((size_t)(n_rows * (n_features + 1)) * sizeof *keys), *scratch = keys + n_rows * n_features;
+/* One call; of a matrix of n rows and d features. */
+typedef struct {
+    const float *x;
+    int64_t n, d, max_bins;
+    float *lower, *upper; /* (d, MAX_CODES) */
+    int32_t *n_bins;
+    uint8_t *binned; /* (n, d) */
+    signals_t *signals;
+} binning_call;
+
+/* Keys of up to SORT_TOGETHER features, and room to sort one of them. */
+static size_t find_bins_scratch(const binning_call *call) {
+    const int64_t together = call->d < SORT_TOGETHER ? call->d : SORT_TOGETHER;
+    return (size_t)(call->n * (together + 1)) * sizeof(uint32_t);
+}
+
+/* Find the bins of neighbouring features: a cache line of X is read once for all of them. */
+static void find_bins_of(const void *argument, int64_t start, int64_t stop, double *statistic, void *scratch) {
+    const binning_call *call = argument;
+    const int64_t n_rows = call->n;
+    uint32_t *keys = scratch;
     int64_t n[SORT_TOGETHER] = {0};
-    if (!keys) return -1;
+    (void)statistic;
     for (int64_t i = 0; i < n_rows; i++)
-        for (int64_t f = 0; f < n_features; f++) {
-            const float v = x[i * d + f];
+        for (int64_t f = 0; f < stop - start; f++) {
+            const float v = call->x[i * call->d + start + f];
             keys[f * n_rows + n[f]] = ordered_bits(v);
             n[f] += v == v;
         }
-    for (int64_t f = 0; f < n_features; f++) {
-        radix_sort(keys + f * n_rows, scratch, n[f]);
-        n_bins[f] = bins_of_sorted(keys + f * n_rows, n[f], max_bins, lower + f * MAX_CODES, upper + f * MAX_CODES);
+    for (int64_t f = 0; f < stop - start && !is_stopped(call->signals); f++) {
+        float *lower = call->lower + (start + f) * MAX_CODES, *upper = call->upper + (start + f) * MAX_CODES;
+        radix_sort(keys + f * n_rows, keys + (stop - start) * n_rows, n[f]);
+        call->n_bins[start + f] = bins_of_sorted(keys + f * n_rows, n[f], call->max_bins, lower, upper);
     }
-    free(keys);
-    return 0;
 }
+
+#define BINNED_AT_ONCE 512 /* rows */
 
 #define BODY "binning_body.h"
 #include "each_isa.h"
 
-static void apply_bins_of(int level, const float *x, int64_t n_rows, int64_t d, int64_t feature, const float *upper,
-                          int32_t n_bins, uint8_t *out) {
-    AT_LEVEL(level, apply_bins)(x, n_rows, d, feature, upper, n_bins, out);
-}
+static shard_function apply_bins_of(int level) { return AT_LEVEL(level, apply_bins); }
 
 #endif

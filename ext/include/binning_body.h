@@ -26,14 +26,15 @@ INLINE void ISA(bins_of)(const float *ends, const float *x, int64_t step, int64_
     }
 }
 
-static void ISA(apply_bins)(const float *x, int64_t n_rows, int64_t d, int64_t feature, const float *upper, int32_t n_bins,
-                            uint8_t *out) {
-    enum { BLOCK = 1024 };
-    float ends[MAX_CODES], column[BLOCK];
-    for (int i = 0; i < MAX_CODES; i++) ends[i] = i < n_bins ? upper[i] : INFINITY;
-    for (int64_t start = 0; start < n_rows; start += BLOCK) {
-        const int64_t count = n_rows - start < BLOCK ? n_rows - start : BLOCK;
-        for (int64_t i = 0; i < count; i++) column[i] = x[(start + i) * d + feature];
-        ISA(bins_of)(ends, column, 1, count, n_bins, out + start * d + feature, d);
+static void ISA(apply_bins)(const void *argument, int64_t start, int64_t stop, double *statistic, void *scratch) {
+    const binning_call *call = argument;
+    const int64_t d = call->d;
+    float ends[MAX_CODES], column[BINNED_AT_ONCE];
+    (void)statistic, (void)scratch;
+    for (int64_t f = 0; f < d; f++) {
+        const int32_t n_bins = call->n_bins[f];
+        for (int i = 0; i < MAX_CODES; i++) ends[i] = i < n_bins ? call->upper[f * MAX_CODES + i] : INFINITY;
+        for (int64_t i = start; i < stop; i++) column[i - start] = call->x[i * d + f];
+        ISA(bins_of)(ends, column, 1, stop - start, n_bins, call->binned + start * d + f, d);
     }
 }

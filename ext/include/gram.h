@@ -87,11 +87,8 @@ static shard_function residual_products_shard(int level, const gram_call *call) 
     if (call->k <= NARROW) return AT_REAL(level, call->is_double, narrow_residual_products_shard);
     return AT_REAL(level, call->is_double, residual_products_shard);
 }
-
-/* Returns -1 where memory ran out. */
-static int gram_project(int level, const gram_call *call, int64_t n, int n_threads) {
-    return over_blocks(n, BLOCK_ROWS, 0, gram_scratch(level, call), AT_REAL(level, call->is_double, project_rows), call,
-                       n_threads);
+static shard_function gram_project(int level, const gram_call *call) {
+    return AT_REAL(level, call->is_double, project_rows);
 }
 
 #endif

@@ -27,10 +27,26 @@ static void sum_sorted(const uint16_t *keys, int64_t width, const uint64_t *pack
 #define BODY "growth_body.h"
 #include "each_isa.h"
 
-/* Grow one tree at the level of instruction sets; the caller frees what `out` holds. Returns -1 when memory is short. */
-static int grow_tree(int level, tree_t *t, int64_t i_weights, uint64_t seed, grown_t *out) {
-    t->i_weights = i_weights;
-    return AT_LEVEL(level, grow_tree)(t, seed, out);
+/* Grow one tree for every seed, side by side; the caller frees what `grown` holds, zeros before. Returns 0, or why it
+ * failed. */
+static int grow_trees(int level, const problem_t *p, const uint64_t *seeds, int64_t n_trees, grown_t *grown,
+                      int n_threads, signals_t *signals) {
+    team_t team = team_of(n_trees, 1, signals);
+#pragma omp parallel num_threads(n_threads < n_trees ? n_threads : (int)n_trees)
+    {
+        tree_t tree;
+        watch_t watch = {signals, 0, 0};
+        share_t own = enter(&team);
+        int failed = allocate_tree(&tree, p, &watch);
+        for (int64_t i; !failed && (i = next_unit(&team, &own)) >= 0;) {
+            tree.i_weights = i % p->n_weights;
+            failed = AT_LEVEL(level, grow_tree)(&tree, seeds[i], grown + i);
+        }
+        if (failed) fail(&team, failed);
+        leave(&team);
+        free_tree(&tree);
+    }
+    return team.failed;
 }
 
 #endif

@@ -211,6 +211,11 @@ INLINE void ISA(fill_group)(const uint8_t *bins, int64_t stride, const uint64_t 
     }
 }
 
+/* Whether to stop in the midst of a node: asked of large ones alone. */
+INLINE int ISA(is_stopped_in)(const tree_t *t, int64_t n) {
+    return n * FILL_TOGETHER > WORK_BETWEEN_LOOKS && is_stopped_after(t->watch, n * FILL_TOGETHER);
+}
+
 /* Histograms of some features over the rows of a node, HISTOGRAM_WORDS apart. */
 HOT void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const int64_t *features, int64_t n_features,
                           uint64_t *h) {
@@ -220,6 +225,7 @@ HOT void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const i
     if (t->p->columns) {
         const uint32_t *row = t->row[at->buffer] + at->at;
         for (int64_t j = 0; j < n_features; j++, h += HISTOGRAM_WORDS) {
+            if (ISA(is_stopped_in)(t, n)) return;
             const uint8_t *column = t->p->columns + features[j] * t->p->n;
             for (int64_t i = 0; i < n; i++) h[column[row[i]]] += pack[i];
         }
@@ -227,6 +233,7 @@ HOT void ISA(fill_packed)(const tree_t *t, const place_t *at, int64_t n, const i
     }
     const uint8_t *bins = t->bins[at->buffer] + at->at * t->stride;
     for (int64_t j = 0; j < n_features; j += FILL_TOGETHER, h += FILL_TOGETHER * HISTOGRAM_WORDS) {
+        if (ISA(is_stopped_in)(t, n)) return;
         switch (n_features - j) {
 #define GROUP(k) case k: ISA(fill_group)(bins, t->stride, pack, n, h, features + j, k); break;
             GROUP(1) GROUP(2) GROUP(3) GROUP(4) GROUP(5) GROUP(6) GROUP(7)
@@ -252,6 +259,7 @@ static void ISA(search_histogram_of_planes)(const tree_t *t, const place_t *at, 
     const uint32_t *row = t->row[at->buffer] + at->at;
     const uint8_t *bins = t->p->columns ? NULL : t->bins[at->buffer] + at->at * t->stride;
     for (int64_t j = 0; j < n_features; j += FILL_TOGETHER) {
+        if (ISA(is_stopped_in)(t, n)) return;
         const int64_t group = n_features - j < FILL_TOGETHER ? n_features - j : FILL_TOGETHER;
         uint64_t *h[FILL_TOGETHER + 1] = {t->histogram};
         int64_t words[FILL_TOGETHER];

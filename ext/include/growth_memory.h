@@ -25,11 +25,12 @@ static void free_tree(tree_t *t) {
 static int64_t width_of_values(const problem_t *p) { return p->n_classes ? p->n_classes : 1; }
 static int64_t most_planes(const problem_t *p) { return p->n_classes > 2 ? p->n_classes : 2; }
 
-/* What every tree of a problem needs; the streams are allocated on first use and kept. */
-static int allocate_tree(tree_t *t, const problem_t *p) {
+/* What every tree of a problem needs; the streams are allocated on first use and kept. Returns 0, or NO_MEMORY. */
+static int allocate_tree(tree_t *t, const problem_t *p, watch_t *watch) {
     const int64_t n = p->n, d = p->d, planes = most_planes(p);
     memset(t, 0, sizeof *t);
     t->p = p;
+    t->watch = watch;
     t->stride = (d + 7) & ~7;
     t->capacity = 256;
     t->go_left = allocate(n, 1);
@@ -43,7 +44,7 @@ static int allocate_tree(tree_t *t, const problem_t *p) {
         t->kept_words = d * HISTOGRAM_WORDS;
         t->spare = allocate(t->kept_words, 8);
         t->kept = allocate(KEPT_NODES * t->kept_words, 8);
-        if (!t->spare || !t->kept) return -1;
+        if (!t->spare || !t->kept) return NO_MEMORY;
     }
     t->keys = allocate(SMALL_NODE * (RECORD_FEATURES + 32), 2);
     t->carry = allocate((planes + 1) * 8, 8);
@@ -57,14 +58,14 @@ static int allocate_tree(tree_t *t, const problem_t *p) {
     t->queue = allocate(t->capacity, 8);
     if (!t->go_left || !t->order || !t->swaps || !t->ranks || !t->histogram || !t->keys || !t->carry || !t->plane_left || !t->plane_total ||
         (p->n_draws && !t->draws) || !t->nodes || !t->places || !t->values || !t->sums || !t->queue)
-        return -1;
+        return NO_MEMORY;
     for (int64_t f = 0; f < d; f++) t->order[f] = t->ranks[f] = t->ranks[d + f] = f;
     return 0;
 }
 
 static int need(void **where, int64_t n, size_t size) {
     if (!*where) *where = allocate(n, size);
-    return *where ? 0 : -1;
+    return *where ? 0 : NO_MEMORY;
 }
 
 static int need_streams(tree_t *t) {
@@ -86,7 +87,7 @@ static int need_streams(tree_t *t) {
 
 static int grow_array(void **where, int64_t n, size_t size) {
     void *larger = realloc(*where, (size_t)n * size + SLACK);
-    if (!larger) return -1;
+    if (!larger) return NO_MEMORY;
     *where = larger;
     return 0;
 }
@@ -96,7 +97,7 @@ static int reserve_nodes(tree_t *t, int64_t n_values) {
     if (grow_array((void **)&t->nodes, n, sizeof *t->nodes) || grow_array((void **)&t->places, n, sizeof *t->places) ||
         grow_array((void **)&t->values, n * n_values, 8) || grow_array((void **)&t->queue, n, 8) ||
         grow_array((void **)&t->sums, n * most_planes(t->p), 8))
-        return -1;
+        return NO_MEMORY;
     t->capacity = n;
     return 0;
 }
@@ -132,7 +133,7 @@ static int finish_tree(tree_t *t, grown_t *out) {
     out->n_nodes = n;
     out->nodes = allocate(n, sizeof *out->nodes);
     out->values = allocate(n * n_values, 8);
-    if (!out->nodes || !out->values) return -1;
+    if (!out->nodes || !out->values) return NO_MEMORY;
     for (int64_t i = 0; i < t->n_nodes; i++) {
         const place_t *place = t->places + i;
         if (place->number < 0) continue;

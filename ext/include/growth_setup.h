@@ -1,11 +1,12 @@
 /* The start of a tree: rows in the bag, fixed point, streams of the root. */
 
-static void ISA(draw_rows)(const problem_t *p, uint64_t seed, uint32_t *draws) {
-    enum { BLOCK = 256 };
+static void ISA(draw_rows)(const tree_t *t, uint64_t seed, uint32_t *draws) {
+    enum { BLOCK = 256, STEPS = 16 }; /* steps of a search, about */
+    const problem_t *p = t->p;
     const uint64_t key = hash_at(seed, KEY_BOOTSTRAP);
     memset(draws, 0, (size_t)p->n * sizeof *draws);
     double u[BLOCK];
-    for (int64_t start = 0; start < p->n_draws; start += BLOCK) {
+    for (int64_t start = 0; start < p->n_draws && !is_stopped_after(t->watch, BLOCK * STEPS); start += BLOCK) {
         const int64_t count = p->n_draws - start < BLOCK ? p->n_draws - start : BLOCK;
         for (int64_t i = 0; i < BLOCK; i++) u[i] = uniform_at(key, (uint64_t)(start + i));
         if (!p->cumulative_weights) {
@@ -51,12 +52,14 @@ static void ISA(copy_bins)(tree_t *t, const uint8_t *in) {
     }
 }
 
-/* Choose the fixed point and whether (count, weight, target) share one 64-bit word; fill the streams of the root. */
+/* Choose the fixed point and whether (count, weight, target) share one 64-bit word; fill the streams of the root.
+ * Returns 0, or why it failed. */
 static int ISA(start_tree)(tree_t *t, uint64_t seed) {
     const problem_t *p = t->p;
     const int64_t n = p->n;
     const double *weights = p->weights ? p->weights + t->i_weights * n : NULL;
-    if (p->n_draws) ISA(draw_rows)(p, seed, t->draws);
+    if (p->n_draws) ISA(draw_rows)(t, seed, t->draws);
+    if (t->watch->stopped) return STOPPED;
     const uint32_t *draws = p->n_draws ? t->draws : NULL;
 #define WEIGHT(i) ((weights ? weights[i] : 1.0) * (draws ? (double)draws[i] : 1.0))
     double total = 0.0, low = INFINITY, high = -INFINITY;
@@ -117,8 +120,8 @@ static int ISA(start_tree)(tree_t *t, uint64_t seed) {
     if (!counts_rows && t->min_w_int < (uint64_t)p->min_samples_leaf) t->min_w_int = (uint64_t)p->min_samples_leaf;
     t->n_nodes = 0;
     for (t->n_free = 0; t->n_free < KEPT_NODES; t->n_free++) t->free_slots[t->n_free] = t->n_free;
-    if (need_streams(t) < 0) return -1;
-    if (!t->packed && !p->n_classes && need((void **)&t->w, n, 8) < 0) return -1;
+    if (need_streams(t) < 0) return NO_MEMORY;
+    if (!t->packed && !p->n_classes && need((void **)&t->w, n, 8) < 0) return NO_MEMORY;
     if (!p->columns) ISA(copy_bins)(t, in);
     int64_t at = 0;
     for (int64_t i = 0; i < n; i++) { /* without a branch: a row out of the bag is overwritten by the next */

@@ -154,11 +154,11 @@ static double ISA(class_impurity)(const double *counts, int64_t n_classes, doubl
     return impurity;
 }
 
-/* Append a node; returns its number as created, or -1 when memory is short. */
+/* Append a node; returns its number as created, or NO_MEMORY. */
 static int64_t ISA(add_node)(tree_t *t, const place_t *place, int64_t n, const uint64_t *sums, int32_t depth) {
     const problem_t *p = t->p;
     const int64_t n_values = width_of_values(p), i = t->n_nodes;
-    if (i == t->capacity && reserve_nodes(t, n_values) < 0) return -1;
+    if (i == t->capacity && reserve_nodes(t, n_values) < 0) return NO_MEMORY;
     t->n_nodes++;
     uint64_t *own = t->sums + i * t->n_planes;
     memcpy(own, sums, (size_t)t->n_planes * sizeof *own);
@@ -225,7 +225,7 @@ static split_t ISA(find_split)(tree_t *t, const place_t *place, int64_t n, const
     return best;
 }
 
-/* Split a node and add its children; returns 1 if it was split, 0 for a leaf, -1 when memory is short. */
+/* Split a node and add its children; returns 1 if it was split, 0 for a leaf, or why it failed. */
 static int ISA(expand_at)(tree_t *t, int64_t i, place_t *at) {
     const problem_t *p = t->p;
     const place_t place = *at;
@@ -235,6 +235,7 @@ static int ISA(expand_at)(tree_t *t, int64_t i, place_t *at) {
         node.weight < 2 * p->min_weight_leaf || node.impurity <= (p->n_classes ? EPSILON : 0.0))
         return 0;
     const split_t split = ISA(find_split)(t, &place, n, t->sums + i * t->n_planes);
+    if (t->watch->stopped) return STOPPED;
     if (split.feature < 0) return 0;
     const int64_t n_left = ISA(partition)(t, &place, n, &split, node.depth + 1 < p->max_depth), n_right = n - n_left;
     const int other = 1 - place.buffer;
@@ -244,8 +245,8 @@ static int ISA(expand_at)(tree_t *t, int64_t i, place_t *at) {
     ISA(sum_rows)(t, &left, n_left, sums);
     for (int64_t k = 0; k < t->n_planes; k++) rest[k] = t->sums[i * t->n_planes + k] - sums[k];
     const int64_t l = ISA(add_node)(t, &left, n_left, sums, node.depth + 1);
-    const int64_t r = l < 0 ? -1 : ISA(add_node)(t, &right, n_right, rest, node.depth + 1);
-    if (r < 0) return -1;
+    const int64_t r = l < 0 ? NO_MEMORY : ISA(add_node)(t, &right, n_right, rest, node.depth + 1);
+    if (r < 0) return NO_MEMORY;
     const double w = node.weight;
     const double improvement = (w / t->total_weight) * (node.impurity - (t->nodes[r].weight / w) * t->nodes[r].impurity -
                                                         (t->nodes[l].weight / w) * t->nodes[l].impurity);
@@ -268,6 +269,7 @@ static int ISA(expand_at)(tree_t *t, int64_t i, place_t *at) {
 }
 
 static int ISA(expand)(tree_t *t, int64_t i) {
+    if (is_stopped_after(t->watch, t->nodes[i].n_samples * t->p->max_features)) return STOPPED;
     place_t place = t->places[i];
     const int expanded = ISA(expand_at)(t, i, &place);
     if (place.histogram >= 0) t->free_slots[t->n_free++] = place.histogram;
@@ -282,7 +284,7 @@ static int ISA(grow_depth_first)(tree_t *t) {
         const int64_t i = t->queue[--n_open];
         t->places[i].number = (int32_t)n_numbered++;
         const int expanded = ISA(expand)(t, i);
-        if (expanded < 0) return -1;
+        if (expanded < 0) return expanded;
         if (expanded) {
             t->queue[n_open++] = t->places[i].right;
             t->queue[n_open++] = t->places[i].left;
@@ -299,7 +301,7 @@ static int ISA(grow_best_first)(tree_t *t) {
             if (added[c] < 0) continue;
             t->places[added[c]].number = (int32_t)n_numbered++;
             const int expanded = ISA(expand)(t, added[c]);
-            if (expanded < 0) return -1;
+            if (expanded < 0) return expanded;
             if (expanded) heap_push(t, n_open++, added[c]);
         }
         if (n_open == 0 || n_leaves >= t->p->max_leaf_nodes) break;
@@ -310,12 +312,14 @@ static int ISA(grow_best_first)(tree_t *t) {
     return 0;
 }
 
+/* Returns 0, or why it failed. */
 static int ISA(grow_tree)(tree_t *t, uint64_t seed, grown_t *out) {
-    if (ISA(start_tree)(t, seed) < 0) return -1;
+    const int started = ISA(start_tree)(t, seed);
+    if (started < 0) return started;
     const place_t root = {0, 0, hash_at(seed, KEY_ROOT), 0, -1, -1, -1, -1};
     ISA(sum_rows)(t, &root, t->m, t->plane_left);
-    if (ISA(add_node)(t, &root, t->m, t->plane_left, 0) < 0) return -1;
+    if (ISA(add_node)(t, &root, t->m, t->plane_left, 0) < 0) return NO_MEMORY;
     t->total_weight = t->nodes[0].weight;
     const int failed = t->p->max_leaf_nodes ? ISA(grow_best_first)(t) : ISA(grow_depth_first)(t);
-    return failed ? -1 : finish_tree(t, out);
+    return failed ? failed : finish_tree(t, out);
 }

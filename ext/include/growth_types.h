@@ -13,6 +13,7 @@
 
 #include "isa.h"
 #include "random.h"
+#include "signals.h"
 
 /* Rows up to which sorting beats a histogram: fewer where a vector of keys is mostly empty. At most 256: the row is
  * a byte of the key. */
@@ -116,6 +117,7 @@ typedef struct {
     uint64_t *sums;
     int64_t n_nodes, capacity;
     int64_t *queue;
+    watch_t *watch; /* once it is stopped, what is being computed means nothing */
 } tree_t;
 
 typedef struct {

@@ -81,9 +81,4 @@ static shard_function kmeans_sets_shard(int level, const kmeans_sets *sets) {
 
 #define UNWANTED_NUMBERS 2 /* labels that changed, inertia: of a step that only labels rows */
 
-/* Runs a shard function for what it writes to the rows; 0, or -1 without memory. */
-static int kmeans_over_rows(int level, const kmeans_call *call, shard_function function, int64_t n, int n_threads) {
-    return over_blocks(n, ROWS_AT_ONCE, UNWANTED_NUMBERS, kmeans_scratch_bytes(level, call), function, call, n_threads);
-}
-
 #endif

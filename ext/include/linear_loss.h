@@ -67,6 +67,8 @@ typedef struct {
     double *sums;               /* (shards, 2, columns): losses, gradient by the intercepts */
     uint8_t *shards;            /* (rows): the shard that a row is in */
     int64_t *from;              /* (d): the first entry of every column that is not added up */
+    signals_t *signals;
+    int stopped; /* all threads at once, because they wait for each other */
 } linear_columns_t;
 
 #define BODY "linear_loss_body.h"
@@ -81,11 +83,10 @@ static size_t linear_scratch(int level, int is_double, const linear_t *c) {
 }
 static shard_function linear_shard(int level, int is_double) { return AT_REAL(level, is_double, linear_shard); }
 
-/* Returns -1 where memory ran out. */
-static int linear_margins_of(int level, int is_double, const linear_t *c, int64_t n, int n_threads) {
-    return over_blocks(n, AT_REAL(level, is_double, block_rows)(c), 0, linear_scratch(level, is_double, c),
-                       AT_REAL(level, is_double, margins_of_rows), c, n_threads);
+static int64_t linear_rows_at_once(int level, int is_double, const linear_t *c) {
+    return AT_REAL(level, is_double, block_rows)(c);
 }
+static shard_function linear_margins_of(int level, int is_double) { return AT_REAL(level, is_double, margins_of_rows); }
 
 #define FEATURES_AT_ONCE 64     /* that a thread takes */
 #define SLOPES_BYTES (1 << 20) /* of a class, about: they are read in any order, from the second cache */
@@ -120,14 +121,17 @@ static void add_by_columns(int level, int is_double, linear_columns_t *t, int64_
         for (int64_t piece = 0; piece < t->n_pieces; piece++)
             for (int64_t shard = t->pieces[2 * piece], end = t->pieces[2 * piece + 1]; shard < end; shard += at_once) {
                 const int64_t stop = shard + at_once < end ? shard + at_once : end;
+                (void)is_stopped(t->signals);
 #pragma omp single
                 {
+                    t->stopped = is_stopped(t->signals);
                     t->statistic = t->statistics + piece * t->m;
                     t->group = (shard - t->pieces[2 * piece]) / at_once;
                     t->is_last = stop == end;
                     t->first_shard = shard, t->n_shards = stop - shard;
                     t->first_row = t->bounds[shard], t->n_rows = t->bounds[stop] - t->bounds[shard];
                 }
+                if (t->stopped) return;
 #pragma omp for schedule(dynamic, 1)
                 for (int64_t i = shard; i < stop; i++) AT_REAL(level, is_double, slopes_of_shard)(t, i, scratch);
 #pragma omp single nowait
@@ -142,13 +146,14 @@ static void add_by_columns(int level, int is_double, linear_columns_t *t, int64_
     }
 }
 
-/* Writes the statistics of pieces; returns -1 where memory ran out. */
+/* Writes the statistics of pieces; returns 0, or why it failed. */
 static int linear_by_columns(int level, int is_double, linear_columns_t *t, int n_threads) {
     const linear_t *c = t->c;
     const int64_t RL = AT_REAL(level, is_double, lanes_at_once)(), stop = t->pieces[2 * t->n_pieces - 1];
     const int64_t columns = c->K / c->P * RL, at_once = shards_at_once(t, RL * (is_double ? 8 : 4));
     int64_t levels = 1;
     for (int64_t groups = stop / at_once; groups; groups /= 2) levels++;
+    t->stopped = 0;
     t->most_rows = (c->n / stop + 1) * at_once;
     size_t bytes[4];
     AT_REAL(level, is_double, bytes_of_lanes)(t, bytes);
@@ -159,14 +164,14 @@ static int linear_by_columns(int level, int is_double, linear_columns_t *t, int 
     t->sums = aligned_memory((size_t)(at_once * 2 * columns) * sizeof(double));
     t->shards = aligned_memory((size_t)t->most_rows);
     t->from = aligned_memory((size_t)c->d * sizeof(int64_t));
-    int failed = t->w && t->slopes && t->lanes && t->waiting && t->sums && t->shards && t->from ? 0 : -1;
+    int failed = t->w && t->slopes && t->lanes && t->waiting && t->sums && t->shards && t->from ? 0 : NO_MEMORY;
 #pragma omp parallel num_threads(failed ? 1 : n_threads)
     {
         void *scratch = scratch_memory(bytes[3]);
         double *sums = aligned_memory((size_t)(at_once * RL) * sizeof(double));
         if (!scratch || !sums) {
 #pragma omp atomic write
-            failed = -1;
+            failed = NO_MEMORY;
         }
 #pragma omp barrier
         if (!failed) add_by_columns(level, is_double, t, at_once, scratch, sums);
@@ -180,7 +185,7 @@ static int linear_by_columns(int level, int is_double, linear_columns_t *t, int 
     free(t->sums);
     free(t->shards);
     free(t->from);
-    return failed;
+    return failed ? failed : t->stopped ? STOPPED : 0;
 }
 
 #endif

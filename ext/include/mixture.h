@@ -51,10 +51,7 @@ static size_t mixtures_scratch(int level, int is_double, const mixtures_t *all) 
 }
 static shard_function mixtures_shard(int level, int is_double) { return AT_REAL(level, is_double, mixtures_shard); }
 
-/* Returns -1 where memory ran out. */
-static int mixture_rows(int level, int is_double, const mixture_t *m, int64_t n, int n_threads) {
-    return over_blocks(n, AT_REAL(level, is_double, block_rows)(), 0, mixture_scratch(level, is_double, m),
-                       AT_REAL(level, is_double, rows_of_mixture), m, n_threads);
-}
+static int64_t mixture_rows_at_once(int level, int is_double) { return AT_REAL(level, is_double, block_rows)(); }
+static shard_function mixture_rows(int level, int is_double) { return AT_REAL(level, is_double, rows_of_mixture); }
 
 #endif

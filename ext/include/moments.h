@@ -36,14 +36,15 @@ static shard_function moments_shard(int level, const moments_call *call) {
     return AT_REAL(level, call->is_double, moments_shard);
 }
 
-/* Returns -1 where memory ran out. */
-static int moments_rescale(int level, const moments_call *call, int64_t n, int n_threads) {
-    const int64_t d = call->d ? call->d : 1, rows = d < NUMBERS_AT_ONCE ? NUMBERS_AT_ONCE / d : 1;
-    return over_blocks(n, rows, 0, 0, AT_REAL(level, call->is_double, rescale_rows), call, n_threads);
+static int64_t moments_rows_at_once(const moments_call *call) {
+    const int64_t d = call->d ? call->d : 1;
+    return d < NUMBERS_AT_ONCE ? NUMBERS_AT_ONCE / d : 1;
 }
-
-static int moments_of_shards(int level, const moments_call *call, int64_t n_shards, int n_threads) {
-    return over_blocks(n_shards, SHARDS_AT_ONCE, 0, 0, AT_REAL(level, call->is_double, sum_shards), call, n_threads);
+static shard_function moments_rescale(int level, const moments_call *call) {
+    return AT_REAL(level, call->is_double, rescale_rows);
+}
+static shard_function moments_of_shards(int level, const moments_call *call) {
+    return AT_REAL(level, call->is_double, sum_shards);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #define HPCML_PREDICTION_H
 
 #include "growth_types.h"
+#include "shards.h"
 
 #define ROWS_AT_ONCE 64
 
@@ -16,10 +17,15 @@ typedef struct {
 
 typedef struct {
     int64_t n_trees, n_values;
+    const node_t *nodes;
     const int64_t *offsets;
     step_t *steps;
     int32_t *numbers; /* of each step's node in its tree */
     const double *values;
+    const float *x; /* rows of d features */
+    int64_t d;
+    int32_t *leaves; /* what is wanted of each row: the leaf in every tree, or the sums of values */
+    double *sums;
 } forest_t;
 
 static float round_down(double x) {
@@ -43,15 +49,25 @@ static void lay_out(const node_t *nodes, int64_t n, step_t *steps, int32_t *numb
     }
 }
 
+static void lay_out_trees(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch) {
+    const forest_t *f = call;
+    (void)statistic, (void)scratch;
+    for (int64_t t = start; t < stop; t++) {
+        const int64_t at = f->offsets[t];
+        lay_out(f->nodes + at, f->offsets[t + 1] - at, f->steps + at, f->numbers + at);
+    }
+}
+
+#define ROWS_AND_TREES 4096 /* rows of a thread's share times trees, at least: some 30 us */
+
+static int64_t rows_of_a_share(const forest_t *f) {
+    const int64_t blocks = ROWS_AND_TREES / (ROWS_AT_ONCE * f->n_trees);
+    return blocks > 1 ? blocks * ROWS_AT_ONCE : ROWS_AT_ONCE;
+}
+
 #define BODY "prediction_body.h"
 #include "each_isa.h"
 
-static void leaves_of_rows(int level, const forest_t *f, const float *x, int64_t d, int64_t count, int32_t *out) {
-    AT_LEVEL(level, leaves_of_block)(f, x, d, count, out);
-}
-
-static void values_of_rows(int level, const forest_t *f, const float *x, int64_t d, int64_t count, double *out) {
-    AT_LEVEL(level, values_of_block)(f, x, d, count, out);
-}
+static shard_function rows_through_trees(int level) { return AT_LEVEL(level, rows_through_trees); }
 
 #endif

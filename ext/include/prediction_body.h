@@ -55,3 +55,14 @@ static void ISA(values_of_block)(const forest_t *f, const float *x, int64_t d, i
         }
     }
 }
+
+/* A share of the rows, as over_blocks hands it out. */
+static void ISA(rows_through_trees)(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch) {
+    const forest_t *f = call;
+    (void)statistic, (void)scratch;
+    for (int64_t i = start; i < stop; i += ROWS_AT_ONCE) {
+        const int64_t count = stop - i < ROWS_AT_ONCE ? stop - i : ROWS_AT_ONCE;
+        if (f->sums) ISA(values_of_block)(f, f->x + i * f->d, f->d, count, f->sums + i * f->n_values);
+        else ISA(leaves_of_block)(f, f->x + i * f->d, f->d, count, f->leaves + i * f->n_trees);
+    }
+}

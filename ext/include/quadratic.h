@@ -3,11 +3,13 @@
 #define HPCML_QUADRATIC_H
 
 #include "isa.h"
+#include "signals.h"
 
 typedef struct {
     int64_t p;
     const double *h, *l1; /* (p, p), (p) */
     double *u, *c;        /* (p): the point, and the gradient of the smooth part there */
+    signals_t *signals;
 } quadratic_t;
 
 #define BODY "quadratic_body.h"

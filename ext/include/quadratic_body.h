@@ -18,10 +18,12 @@ HOT double ISA(sweep)(const quadratic_t *q, int only_moving) {
 }
 
 static void ISA(descend)(const quadratic_t *q, double tol, int64_t max_sweeps) {
-    for (int64_t sweep = 0; sweep < max_sweeps;) {
+    watch_t watch = {q->signals, 0, 0};
+    const int64_t work = q->p * q->p;
+    for (int64_t sweep = 0; sweep < max_sweeps && !is_stopped_after(&watch, work);) {
         const double largest = ISA(sweep)(q, 0);
         sweep++;
         if (largest <= tol) break;
-        while (sweep < max_sweeps && ISA(sweep)(q, 1) > tol) sweep++;
+        while (sweep < max_sweeps && !is_stopped_after(&watch, work) && ISA(sweep)(q, 1) > tol) sweep++;
     }
 }

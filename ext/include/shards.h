@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "signals.h"
+
 #define HPCML_ALIGNMENT 64 /* bytes: a cache line, and the widest vector */
 
 /* Adds the statistic of the rows from start to stop to `statistic`, which is zero before; `scratch` is the
@@ -95,73 +97,63 @@ static void free_tree_sum(tree_sum_t *tree) {
     free(tree->spare);
 }
 
-/* Leaves the pieces in order in `tree`, to be freed; returns 0, or -1 where memory ran out. */
+/* Leaves the pieces in order in `tree`, to be freed; returns 0, or why it failed. */
 static int over_shards(tree_sum_t *tree, const int64_t *bounds, int64_t n_local, int64_t first_shard, int64_t n_shards,
-                       int64_t m, size_t scratch_bytes, shard_function function, const void *call, int n_threads) {
-    int64_t next = 0;
-    int failed = 0;
+                       int64_t m, size_t scratch_bytes, shard_function function, const void *call, int n_threads,
+                       signals_t *signals) {
+    team_t team = team_of(n_local, 1, signals);
     *tree = (tree_sum_t){.n_shards = n_shards, .m = m};
     tree->pieces = malloc((size_t)(n_local + 1) * sizeof(piece_t));
     tree->spare = malloc((size_t)(n_local + 1) * sizeof(double *));
-    if (!tree->pieces || !tree->spare) return -1;
+    if (!tree->pieces || !tree->spare) return NO_MEMORY;
     if (n_threads > n_local) n_threads = n_local ? (int)n_local : 1;
 #pragma omp parallel num_threads(n_threads)
     {
         void *scratch = scratch_memory(scratch_bytes);
-        for (;;) {
-            int64_t i;
-            int stop;
-#pragma omp atomic capture
-            i = next++;
-#pragma omp atomic read
-            stop = failed;
-            if (i >= n_local || stop) break;
+        share_t own = enter(&team);
+        for (int64_t i; (i = next_unit(&team, &own)) >= 0;) {
             double *statistic = scratch ? spare_statistic(tree) : NULL;
             if (!statistic) {
-#pragma omp atomic write
-                failed = -1;
+                fail(&team, NO_MEMORY);
                 break;
             }
             memset(statistic, 0, (size_t)m * sizeof(double));
             function(call, bounds[i], bounds[i + 1], statistic, scratch);
             climb(tree, first_shard + i, statistic);
         }
+        leave(&team);
         free(scratch);
     }
     qsort(tree->pieces, (size_t)tree->n_pieces, sizeof(piece_t), by_first_shard);
-    return failed;
+    return team.failed;
 }
 
 #define BLOCKS_AT_ONCE 4 /* that a thread takes where there are many: fewer trips to the counter */
 
 /* Runs a function over rows for what it writes to them; threads take blocks of `rows_at_once`. Its statistic, of m
- * numbers, nobody wants. Returns 0, or -1 where memory ran out. */
+ * numbers, nobody wants. Returns 0, or why it failed. */
 static inline int over_blocks(int64_t n, int64_t rows_at_once, int64_t m, size_t scratch_bytes,
-                              shard_function function, const void *call, int n_threads) {
+                              shard_function function, const void *call, int n_threads, signals_t *signals) {
     const int64_t n_blocks = (n + rows_at_once - 1) / rows_at_once;
     const size_t padded = (scratch_bytes + HPCML_ALIGNMENT - 1) / HPCML_ALIGNMENT * HPCML_ALIGNMENT;
     const size_t unwanted = (size_t)m * sizeof(double);
-    int failed = 0;
     if (n_threads > n_blocks) n_threads = n_blocks ? (int)n_blocks : 1;
-    const int chunk = n_blocks >= 2 * BLOCKS_AT_ONCE * (int64_t)n_threads ? BLOCKS_AT_ONCE : 1;
+    team_t team = team_of(n_blocks, n_blocks >= 2 * BLOCKS_AT_ONCE * (int64_t)n_threads ? BLOCKS_AT_ONCE : 1, signals);
 #pragma omp parallel num_threads(n_threads)
     {
         char *scratch = scratch_memory(padded + unwanted);
-        if (!scratch) {
-#pragma omp atomic write
-            failed = -1;
-        }
-#pragma omp for schedule(dynamic, chunk)
-        for (int64_t i = 0; i < n_blocks; i++) {
+        share_t own = enter(&team);
+        if (!scratch) fail(&team, NO_MEMORY);
+        for (int64_t i; (i = next_unit(&team, &own)) >= 0;) {
             const int64_t start = i * rows_at_once, stop = start + rows_at_once < n ? start + rows_at_once : n;
-            if (!scratch) continue;
             double *statistic = (double *)(scratch + padded);
             memset(statistic, 0, unwanted);
             function(call, start, stop, statistic, scratch);
         }
+        leave(&team);
         free(scratch);
     }
-    return failed;
+    return team.failed;
 }
 
 #endif

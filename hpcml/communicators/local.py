@@ -200,7 +200,12 @@ class Local:
             kept: dict[str, dict[str, tuple[int, ...]]] = {}
             function = over_shards(_with_shapes(kernel, kept), _row_names(chunk, kernel))
         given |= {"bounds": chunk.bounds, "first_shard": chunk.first_shard, "n_shards": self.n_shards}
-        ranges, sums = _called(function, given | {"n_threads": n_threads})
+        try:
+            ranges, sums = _called(function, given | {"n_threads": n_threads})
+        except BaseException:
+            if isinstance(kernel, str) and contract.KERNELS[kernel].overwritten:
+                self.close()  # an interrupt leaves them half written
+            raise
         return Pieces(ranges, sums, shapes if isinstance(kernel, str) else kept["shapes"])
 
     def map(self, kernel: Kernel, arguments: Mapping[str, Any], n_threads: int) -> None:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from hpcml.cancellation import Cancellation
+
 __all__ = ["Aside", "at_once"]
 
 # Called when the others have answered, returns what the part found and what it raised.
@@ -39,14 +41,22 @@ class Aside:
         if self._asked is None:
             self._asked, self._found = queue.SimpleQueue(), queue.SimpleQueue()
             threading.Thread(target=_serve, args=(self._asked, self._found), daemon=True).start()
-        self._asked.put(functools.partial(contextvars.copy_context().run, own))
+        self._cancellation = Cancellation()
+        heeding = functools.partial(_heeding, self._cancellation, own)
+        self._asked.put(functools.partial(contextvars.copy_context().run, heeding))
         return self._found.get
 
     def end(self) -> None:
-        """End the thread when it is done; nobody waits for it, and the next use starts another one."""
+        """End the thread and what it computes; nobody waits for it, and the next use starts another one."""
         if self._asked is not None:
+            self._cancellation.cancel()
             self._asked.put(None)
             self._asked = None
+
+
+def _heeding(cancellation: Cancellation, own: Callable[[], Any]) -> Any:
+    with cancellation.heeded():
+        return own()
 
 
 def _serve(

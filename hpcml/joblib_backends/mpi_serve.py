@@ -9,10 +9,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from hpcml.cancellation import Cancelled
 from hpcml.joblib_backends.mpi_arrays import Nodes, Shelf
 from hpcml.joblib_backends.mpi_control import Claims
 from hpcml.joblib_backends.mpi_messages import Messages, Pause
-from hpcml.joblib_backends.mpi_tasks import Cancelled, ThreadLimit, opened, run
+from hpcml.joblib_backends.mpi_tasks import ThreadLimit, opened, run
 
 if TYPE_CHECKING:
     from mpi4py import MPI

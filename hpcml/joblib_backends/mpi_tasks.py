@@ -17,13 +17,9 @@ from hpcml.joblib_backends import outcomes
 from hpcml.joblib_backends.mpi_arrays import Shelf
 from hpcml.joblib_backends.payload import load
 
-__all__ = ["Cancelled", "Envelope", "ThreadLimit", "inside_a_task", "opened", "run"]
+__all__ = ["Envelope", "ThreadLimit", "inside_a_task", "opened", "run"]
 
 _here = threading.local()
-
-
-class Cancelled(BaseException):
-    """Ends a task whose result nobody wants any more."""
 
 
 @dataclass(frozen=True)

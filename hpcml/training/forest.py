@@ -26,8 +26,8 @@ __all__ = ["Growth", "Sampling", "Split", "out_of_bag", "prepare"]
 #: best.
 TARGET_BITS = 18
 MOST_TARGET_BITS = 51  # sums of 2^51 are exact in float64
-#: Work of one call of the kernel, in rows x features x levels: seconds, after which an interrupt is heard.
-#: Calls of an eighth of it would take forests of 2 cores 1.2 to 1.5 times as long.
+#: Work of one call of the kernel, in rows x features x levels: seconds, after which progress is told. Calls
+#: of an eighth of it would take forests of 2 cores 1.2 to 1.5 times as long.
 WORK_PER_CALL = 1 << 30
 #: Explicit weights of the trees of one call take at most so many bytes.
 WEIGHTS_BYTES = 64 << 20

@@ -74,21 +74,6 @@ def test_batches_of_trees_change_nothing(monkeypatch):
     assert lines.getvalue().splitlines() == [f"{n} of 9 trees grown" for n in (2, 4, 6, 8, 9)]
 
 
-def test_an_interrupt_between_batches_is_heard(monkeypatch):
-    X, y = table(RandomForestRegressor)
-    monkeypatch.setattr(growth, "WORK_PER_CALL", 1)
-    prepared = RandomForestRegressor(random_state=0)._prepared(X, y, None)
-    grown = []
-
-    def interrupt(done):
-        grown.append(done)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepared.growth.trees(prepared.draw(50), 1, progress=interrupt)
-    assert grown == [1]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_smaller_forest_is_the_beginning_and_a_cut_one_is_shallower(kind):
     X, y = table(kind)

@@ -23,7 +23,7 @@ cdef extern from "binning.h" nogil:
         int32_t *n_bins
         uint8_t *binned
         signals_t *signals
-    size_t find_bins_scratch(const binning_call *call)
+        int *failed
     void find_bins_of(const void *call, int64_t start, int64_t stop, double *statistic, void *scratch)
     shard_function apply_bins_of(int level)
 
@@ -31,8 +31,9 @@ cdef extern from "binning.h" nogil:
 def find_bins(const float[:, ::1] X, int64_t max_bins, int n_threads=1):
     cdef binning_call call
     cdef signals_t signals = signals_here()
-    cdef int failed
-    call.n, call.d, call.max_bins, call.signals = X.shape[0], X.shape[1], max_bins, &signals
+    cdef int failed, short_of_memory = 0
+    call.n, call.d, call.max_bins = X.shape[0], X.shape[1], max_bins
+    call.signals, call.failed = &signals, &short_of_memory
     lower = np.full((call.d, MAX_CODES), np.nan, dtype=np.float32)
     upper = np.full((call.d, MAX_CODES), np.nan, dtype=np.float32)
     n_bins = np.zeros(call.d, dtype=np.int32)
@@ -40,9 +41,8 @@ def find_bins(const float[:, ::1] X, int64_t max_bins, int n_threads=1):
     if call.n > 0 and call.d > 0:
         call.x = &X[0, 0]
         with nogil:
-            failed = over_blocks(call.d, SORT_TOGETHER, 0, find_bins_scratch(&call), find_bins_of, &call, n_threads,
-                                 &signals)
-        check(failed, &signals, "sorted columns")
+            failed = over_blocks(call.d, SORT_TOGETHER, 0, 0, find_bins_of, &call, n_threads, &signals)
+        check(failed | short_of_memory, &signals, "sorted columns")
     return lower, upper, n_bins
 
 

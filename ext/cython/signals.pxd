@@ -1,4 +1,5 @@
 # What compiled kernels need to be stopped by signals and by other threads.
+from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int32_t
 
 from arrays cimport at
@@ -15,6 +16,13 @@ cdef extern from "signals.h" nogil:
     signals_t signals_for(look_function look, const int32_t *flag)
 
 
+cdef extern from *:
+    """
+    static PyObject *hpcml_heeded_here; /* of hpcml.cancellation */
+    """
+    PyObject *hpcml_heeded_here
+
+
 cdef inline int _look() noexcept with gil:
     """Let the handlers of signals run; return whether one raised: the exception is then set in this thread."""
     return PyErr_CheckSignals() != 0
@@ -22,10 +30,14 @@ cdef inline int _look() noexcept with gil:
 
 cdef inline signals_t signals_here() except *:
     """Return what may stop the kernel that this thread is about to run."""
-    from hpcml import cancellation  # here, because a .pxd runs no statements of its own
-
+    global hpcml_heeded_here
     cdef look_function look = NULL
-    handles, flag = cancellation.heeded_here()
+    if hpcml_heeded_here == NULL:
+        from hpcml.cancellation import heeded_here  # here, because a .pxd runs no statements of its own
+
+        Py_INCREF(heeded_here)
+        hpcml_heeded_here = <PyObject *>heeded_here
+    handles, flag = (<object>hpcml_heeded_here)()
     if handles:
         look = _look
     return signals_for(look, <const int32_t *>at(flag))

@@ -69,21 +69,21 @@ typedef struct {
     int32_t *n_bins;
     uint8_t *binned; /* (n, d) */
     signals_t *signals;
+    int *failed; /* set where memory is short */
 } binning_call;
-
-/* Keys of up to SORT_TOGETHER features, and room to sort one of them. */
-static size_t find_bins_scratch(const binning_call *call) {
-    const int64_t together = call->d < SORT_TOGETHER ? call->d : SORT_TOGETHER;
-    return (size_t)(call->n * (together + 1)) * sizeof(uint32_t);
-}
 
 /* Find the bins of neighbouring features: a cache line of X is read once for all of them. */
 static void find_bins_of(const void *argument, int64_t start, int64_t stop, double *statistic, void *scratch) {
     const binning_call *call = argument;
     const int64_t n_rows = call->n;
-    uint32_t *keys = scratch;
+    uint32_t *keys = malloc((size_t)(n_rows * (stop - start + 1)) * sizeof *keys);
     int64_t n[SORT_TOGETHER] = {0};
-    (void)statistic;
+    (void)statistic, (void)scratch; /* of which none is asked for: it would be zeroed */
+    if (!keys) {
+#pragma omp atomic write
+        *call->failed = NO_MEMORY;
+        return;
+    }
     for (int64_t i = 0; i < n_rows; i++)
         for (int64_t f = 0; f < stop - start; f++) {
             const float v = call->x[i * call->d + start + f];
@@ -95,6 +95,7 @@ static void find_bins_of(const void *argument, int64_t start, int64_t stop, doub
         radix_sort(keys + f * n_rows, keys + (stop - start) * n_rows, n[f]);
         call->n_bins[start + f] = bins_of_sorted(keys + f * n_rows, n[f], call->max_bins, lower, upper);
     }
+    free(keys);
 }
 
 #define BINNED_AT_ONCE 512 /* rows */

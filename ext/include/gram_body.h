@@ -97,7 +97,8 @@ static void ISA(gram_shard)(const void *argument, int64_t start, int64_t stop, d
     double *sums = statistic + 1, *gram = sums + d, *y_sums = gram + d * d, *G = t ? s.sums : gram;
     REAL *wa = call->weights ? s.wa : NULL;
     if (t) memset(G, 0, (size_t)(D * D) * sizeof(double));
-    for (int64_t first = start; first < stop; first += BLOCK_ROWS) {
+    const passes_t passes = passes_of((double)BLOCK_ROWS * D * D / 2);
+    for (int64_t first = start; first < stop && go_on(&passes); first += BLOCK_ROWS) {
         const int64_t count = stop - first < BLOCK_ROWS ? stop - first : BLOCK_ROWS;
         ISA(center_block)(call, first, count, s.a, wa, sums, y_sums);
         ISA(across_rows)(wa ? wa : s.a, stride, D, s.a, stride, D, count, G, D, 1);
@@ -137,6 +138,7 @@ static void ISA(masked_gram_shard)(const void *argument, int64_t start, int64_t 
     REAL *weighted = call->weights ? s.wa : NULL;
     if (t) memset(G, 0, (size_t)(D * D) * sizeof(double));
     int64_t count = 0;
+    const passes_t passes = passes_of((double)BLOCK_ROWS * D * D / 2);
     for (int64_t i = start; i < stop; i++) {
         if (is_chosen(call, i)) {
             const double w = call->weights ? call->weights[i] : 1;
@@ -148,6 +150,7 @@ static void ISA(masked_gram_shard)(const void *argument, int64_t start, int64_t 
             count++;
         }
         if (count == BLOCK_ROWS || (i + 1 == stop && count)) {
+            if (!go_on(&passes)) break;
             ISA(across_rows)(weighted ? weighted : s.a, stride, D, s.a, stride, D, count, G, D, 1);
             count = 0;
         }
@@ -203,7 +206,8 @@ static void ISA(gram_panel_shard)(const void *argument, int64_t start, int64_t s
     const gram_call *call = argument;
     const ISA(scratch) s = ISA(carved)(call, memory);
     const int64_t first = call->first, width = call->width, rows = first + width, stride = block_stride(call->d);
-    for (int64_t at = start; at < stop; at += BLOCK_ROWS) {
+    const passes_t passes = passes_of((double)BLOCK_ROWS * rows * width);
+    for (int64_t at = start; at < stop && go_on(&passes); at += BLOCK_ROWS) {
         const int64_t count = stop - at < BLOCK_ROWS ? stop - at : BLOCK_ROWS;
         ISA(center_only)(call, at, count, s.a);
         for (int64_t i = 0; call->weights && i < count; i++)
@@ -281,7 +285,8 @@ static void ISA(projected_gram_shard)(const void *argument, int64_t start, int64
     const gram_call *call = argument;
     const ISA(scratch) s = ISA(carved)(call, memory);
     const int64_t k = call->k, stride = block_stride(k), end = ISA(padded)(k);
-    for (int64_t first = start; first < stop; first += BLOCK_ROWS) {
+    const passes_t passes = passes_of((double)BLOCK_ROWS * k * (call->d + k));
+    for (int64_t first = start; first < stop && go_on(&passes); first += BLOCK_ROWS) {
         const int64_t count = stop - first < BLOCK_ROWS ? stop - first : BLOCK_ROWS;
         ISA(coordinates_of)(call, first, count, &s);
         if (call->weights)
@@ -353,7 +358,8 @@ static void ISA(residual_products_shard)(const void *argument, int64_t start, in
     const ISA(scratch) s = ISA(carved)(call, memory);
     const int64_t d = call->d, k = call->k, a_stride = block_stride(d), z_stride = block_stride(k);
     double *sums = statistic + d * k, *squares = sums + k;
-    for (int64_t first = start; first < stop; first += BLOCK_ROWS) {
+    const passes_t passes = passes_of((double)BLOCK_ROWS * d * k);
+    for (int64_t first = start; first < stop && go_on(&passes); first += BLOCK_ROWS) {
         const int64_t count = stop - first < BLOCK_ROWS ? stop - first : BLOCK_ROWS;
         ISA(center_only)(call, first, count, s.a);
         ISA(rows_times)(s.a, a_stride, count, d, call->panels, k, NULL, s.z, z_stride);

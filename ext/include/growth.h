@@ -35,15 +35,15 @@ static int grow_trees(int level, const problem_t *p, const uint64_t *seeds, int6
 #pragma omp parallel num_threads(n_threads < n_trees ? n_threads : (int)n_trees)
     {
         tree_t tree;
-        watch_t watch = {signals, 0, 0};
-        share_t own = enter(&team);
-        int failed = allocate_tree(&tree, p, &watch);
+        share_t own;
+        enter(&team, &own);
+        int failed = allocate_tree(&tree, p, &own.watch);
         for (int64_t i; !failed && (i = next_unit(&team, &own)) >= 0;) {
             tree.i_weights = i % p->n_weights;
             failed = AT_LEVEL(level, grow_tree)(&tree, seeds[i], grown + i);
         }
         if (failed) fail(&team, failed);
-        leave(&team);
+        leave(&team, &own);
         free_tree(&tree);
     }
     return team.failed;

@@ -5,6 +5,7 @@
 #define HPCML_INTERIOR_POINT_H
 
 #include "isa.h"
+#include "signals.h"
 
 #define BLOCK_ROWS 128  /* rows that are worked on while they lie in the cache */
 #define WIDTH 8         /* numbers of a row of narrow matrices: whole vectors on every instruction set */

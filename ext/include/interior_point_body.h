@@ -240,7 +240,8 @@ static void ISA(interior_rows)(const void *given, int64_t start, int64_t stop, d
                 p.step[k] = call->step ? call->step[m] : 0.0;
             }
     if (!sparse) ISA(pack_columns)(call->vectors, e, columns, 1, e, p.packed);
-    for (int64_t first = start; first < stop; first += BLOCK_ROWS) {
+    const passes_t passes = passes_of((double)BLOCK_ROWS * e * (columns + (gram ? M * e : 0)));
+    for (int64_t first = start; first < stop && go_on(&passes); first += BLOCK_ROWS) {
         int64_t end = stop - first < BLOCK_ROWS ? stop : first + BLOCK_ROWS;
         int64_t n = ISA(live_rows)(call, first, end, rows);
         if (!n) continue;

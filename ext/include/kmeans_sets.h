@@ -98,7 +98,8 @@ static void ISA(sets_shard)(const void *call_, int64_t start, int64_t stop, doub
     ISA(scratch_t) own = *scratch;
     double *all_counts = statistic + sets->n_centers * d, *changed = all_counts + sets->n_centers;
     memcpy(calls, sets->calls, (size_t)m * sizeof(kmeans_call));
-    for (int64_t i0 = start; i0 < stop; i0 += ROWS_AT_ONCE) {
+    const passes_t passes = passes_of((double)ROWS_AT_ONCE * sets->n_centers * d);
+    for (int64_t i0 = start; i0 < stop && go_on(&passes); i0 += ROWS_AT_ONCE) {
         const int64_t end = i0 + ROWS_AT_ONCE < stop ? i0 + ROWS_AT_ONCE : stop;
         char *tile = (char *)scratch->tile;
         for (int64_t i = i0; filled && i < end; i += TILE, tile += next_tile) {

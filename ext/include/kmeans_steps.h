@@ -250,7 +250,8 @@ static void ISA(step_shard)(const void *call_, int64_t start, int64_t stop, doub
     /* whole tiles, so that the sums find the rows in the cache */
     const int64_t rows = call->upper || call->indptr ? ROWS_AT_ONCE : TILE;
     int64_t changed = 0, compared = 0;
-    for (int64_t i = start; i < stop; i += rows) {
+    const passes_t passes = passes_of((double)rows * call->k * call->d);
+    for (int64_t i = start; i < stop && go_on(&passes); i += rows) {
         int64_t end = i + rows < stop ? i + rows : stop;
         if (call->upper) changed += ISA(label_open)(call, scratch, i, end, &compared);
         else changed += ISA(label_all)(call, scratch, i, end);

@@ -436,7 +436,9 @@ static void ISA(linear_shard)(const void *call, int64_t start, int64_t stop, dou
     ISA(block) b;
     ISA(cut)(c, scratch, &b);
     ISA(start_block)(c, b.x, b.rows, b.stride);
-    for (int64_t first = start; first < stop; first += b.rows) {
+    const double matrices = c->what == LINEAR_HESSIAN ? (double)e : c->what == LINEAR_PAIRS ? (double)K * e : 1;
+    const passes_t passes = passes_of((double)b.rows * K * e * matrices);
+    for (int64_t first = start; first < stop && go_on(&passes); first += b.rows) {
         const int64_t n = stop - first < b.rows ? stop - first : b.rows;
         ISA(margins_of_block)(c, &b, first, n);
         ISA(losses_of_block)(c, &b, first, n, c->what <= LINEAR_PAIRS ? statistic : NULL);

@@ -74,7 +74,8 @@ static void ISA(folds_shard)(const linear_t *c, int64_t start, int64_t stop, dou
     const size_t taken = ISA(cut_wide)(c, scratch, &b);
     ISA(cut_groups)(c, (char *)scratch + (taken + 63) / 64 * 64, &g);
     ISA(start_block)(c, b.x, b.rows, b.stride);
-    for (int64_t first = start; first < stop; first += FOLDS_ROWS) {
+    const passes_t passes = passes_of((double)FOLDS_ROWS * each);
+    for (int64_t first = start; first < stop && go_on(&passes); first += FOLDS_ROWS) {
         const int64_t n = stop - first < FOLDS_ROWS ? stop - first : FOLDS_ROWS;
         const int64_t n_groups = ISA(group_rows)(c->held + first, n, &g);
         for (int64_t j = 0, at = 0; j < n_groups; j++) {

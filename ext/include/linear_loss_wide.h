@@ -136,7 +136,8 @@ static void ISA(wide_shard)(const linear_t *c, int64_t start, int64_t stop, doub
     ISA(wide_block) b;
     ISA(cut_wide)(c, scratch, &b);
     ISA(start_block)(c, b.x, b.rows, b.stride);
-    for (int64_t first = start; first < stop; first += b.rows) {
+    const passes_t passes = passes_of((double)b.rows * K * e);
+    for (int64_t first = start; first < stop && go_on(&passes); first += b.rows) {
         const int64_t n = stop - first < b.rows ? stop - first : b.rows;
         ISA(copy_rows)(c, m.origin, b.x, b.stride, first, n);
         ISA(rows_times)(b.x, b.stride, n, e, m.w, b.columns, NULL, b.margins, b.columns);

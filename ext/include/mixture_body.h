@@ -422,7 +422,8 @@ static void ISA(mixture_shard)(const void *call, int64_t start, int64_t stop, do
            *squares = sums + m->k * m->d;
     const int64_t most = ISA(rows_of_blocks)(stop - start);
     ISA(clear)(m, &s);
-    for (int64_t first = start; first < stop; first += most) {
+    const passes_t passes = passes_of((double)most * m->k * m->d * (m->diagonal ? 1 : m->d));
+    for (int64_t first = start; first < stop && go_on(&passes); first += most) {
         const int64_t count = stop - first < most ? stop - first : most, rows = ISA(up)(count, PANEL);
         ISA(read_block)(m, first, count, rows, s.xt);
         ISA(add_block)(m, &s, first, count, rows, likelihood, counts, sums, squares);
@@ -447,7 +448,8 @@ static void ISA(mixtures_shard)(const void *call, int64_t start, int64_t stop, d
     const mixture_t *one = all->each;
     const int64_t d = one->d, square = one->diagonal ? d : d * d, most = ISA(rows_of_blocks)(stop - start);
     double *counts = statistic + all->n, *sums = counts + all->k, *squares = sums + all->k * d;
-    for (int64_t first = start; first < stop; first += most) {
+    const passes_t passes = passes_of((double)most * all->k * square);
+    for (int64_t first = start; first < stop && go_on(&passes); first += most) {
         const int64_t count = stop - first < most ? stop - first : most, rows = ISA(up)(count, PANEL);
         int64_t component = 0;
         for (int64_t i = 0; i < all->n; i++) {

@@ -110,7 +110,8 @@ static int over_shards(tree_sum_t *tree, const int64_t *bounds, int64_t n_local,
 #pragma omp parallel num_threads(n_threads)
     {
         void *scratch = scratch_memory(scratch_bytes);
-        share_t own = enter(&team);
+        share_t own;
+        enter(&team, &own);
         for (int64_t i; (i = next_unit(&team, &own)) >= 0;) {
             double *statistic = scratch ? spare_statistic(tree) : NULL;
             if (!statistic) {
@@ -121,7 +122,7 @@ static int over_shards(tree_sum_t *tree, const int64_t *bounds, int64_t n_local,
             function(call, bounds[i], bounds[i + 1], statistic, scratch);
             climb(tree, first_shard + i, statistic);
         }
-        leave(&team);
+        leave(&team, &own);
         free(scratch);
     }
     qsort(tree->pieces, (size_t)tree->n_pieces, sizeof(piece_t), by_first_shard);
@@ -142,7 +143,8 @@ static inline int over_blocks(int64_t n, int64_t rows_at_once, int64_t m, size_t
 #pragma omp parallel num_threads(n_threads)
     {
         char *scratch = scratch_memory(padded + unwanted);
-        share_t own = enter(&team);
+        share_t own;
+        enter(&team, &own);
         if (!scratch) fail(&team, NO_MEMORY);
         for (int64_t i; (i = next_unit(&team, &own)) >= 0;) {
             const int64_t start = i * rows_at_once, stop = start + rows_at_once < n ? start + rows_at_once : n;
@@ -150,7 +152,7 @@ static inline int over_blocks(int64_t n, int64_t rows_at_once, int64_t m, size_t
             memset(statistic, 0, unwanted);
             function(call, start, stop, statistic, scratch);
         }
-        leave(&team);
+        leave(&team, &own);
         free(scratch);
     }
     return team.failed;

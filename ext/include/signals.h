@@ -107,7 +107,10 @@ typedef struct {
 
 typedef struct {
     int64_t next, stop; /* what a thread has taken and not done */
+    watch_t watch, *outer;
 } share_t;
+
+static _Thread_local watch_t *watch_of_thread; /* of the team that it works in; NULL outside */
 
 static inline team_t team_of(int64_t n, int64_t at_once, signals_t *signals) {
     return (team_t){signals, n, at_once, 0, 0, 0};
@@ -118,10 +121,12 @@ static inline void fail(team_t *team, int why) {
     team->failed = why;
 }
 
-static inline share_t enter(team_t *team) {
+/* A handler that runs in the midst of a unit may call kernels: teams in teams. */
+static inline void enter(team_t *team, share_t *own) {
 #pragma omp atomic
     team->at_work++;
-    return (share_t){0, 0};
+    *own = (share_t){0, 0, {team->signals, 0, 0}, watch_of_thread};
+    watch_of_thread = &own->watch;
 }
 
 /* The number of a thread's next unit; -1 when none is left or all are to stop. */
@@ -146,8 +151,9 @@ static inline int64_t next_unit(team_t *team, share_t *own) {
 }
 
 /* At the end of a long call the calling thread goes on to look while others are at their last units. */
-static inline void leave(team_t *team) {
+static inline void leave(team_t *team, share_t *own) {
     signals_t *s = team->signals;
+    watch_of_thread = own->outer;
 #pragma omp atomic
     team->at_work--;
     if (!s->look || !is_calling_thread()) return;
@@ -164,6 +170,23 @@ static inline void leave(team_t *team) {
         const struct timespec pause = {0, (long)wait};
         if (others) nanosleep(&pause, NULL);
     }
+}
+
+/* -- loops in the midst of a unit --------------------------------------------------------------------------------- */
+
+typedef struct {
+    watch_t *watch; /* NULL: passes are too short to ask */
+    int64_t work;
+} passes_t; /* over some rows each */
+
+/* Of so many additions each; a shard of ten million rows has 300 blocks of 128. */
+static inline passes_t passes_of(double work) {
+    if (work < WORK_BETWEEN_LOOKS / 16) return (passes_t){NULL, 0};
+    return (passes_t){watch_of_thread, work < WORK_BETWEEN_LOOKS ? (int64_t)work : WORK_BETWEEN_LOOKS};
+}
+
+static inline int go_on(const passes_t *passes) {
+    return !passes->watch || !is_stopped_after(passes->watch, passes->work);
 }
 
 #endif

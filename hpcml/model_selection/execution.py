@@ -11,6 +11,7 @@ from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
 from hpcml import activity, config
+from hpcml.cancellation import Cancellation
 from hpcml.model_selection.fitting import BatchTask, Evaluation, Record, SingleTask
 from hpcml.model_selection.plan import Plan
 from hpcml.model_selection.rounds import Kept
@@ -125,11 +126,13 @@ def _results(
     except ValueError:  # this backend hands everything back at the end
         yield from _results_at_the_end(tasks, options, in_rounds, step)
         return
-    results = parallel(delayed(step.timed(_run_task))(task) for task in tasks)
+    cancellation = Cancellation()
+    results = parallel(delayed(step.timed(_run_task))(task, cancellation) for task in tasks)
     try:
         yield from results
-    finally:
-        results.close()  # stops the workers after an error or an interrupt
+    finally:  # after an error or an interrupt
+        cancellation.cancel()  # ends what threads compute
+        results.close()  # stops the workers
 
 
 def _results_at_the_end(
@@ -141,5 +144,6 @@ def _results_at_the_end(
             yield from parallel(delayed(step.timed(_run_task))(task) for task in tasks[start : start + size])
 
 
-def _run_task(task: Task) -> list[Record]:
-    return task()
+def _run_task(task: Task, cancellation: Cancellation | None = None) -> list[Record]:
+    with contextlib.nullcontext() if cancellation is None else cancellation.heeded():
+        return task()

@@ -15,9 +15,9 @@
 
 enum { NO_MEMORY = -1, STOPPED = -2 }; /* why a kernel failed */
 
-#define LOOK_INTERVAL 50000000            /* ns; calls that are shorter never look */
-#define LONGEST_LOOK_INTERVAL 1000000000 /* ns */
-#define LOOKS_SHARE 100 /* looks take at most a hundredth of the time: Python threads that compute let a look wait for 5 ms */
+#define LOOK_INTERVAL 50000000           /* ns; calls that are shorter never look */
+#define LONGEST_LOOK_INTERVAL 250000000  /* ns */
+#define LOOKS_SHARE 20  /* a look that waits 5 ms for a busy Python thread is followed by 20 times as long without one */
 #define WAITS_SHARE 256 /* the calling thread, done before others, sleeps for this part of the time that has passed */
 
 /* Lets handlers of signals run; returns whether one raised. */

@@ -55,6 +55,10 @@ class Table(abc.ABC):
         Returns
         -------
         dict of str to ndarray of float64
+
+        Notes
+        -----
+        A kernel that fails or is interrupted while it writes to row arrays leaves the table closed.
         """
 
     @abc.abstractmethod

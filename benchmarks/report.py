@@ -127,15 +127,13 @@ def _scaling(cases: list[dict[str, Any]]) -> Table:
     )  # fmt: skip
     for case in cases:
         for name, growth in case["growth"].items():
-            own = [each for size in case["sizes"] for each in size["results"] if each["contestant"] == name]
-            own = [each for each in own if "median" in each]
-            sizes = [
-                s["size"]
-                for s in case["sizes"]
-                for r in s["results"]
-                if r["contestant"] == name and "median" in r
+            own = [
+                (of_size["size"], each)
+                for of_size in case["sizes"]
+                for each in of_size["results"]
+                if each["contestant"] == name and "median" in each
             ]
-            for i, (size, each, times) in enumerate(zip(sizes, own, growth, strict=True)):
+            for i, ((size, each), times) in enumerate(zip(own, growth, strict=True)):
                 last = name == "hpcml" and i == len(own) - 1
                 _add(
                     table,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from hpcml.communicators.checks import (
     ClosedTable,
     RowArrays,
     check_kernel,
+    check_names,
     check_same_parts,
     parts_of_shard,
     rows_of_shard,
@@ -29,17 +30,17 @@ __all__ = [
     "Chunk",
     "Local",
     "Pieces",
-    "as_row_array",
-    "as_row_arrays",
+    "added_arrays",
     "as_row_numbers",
     "merged",
     "n_rows_of",
+    "put_arrays",
     "running_sum_rows",
     "sum_of",
 ]
 
 
-def as_row_array(name: str, array: Any) -> Any:
+def _as_row_array(name: str, array: Any) -> Any:
     """Return a row array as kernels read it, not to be written to; raise if it cannot be one."""
     if isinstance(array, CSR):
         return array
@@ -58,9 +59,14 @@ def n_rows_of(rows: Mapping[str, Any]) -> int:
     return next(iter(lengths.values()))
 
 
-def as_row_arrays(rows: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
+def put_arrays(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row arrays of a new table, without those that are None."""
+    return {name: _as_row_array(name, array) for name, array in rows.items() if array is not None}
+
+
+def added_arrays(rows: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
     """Return row arrays that are added to a table; raise if they do not have as many rows."""
-    arrays = {name: as_row_array(name, array) for name, array in rows.items()}
+    arrays = {name: _as_row_array(name, array) for name, array in rows.items()}
     if n_rows_of(arrays) != n_rows:
         raise ValueError(f"rows must have {n_rows} rows. Got {n_rows_of(arrays)} instead.")
     return arrays
@@ -228,12 +234,21 @@ class Local:
                         f"map_rows: {name} must have one entry for each of {chunk.n_rows} rows. "
                         f"Got shape {value.shape} instead."
                     )
-                self.store(chunk, name, value)
+                chunk.arrays[name] = value
 
-    @staticmethod
-    def store(chunk: Chunk, name: str, value: NDArray[Any]) -> None:
-        """Keep a row array of a chunk."""
-        chunk.arrays[name] = value
+    def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...]) -> None:
+        """Add or replace a row array of equal entries."""
+        self.check_open()
+        for chunk in self.chunks:
+            chunk.arrays[name] = np.full((chunk.n_rows, *shape), value, dtype=dtype)
+
+    def drop(self, names: Sequence[str]) -> None:
+        """Forget row arrays; raise if one is not there."""
+        self.check_open()
+        for chunk in self.chunks:
+            check_names(names, chunk.arrays)
+            for name in names:
+                del chunk.arrays[name]
 
 
 def _row_names(chunk: Chunk, kernel: Kernel) -> tuple[str, ...]:

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import activity, config
-from hpcml.communicators.checks import RowArrays, check_names
+from hpcml.communicators.checks import RowArrays
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.layout import Layout
 from hpcml.communicators.local import (
     Chunk,
     Local,
     Pieces,
-    as_row_array,
-    as_row_arrays,
+    added_arrays,
     as_row_numbers,
     merged,
     n_rows_of,
+    put_arrays,
     running_sum_rows,
 )
 from hpcml.communicators.mpi_exchange import gather_rows, gather_sparse, joined, transfer, tree_sum
@@ -42,7 +42,7 @@ class MpiTable(Table):
 
     def __init__(self, world: World, rows: Mapping[str, Any]) -> None:
         self._world = world
-        arrays = {name: as_row_array(name, array) for name, array in rows.items() if array is not None}
+        arrays = put_arrays(rows)
         self.n_local = n_rows_of(arrays)
         counts = self._agreed(self.n_local, arrays)
         self._layout = layout = Layout(counts)
@@ -114,23 +114,17 @@ class MpiTable(Table):
 
     def set(self, **rows: Any) -> None:
         self._local.check_open()
-        arrays = as_row_arrays(rows, self.n_local)
+        arrays = added_arrays(rows, self.n_local)
         if self._layout.moves:
             self._world.meet(f"set of {', '.join(sorted(arrays))}")
         for name in sorted(arrays):
             self._store(name, arrays[name])
 
     def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
-        self._local.check_open()
-        for chunk in self._local.chunks:
-            chunk.arrays[name] = np.full((chunk.n_rows, *shape), value, dtype=dtype)
+        self._local.fill(name, value, dtype, shape)
 
     def drop(self, *names: str) -> None:
-        self._local.check_open()
-        for chunk in self._local.chunks:
-            check_names(names, chunk.arrays)
-            for name in names:
-                del chunk.arrays[name]
+        self._local.drop(names)
 
     def rows(self, name: str) -> NDArray[Any]:
         self._local.check_open()

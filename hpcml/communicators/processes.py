@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 from hpcml import activity, config
 from hpcml.communicators.carried import Function, PackedPieces, Settings, dumps_for
-from hpcml.communicators.checks import ClosedTable, RowArrays, check_kernel, check_names
+from hpcml.communicators.checks import ClosedTable, RowArrays, check_kernel
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import (
     Chunk,
     Local,
-    as_row_array,
-    as_row_arrays,
+    added_arrays,
     as_row_numbers,
     n_rows_of,
+    put_arrays,
     running_sum_rows,
     sum_of,
 )
@@ -57,7 +57,7 @@ class ProcessTable(Table):
     """
 
     def __init__(self, rows: Mapping[str, Any]) -> None:
-        arrays = {name: as_row_array(name, array) for name, array in rows.items() if array is not None}
+        arrays = put_arrays(rows)
         self.n_rows = self.n_local = n_rows_of(arrays)
         self.first_row = 0
         self._bounds = bounds_of(self.n_rows)
@@ -207,23 +207,16 @@ class ProcessTable(Table):
     # -- row arrays ----------------------------------------------------------------------------------------
 
     def set(self, **rows: Any) -> None:
-        for name, array in as_row_arrays(rows, self.n_rows).items():
+        for name, array in added_arrays(rows, self.n_rows).items():
             self._bring(name, array)
 
     def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
-        def own() -> None:
-            self._chunk.arrays[name] = np.full((self._chunk.n_rows, *shape), value, dtype=dtype)
-
-        self._call(own, "fill", name, value, np.dtype(dtype), shape)
+        entries = name, value, np.dtype(dtype), shape
+        self._call(lambda: self._local.fill(*entries), "fill", *entries)
         self._forget(name)
 
     def drop(self, *names: str) -> None:
-        def own() -> None:
-            check_names(names, self._chunk.arrays)
-            for name in names:
-                del self._chunk.arrays[name]
-
-        self._call(own, "drop", names)
+        self._call(lambda: self._local.drop(names), "drop", names)
         self._forget(*names)
 
     def _forget(self, *names: str) -> None:

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import activity, config
-from hpcml.communicators.checks import RowArrays, check_names
+from hpcml.communicators.checks import RowArrays
 from hpcml.communicators.contract import Communicator, Kernel, Table
 from hpcml.communicators.local import (
     Chunk,
     Local,
-    as_row_array,
-    as_row_arrays,
+    added_arrays,
     as_row_numbers,
     n_rows_of,
+    put_arrays,
     running_sum_rows,
     sum_of,
 )
@@ -30,7 +30,7 @@ class SerialTable(Table):
     """All rows as one chunk of this process."""
 
     def __init__(self, rows: Mapping[str, Any]) -> None:
-        arrays = {name: as_row_array(name, array) for name, array in rows.items() if array is not None}
+        arrays = put_arrays(rows)
         self.n_rows = self.n_local = n_rows_of(arrays)
         self.first_row = 0
         self._chunk = Chunk(RowArrays(arrays), bounds_of(self.n_rows), 0)
@@ -46,17 +46,13 @@ class SerialTable(Table):
 
     def set(self, **rows: Any) -> None:
         self._local.check_open()
-        self._chunk.arrays.update(as_row_arrays(rows, self.n_rows))
+        self._chunk.arrays.update(added_arrays(rows, self.n_rows))
 
     def fill(self, name: str, value: float, dtype: Any, shape: tuple[int, ...] = ()) -> None:
-        self._local.check_open()
-        self._chunk.arrays[name] = np.full((self.n_rows, *shape), value, dtype=dtype)
+        self._local.fill(name, value, dtype, shape)
 
     def drop(self, *names: str) -> None:
-        self._local.check_open()
-        check_names(names, self._chunk.arrays)
-        for name in names:
-            del self._chunk.arrays[name]
+        self._local.drop(names)
 
     def rows(self, name: str) -> NDArray[Any]:
         self._local.check_open()

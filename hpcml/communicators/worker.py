@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from hpcml import blas
 from hpcml.communicators.carried import Function, PackedPieces, Settings
 from hpcml.communicators.channel import Closed, Inbox, Outbox, patience_of, receive, send
-from hpcml.communicators.checks import RowArrays, check_names
+from hpcml.communicators.checks import RowArrays
 from hpcml.communicators.local import Chunk, Local
 from hpcml.communicators.other_memory import room_for
 from hpcml.communicators.shared_memory import Shared, mapped
@@ -82,15 +82,11 @@ class Worker:
 
     def fill(self, table: int, name: str, value: float, dtype: Any, shape: tuple[int, ...]) -> None:
         """Add or replace a row array of equal entries."""
-        chunk = self._chunk(table)
-        chunk.arrays[name] = np.full((chunk.n_rows, *shape), value, dtype=dtype)
+        self._tables[table].fill(name, value, dtype, shape)
 
     def drop(self, table: int, names: Sequence[str]) -> None:
         """Forget row arrays."""
-        arrays = self._chunk(table).arrays
-        check_names(names, arrays)
-        for name in names:
-            del arrays[name]
+        self._tables[table].drop(names)
 
     # -- kernels -------------------------------------------------------------------------------------------
 

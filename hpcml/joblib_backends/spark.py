@@ -211,9 +211,7 @@ def register() -> None:
     register_parallel_backend("spark", SparkBackend)
     try:
         import joblibspark.backend as theirs
-    except (
-        ImportError
-    ):  # it leans on private names of joblib and Spark; then it cannot register anything either
+    except ImportError:  # not there, or it misses a private name of joblib or Spark and can register nothing
         return
     theirs.register = _keep_ours
 

@@ -112,10 +112,9 @@ def new_session(name: str, master: str | None) -> Any:
 @contextlib.contextmanager
 def _own_python(master: str | None = None) -> Iterator[None]:
     """Let a session on this machine, made inside a ``with`` block, run workers of this Python."""
+    # by the user, or by spark-submit, which knows where the executors are
     chosen = {"PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYSPARK_GATEWAY_PORT"} & os.environ.keys()
-    if chosen or not (master or "local").startswith(
-        "local"
-    ):  # by the user, or by spark-submit, which knows where the executors are
+    if chosen or not (master or "local").startswith("local"):
         yield
         return
     os.environ["PYSPARK_PYTHON"] = sys.executable

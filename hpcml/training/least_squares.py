@@ -183,9 +183,8 @@ def _cholesky(found: Gram, alpha: Matrix) -> tuple[Callable[[Matrix], Matrix], f
         A = found.gram.copy()
         A.flat[:: len(A) + 1] += penalty
         norm = max(float(np.abs(row).sum()) for row in A)
-        factor = linalg.cho_factor(
-            A.T, lower=False, overwrite_a=True, check_finite=False
-        )  # in LAPACK's order
+        # the transpose is in LAPACK's order
+        factor = linalg.cho_factor(A.T, lower=False, overwrite_a=True, check_finite=False)
         inverse_condition, _ = linalg.lapack.dpocon(factor[0], norm)
         factors.append(factor)
         conditions.append(np.inf if inverse_condition == 0 else 1.0 / inverse_condition)

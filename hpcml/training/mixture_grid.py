@@ -7,7 +7,7 @@ is computed in the order in which a fit of its own computes it, so that the resu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from hpcml.training.mixture_starts import (
     KMEANS_STEPS,
     STARTS,
     Given,
+    Moments,
     from_given,
     from_moments,
     kmeans_tolerance,
@@ -150,7 +151,7 @@ def _starts(
         drawn = plus_plus([(asked[i].k, asked[i].draws, number + 1 < asked[i].n_runs) for i in seeded])
         for i, rows in zip(seeded, drawn, strict=True):
             if asked[i].how == "k-means++":
-                yield (i, number), _start(asked[i], None, rows)
+                yield (i, number), _start(asked[i], partial(on_rows, asked[i].em, rows))
             else:
                 clusters.setdefault((len(rows), rows.tobytes()), (rows, []))[1].append((i, number))
     yield from _from_clusters(table, communicator, asked, list(clusters.values()))
@@ -182,7 +183,7 @@ def _from_clusters(
         assert not isinstance(best, Failed)
         first_means = em.first_means(len(best.centers))
         for i, number in clusters[at][1]:
-            yield (i, number), _start(asked[i], first_means)
+            yield (i, number), _start(asked[i], partial(asked[i].em.moments_about, first_means))
         table.drop(best.labels)
 
 
@@ -190,17 +191,10 @@ def _centers(centers: NDArray[Any], draws: Draws) -> NDArray[Any]:
     return centers
 
 
-def _start(
-    one: Asked, first_means: NDArray[Any] | None, rows: NDArray[np.int64] | None = None
-) -> Mixture | Failed:
-    """Return the mixture of the table's labels, or else that with a component on each of some rows."""
+def _start(one: Asked, moments: Callable[[], Moments]) -> Mixture | Failed:
+    """Return the mixture of the moments that a function returns."""
     try:
-        if first_means is not None:
-            moments = one.em.moments_about(first_means)
-        else:
-            assert rows is not None
-            moments = on_rows(one.em, rows)
-        return from_moments(one.em, moments, one.given)
+        return from_moments(one.em, moments(), one.given)
     except ValueError as error:
         return Failed(error)
 

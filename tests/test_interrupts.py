@@ -70,7 +70,7 @@ def test_growth_ends_and_the_next_fit_has_the_same_bits(alarm, monkeypatch, tabl
     whole = forest.fit(*table).predict_proba(table[0][:1000])
     of_four = time.process_time() - start
     start = time.process_time()
-    alarm(0.15)
+    alarm(0.25)
     with pytest.raises(Heard) as raised:
         forest.set_params(n_estimators=4000).fit(*table)
     assert_heard_in_a_kernel(raised)

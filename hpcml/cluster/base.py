@@ -86,6 +86,10 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
         self, X: Any, sample_weight: Any, reset: bool = True, leave_check: bool = False
     ) -> tuple[Any, Any]:
         """Return the training table as rows, and the weights; NaN and inf may be left to a kernel."""
+        rows = self._read(X, leave_check, ensure_min_samples=communicators.least_rows(), reset=reset)
+        return rows, checked_weights(sample_weight, rows.shape[0], negative=False)
+
+    def _read(self, X: Any, leave_check: bool, **options: Any) -> Any:
         X = validate_data(
             self,
             X,
@@ -93,12 +97,10 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
             dtype=FLOATS,
             order="C",
             accept_large_sparse=False,
-            ensure_min_samples=communicators.least_rows(),
             ensure_all_finite=not (leave_check and unchecked(X)),
-            reset=reset,
+            **options,
         )
-        weights = checked_weights(sample_weight, X.shape[0], negative=False)
-        return as_rows(X), weights
+        return as_rows(X)
 
     def _check_rows(self, table: Table) -> None:
         if table.n_rows < self.n_clusters:
@@ -181,17 +183,7 @@ class CentersModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMix
 
     def _rows(self, X: Any, leave_check: bool = False) -> Any:
         check_is_fitted(self)
-        X = validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            reset=False,
-            dtype=FLOATS,
-            order="C",
-            accept_large_sparse=False,
-            ensure_all_finite=not (leave_check and unchecked(X)),
-        )
-        return as_rows(X)
+        return self._read(X, leave_check, reset=False)
 
     def _centers(self, rows: Any) -> NDArray[Any]:
         """Return the centers in the type of the rows."""

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml.communicators import Table
-from hpcml.training.least_squares import Fit, means
+from hpcml.training.gram import gram_times
+from hpcml.training.least_squares import Fit, means, residual_gradient
 
 __all__ = ["by_conjugate_gradients"]
 
@@ -44,14 +45,11 @@ class _Problem:
 
     def gradient(self, W: Matrix) -> Matrix:
         """Return A^T (y - A W) - alpha W, the negative gradient, by the rows' residuals."""
-        found = self.table.map_reduce("residual_products", centers=self.mean, W=W, offsets=self.y_mean)
-        return -found["products"] - self.alpha * W
+        return residual_gradient(self.table, Fit(W, self.mean, self.y_mean), self.alpha)
 
     def curvature(self, P: Matrix, columns: NDArray[np.intp]) -> Matrix:
         """Return (A^T A + alpha) P."""
-        P, zeros = np.ascontiguousarray(P), np.zeros(P.shape[1])
-        found = self.table.map_reduce("residual_products", y=None, centers=self.mean, W=P, offsets=zeros)
-        return found["products"] + self.alpha[columns] * P
+        return gram_times(self.table, self.mean, P) + self.alpha[columns] * P
 
 
 def by_conjugate_gradients(

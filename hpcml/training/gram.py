@@ -26,6 +26,7 @@ __all__ = [
     "check_constant",
     "check_finite",
     "check_not_tiny",
+    "gram_times",
     "is_good_center",
     "mean_of",
     "moved_to_mean",
@@ -218,6 +219,13 @@ def _about(table: Table, x_center: Vector, y_center: Vector, center: bool) -> Gr
         return moved_to_mean(s, x_center, y_center)
     weight = float(s["weight"][0])
     return Gram(weight, x_center, symmetric(s["gram"]), y_center, s["y_squares"], s["cross"])
+
+
+def gram_times(table: Table, mean: Vector, W: Vector) -> Vector:
+    """Return A^T A W by a pass over the rows, which are A less `mean`."""
+    zeros = np.zeros(W.shape[1])
+    W = np.ascontiguousarray(W)
+    return table.map_reduce("residual_products", y=None, centers=mean, W=W, offsets=zeros)["products"]
 
 
 def moved_to_mean(s: Mapping[str, Vector], x_center: Vector, y_center: Vector) -> Gram:

@@ -19,7 +19,16 @@ from hpcml.training.factors import factored
 from hpcml.training.gram import Gram, centered_gram, check_finite, check_not_tiny
 from hpcml.training.moments import feature_moments
 
-__all__ = ["CenteredRows", "Fit", "Means", "by_normal_equations", "by_rows", "by_singular_values", "means"]
+__all__ = [
+    "CenteredRows",
+    "Fit",
+    "Means",
+    "by_normal_equations",
+    "by_rows",
+    "by_singular_values",
+    "means",
+    "residual_gradient",
+]
 
 Matrix = NDArray[np.float64]
 
@@ -92,7 +101,7 @@ def _means(table: Table, n_features: int, n_targets: int, center: bool) -> Means
     return Means(moments.mean, y_mean, moments.counts * moments.variance, y_squares)
 
 
-def _residual_gradient(table: Table, fit: Fit, alpha: Matrix) -> Matrix:
+def residual_gradient(table: Table, fit: Fit, alpha: Matrix) -> Matrix:
     """Return the negative gradient of half the objective: A^T (y - A W) - alpha W, of shape (d, t)."""
     W = np.ascontiguousarray(fit.W)
     found = table.map_reduce("residual_products", centers=fit.mean, W=W, offsets=fit.y_mean)
@@ -212,7 +221,7 @@ def _refined(
         return fit
     before = np.inf
     for _ in range(MOST_CORRECTIONS):
-        change = solve(_residual_gradient(table, fit, alpha))
+        change = solve(residual_gradient(table, fit, alpha))
         size = float(np.linalg.norm(change)) / max(float(np.linalg.norm(fit.W)), np.finfo(float).tiny)
         if not size < before:
             break

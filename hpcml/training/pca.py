@@ -28,6 +28,7 @@ from hpcml.training.gram import (
     check_constant,
     check_finite,
     check_not_tiny,
+    gram_times,
     symmetric,
 )
 from hpcml.training.moments import feature_moments
@@ -266,9 +267,8 @@ def by_random_projection(
     mean, total = _mean_and_total(table, n_features, dtype)
     width = min(k + n_oversamples, n_features)
     Q = rng.normal(size=(n_features, width))
-    zeros = np.zeros(width)
     for i in range(n_iterations + 1):  # Q <- A^T A Q
-        Q = table.map_reduce("residual_products", y=None, centers=mean, W=Q, offsets=zeros)["products"]
+        Q = gram_times(table, mean, Q)
         check_finite(Q)
         if normalizer in ("auto", "QR") or i == n_iterations:
             Q = np.ascontiguousarray(linalg.qr(Q, mode="economic")[0])
@@ -305,10 +305,9 @@ def by_lanczos(
     mean, total = _mean_and_total(table, n_features, dtype)
 
     def product(v: Matrix) -> Matrix:  # A^T A v
-        W, zero = v.reshape(-1, 1), np.zeros(1)
-        found = table.map_reduce("residual_products", y=None, centers=mean, W=W, offsets=zero)
-        check_finite(found["products"])
-        return found["products"][:, 0]
+        found = gram_times(table, mean, v.reshape(-1, 1))
+        check_finite(found)
+        return found[:, 0]
 
     operator = LinearOperator((n_features, n_features), matvec=product, dtype=np.float64)
     _, Q = eigsh(operator, k=k, tol=tol**2, v0=rng.uniform(-1.0, 1.0, size=n_features))

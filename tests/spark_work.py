@@ -15,6 +15,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 TESTS = Path(__file__).resolve().parent
 
+#: Of a Java that lives for seconds: its code is compiled quickly, and not well.
+JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+#: What Spark and its Pythons need in the environment.
+NAMES = ("PYSPARK_PYTHON", "SPARK_LOCAL_IP", "SPARK_CONF_DIR", "JAVA_TOOL_OPTIONS", "PYTHONPATH")
+
 #: Address of the GPU that each executor of the cluster says it has.
 GPU = "GPU-of-a-test"
 
@@ -30,6 +36,8 @@ def environment(**changes):
         "PYSPARK_PYTHON": sys.executable,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_CONF_DIR": str(TESTS),
+        "JAVA_TOOL_OPTIONS": " ".join(filter(None, [os.environ.get("JAVA_TOOL_OPTIONS"), JAVA])),
         **changes,
     }
 
@@ -54,18 +62,17 @@ def cluster(**settings):
     import pyspark
     from pyspark.sql import SparkSession
 
-    own = {name: environment()[name] for name in ("PYSPARK_PYTHON", "SPARK_LOCAL_IP", "PYTHONPATH")}
+    own = {name: environment()[name] for name in NAMES}
     before = {name: os.environ.get(name) for name in own}
     handler = signal.getsignal(signal.SIGINT)
     os.environ.update(own)
     try:
         builder = SparkSession.builder.master("local-cluster[2,1,1024]").appName("hpcml-tests")
         options = {
+            "spark.ui.enabled": "true",
             "spark.ui.port": "0",
-            "spark.ui.showConsoleProgress": "false",
             "spark.executorEnv.PYTHONPATH": own["PYTHONPATH"],
             "spark.driver.memory": "1g",
-            "spark.python.daemon.module": "spark_daemon",
             "spark.worker.resource.gpu.amount": "1",
             "spark.worker.resource.gpu.discoveryScript": str(TESTS / "spark_gpus.sh"),
             "spark.executor.resource.gpu.amount": "1",

@@ -305,7 +305,12 @@ def test_every_workload_runs_and_gives_equal_results(name):
         pytest.param("spark", "kmeans-grid", marks=[pytest.mark.slow, pytest.mark.require("spark")]),
     ],
 )
-def test_backends_run_and_leave_nothing(backend, name):
+def test_backends_run_and_leave_nothing(monkeypatch, backend, name):
+    if backend == "spark":
+        import spark_work
+
+        for variable in spark_work.NAMES:
+            monkeypatch.setenv(variable, spark_work.environment()[variable])
     with hpcml.config_context(n_threads=1):
         here = joblib.hash(workloads.WORKLOADS[name].prepare(3000, 0, 1)(1, "threads"))
     with Launch(backend, name, (2,)) as launch:

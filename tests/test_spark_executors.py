@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.require("spark"), pytest.mark.slow]
 
 #: Spark asks for the second executor when tasks wait.
 ONE_EXECUTOR_OR_TWO = {
-    "python.daemon.module": "spark_daemon",
     "executor.cores": "2",
     "dynamicAllocation.enabled": "true",
     "dynamicAllocation.shuffleTracking.enabled": "true",
@@ -40,7 +39,7 @@ def script():
     from hpcml.errors import HpcmlError
     from hpcml.joblib_backends import register_spark, shipped
 
-    builder = SparkSession.builder.master("local-cluster[2,2,1024]").config("spark.ui.enabled", "false")
+    builder = SparkSession.builder.master("local-cluster[2,2,1024]")
     for name, value in ONE_EXECUTOR_OR_TWO.items():
         builder = builder.config(f"spark.{name}", value)
     builder = builder.config("spark.archives", "hpcml.tar.gz#with-hpcml")

@@ -35,14 +35,6 @@ SELECTED = "spark and not [-1- and not [-2- and not --1- and not --2- and not [1
 SELECTED += " and not unordered and not context_manager and not in_sequential"
 SELECTED += " and not njobs_converted and not pretty_print"
 
-#: Of Spark, for a session that the backend makes.
-DEFAULTS = """
-spark.master local[2]
-spark.python.daemon.module spark_daemon
-spark.ui.enabled false
-spark.ui.showConsoleProgress false
-"""
-
 BEFORE = """
 import joblib
 import pytest
@@ -64,7 +56,8 @@ sys.exit(status)
 
 def test_joblibs_own_tests_in_a_session_that_the_backend_makes_and_tells_of(tmp_path):
     joblib_suite.write(tmp_path, "spark", SELECTED, BEFORE, AFTER)
-    (tmp_path / "spark-defaults.conf").write_text(DEFAULTS)
+    defaults = (spark_work.TESTS / "spark-defaults.conf").read_text()
+    (tmp_path / "spark-defaults.conf").write_text(defaults + "spark.master local[2]\n")
     command = [sys.executable, "run.py", *joblib_suite.left_out(NOT_OURS)]
     environment = spark_work.environment(SPARK_CONF_DIR=str(tmp_path))
     options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}

@@ -32,12 +32,13 @@ def test_output_of_the_example_is_on_the_page(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.require("spark")
-def test_the_command_on_spark(tmp_path):
+def test_the_command_on_spark(tmp_path, capsys):
     grid = ["-g", "max_depth=2,4", "-g", "max_features=0.3,0.6", "-p", "n_estimators=5", "--quiet"]
-    command = [sys.executable, "-m", "hpcml.cli", "search", *grid]
-    done = run(*command, "--backend", "spark", "--spark-master", "local[2]", cwd=tmp_path)
+    on_spark = ["--backend", "spark", "--spark-master", "local[2]"]
+    done = run(sys.executable, "-m", "hpcml.cli", "search", *grid, *on_spark, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == run(*command, cwd=tmp_path).stdout
+    assert main(["search", *grid]) == 0
+    assert capsys.readouterr().out == done.stdout
 
 
 @pytest.mark.parametrize("backend", ["threads", "processes"])

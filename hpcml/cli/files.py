@@ -2,12 +2,12 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hpcml.cli.failures import CommandError, one_line
 
-__all__ = ["check_writable", "write_atomically"]
+__all__ = ["check_different", "check_writable", "write_atomically"]
 
 
 def check_writable(path: Path, option: str, suffixes: tuple[str, ...] = ()) -> None:
@@ -43,6 +43,27 @@ def check_writable(path: Path, option: str, suffixes: tuple[str, ...] = ()) -> N
         raise CommandError(
             f"{option} {path} cannot be written ({error.strerror}); choose another folder"
         ) from None
+
+
+def check_different(named: Mapping[str, Path | None]) -> None:
+    """Make sure that options name different files.
+
+    Parameters
+    ----------
+    named : mapping of str to path or None
+        By option.
+
+    Raises
+    ------
+    CommandError
+        If two name the same one.
+    """
+    seen: dict[Path, str] = {}
+    for option, path in named.items():
+        if path is not None:
+            other = seen.setdefault(path.resolve(), option)
+            if other != option:
+                raise CommandError(f"{option} and {other} are the same file {path}; choose another name")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

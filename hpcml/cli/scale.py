@@ -253,14 +253,10 @@ def _check_targets(targets: dict[str, Path | None]) -> None:
         reason = parts.check("plots")
         if reason is not None:
             raise CommandError(f"reports need figures: {reason}; {parts.PARTS['plots'].cure}")
-    seen: dict[Path, str] = {}
     for name, path in targets.items():
-        if path is None:
-            continue
-        files.check_writable(path, f"--{name}", (_FORMATS[name],))
-        other = seen.setdefault(path.resolve(), name)
-        if other != name:
-            raise CommandError(f"--{name} and --{other} are the same file {path}; choose another name")
+        if path is not None:
+            files.check_writable(path, f"--{name}", (_FORMATS[name],))
+    files.check_different({f"--{name}": path for name, path in targets.items()})
 
 
 @contextlib.contextmanager
@@ -283,15 +279,13 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-class _one_line:
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
     """Turn what the library raises into one line; nothing has been written then."""
+    from hpcml.errors import HpcmlError
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        from hpcml.errors import HpcmlError
-
-        if isinstance(error, (ValueError, TypeError, HpcmlError, MemoryError, ImportError)):
-            sys.stdout.flush()
-            raise CommandError(one_line(error) or type(error).__name__) from error
+    try:
+        yield
+    except (ValueError, TypeError, HpcmlError, MemoryError, ImportError) as error:
+        sys.stdout.flush()
+        raise CommandError(one_line(error) or type(error).__name__) from error

@@ -27,15 +27,8 @@ class Paths:
             files.check_writable(self.save_model, "--save-model", (".joblib", ".pkl", ".pickle"))
         if self.journal:
             files.check_writable(self.journal, "--journal")
-        named: dict[Path, str] = {}
-        for name in ("table", "journal", "output", "save_model"):
-            path = getattr(self, name)
-            if path is None:
-                continue
-            option = "TABLE" if name == "table" else "--" + name.replace("_", "-")
-            other = named.setdefault(path.resolve(), option)
-            if other != option:
-                raise CommandError(f"{option} and {other} are the same file {path}; choose another name")
+        named = {"TABLE": self.table, "--journal": self.journal}
+        files.check_different({**named, "--output": self.output, "--save-model": self.save_model})
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,13 @@ class _Job:
         self._errors.close()
 
 
+def _slowest(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "seconds": max(each["seconds"] for each in answers),
+        "share": min(each["share"] for each in answers),
+    }
+
+
 class Launch:
     """The processes of one launch, ready at every p.
 
@@ -229,8 +236,7 @@ class Launch:
         """Do the work on p workers; the slowest rank's seconds, the first one's result."""
         answers = self._jobs[p].call("run", n, p, repeat)
         return {
-            "seconds": max(each["seconds"] for each in answers),
-            "share": min(each["share"] for each in answers),
+            **_slowest(answers),
             "digest": answers[0]["digest"],
             "activity": [each["activity"] for each in answers],
         }
@@ -238,11 +244,7 @@ class Launch:
     def spin(self, p: int, rounds: int) -> dict[str, Any]:
         """Compute on p cores at once."""
         job = self._jobs[p]
-        answers = job.call("spin", p if len(job.connections) == 1 else 1, rounds)
-        return {
-            "seconds": max(each["seconds"] for each in answers),
-            "share": min(each["share"] for each in answers),
-        }
+        return _slowest(job.call("spin", p if len(job.connections) == 1 else 1, rounds))
 
     def peak(self, n: int, p: int) -> int | None:
         """Return the peak memory of the work above what was held before, in bytes, all ranks together."""

@@ -111,6 +111,53 @@ class Block:
         driver = self.lane.driver
         driver.launch(source, name, tuple(grid), threads, arguments, self.lane.stream, shared)
 
+    def sum_parts(self, name: str, rows: int, m: int, width: int, at: int) -> None:
+        """Add up, for every shard, what its parts of so many rows have found.
+
+        Parameters
+        ----------
+        name : str
+            Scratch array with `m` doubles a part.
+        rows : int
+            Of a part.
+        m, width, at : int
+            Where the sums lie: from `at` on in statistics of `width` doubles.
+        """
+        self.launch(
+            "sums", "sum_of_parts", (ceil(m, THREADS), self.n_shards),
+            self[name], ceil(self.most_rows, rows), m, self["bounds"], rows, self.statistics, width, at,
+        )  # fmt: skip
+
+    def gather_products(
+        self,
+        name: str,
+        rows: int,
+        p: int,
+        columns: tuple[int, int],
+        entries: str,
+        m: int,
+        width: int,
+        at: int,
+    ) -> None:
+        """As `sum_parts`, of some entries of the products that parts have found.
+
+        Parameters
+        ----------
+        name, rows, m, width, at
+            As for `sum_parts`; the array has a matrix a part.
+        p : int
+            Rows of the matrix.
+        columns : (int, int)
+            The first of its columns, and how many there are.
+        entries : str
+            Array with the `m` places in the whole product; -1: none, the sum is 0.
+        """
+        self.launch(
+            "gram", "gather_products", (ceil(m, THREADS), self.n_shards),
+            self[name], self["bounds"], rows, ceil(self.most_rows, rows), p, *columns, self[entries], m,
+            self.statistics, width, at,
+        )  # fmt: skip
+
     def zero(self, name: str, n_bytes: int) -> None:
         """Fill an array with zeros."""
         self.lane.driver.zero(self[name], n_bytes, self.lane.stream)

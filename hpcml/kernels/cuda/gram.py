@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hpcml.kernels.cuda.blocks import THREADS, Rows, ceil, run, run_rows
+from hpcml.kernels.cuda.blocks import Rows, ceil, run, run_rows
 from hpcml.kernels.cuda.driver import current
 from hpcml.kernels.cuda.words import dense, suffix
 from hpcml.kernels.shards import TreeSum
@@ -144,11 +144,8 @@ class _Sums:
                 x, y, block["weights"], block["held"], self.mask, self.value, centers, y_centers, self.d,
                 self.t, self.first, self.width, block["bounds"], ROWS_OF_PART, parts, block["parts"],
             )  # fmt: skip
-            block.launch(
-                "gram", "gather_products", (ceil(m, THREADS), block.n_shards),
-                block["parts"], block["bounds"], ROWS_OF_PART, parts, self.p, self.first, self.width,
-                block["entries"], m, block.statistics, m, 0,
-            )  # fmt: skip
+            columns = self.first, self.width
+            block.gather_products("parts", ROWS_OF_PART, self.p, columns, "entries", m, width=m, at=0)
 
         def scratch(lengths):
             parts = len(lengths) * ceil(max(int(lengths.max()), 1), ROWS_OF_PART)

@@ -40,11 +40,7 @@ def _gram(a_pass, where):
             block["X"], 0, block["inner"], 0, 0, 0, 0, 0, a_pass.d, 0, 0, p, block["bounds"], ROWS_OF_PART,
             parts, block["products"],
         )  # fmt: skip
-        block.launch(
-            "gram", "gather_products", (ceil(p * p, THREADS), block.n_shards),
-            block["products"], block["bounds"], ROWS_OF_PART, parts, p, 0, p, block["entries"], p * p,
-            block.statistics, width, 0,
-        )  # fmt: skip
+        block.gather_products("products", ROWS_OF_PART, p, (0, p), "entries", p * p, width, at=0)
         a_pass.pull(block, width, p * p)
         a_pass.sum_scalars(block, width, width - SCALARS)
 
@@ -156,18 +152,10 @@ class _Pass:
             block["X"], block["pulled"], 0, 0, 0, 0, 0, 0, d, 2, d, 2, block["bounds"], ROWS_OF_PART, parts,
             block["pull_parts"],
         )  # fmt: skip
-        block.launch(
-            "gram", "gather_products", (ceil(2 * (d + 1), THREADS), block.n_shards),
-            block["pull_parts"], block["bounds"], ROWS_OF_PART, parts, d + 3, d, 2, block["pulls"],
-            2 * (d + 1), block.statistics, width, at,
-        )  # fmt: skip
+        block.gather_products("pull_parts", ROWS_OF_PART, d + 3, (d, 2), "pulls", 2 * (d + 1), width, at)
 
     def sum_scalars(self, block, width, at):
-        block.launch(
-            "sums", "sum_of_parts", (1, block.n_shards),
-            block["scalars"], ceil(block.most_rows, THREADS), SCALARS, block["bounds"], THREADS,
-            block.statistics, width, at,
-        )  # fmt: skip
+        block.sum_parts("scalars", THREADS, SCALARS, width, at)
 
     def count(self, block, width, at):
         block.launch(

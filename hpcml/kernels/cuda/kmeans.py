@@ -239,10 +239,7 @@ def _seed_shares(bounds, first_shard, n_shards, X, weights, shares, seeds, *, ke
             block["X"], block["weights"], block["shares"], block["seeds"], m, d, block["bounds"], parts,
             block["parts"], int(keep),
         )  # fmt: skip
-        block.launch(
-            "sums", "sum_of_parts", (ceil(m, THREADS), block.n_shards),
-            block["parts"], parts, m, block["bounds"], THREADS, block.statistics, m, 0,
-        )  # fmt: skip
+        block.sum_parts("parts", THREADS, m, width=m, at=0)
 
     return run(
         current(),

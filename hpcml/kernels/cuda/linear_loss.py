@@ -98,13 +98,7 @@ def _hessians(a_pass, bounds, first_shard, n_shards, columns, evaluate):
             block["X"], block["curvatures"], 1, block.n_rows, 0, block["center"], block["shifts"], d, C,
             block["bounds"], ROWS_OF_PART, parts, block["hessians"],
         )  # fmt: skip
-        block.launch(
-            "gram",
-            "gather_products",
-            (ceil(len(entries), THREADS), block.n_shards),
-            block["hessians"], block["bounds"], ROWS_OF_PART, parts, p, 0, d + 1, block["entries"],
-            len(entries), block.statistics, width, at,
-        )  # fmt: skip
+        block.gather_products("hessians", ROWS_OF_PART, p, (0, d + 1), "entries", len(entries), width, at)
 
     X, origin = a_pass.X, a_pass.constants["origin"]
     center = np.zeros(d, dtype=X.dtype) if origin is None else origin.astype(X.dtype)
@@ -196,11 +190,7 @@ class _Pass:
         )  # fmt: skip
 
     def sum_losses(self, block, width):
-        block.launch(
-            "sums", "sum_of_parts", (ceil(self.K, THREADS), block.n_shards),
-            block["losses"], ceil(block.most_rows, THREADS), self.K, block["bounds"], THREADS,
-            block.statistics, width, 0,
-        )  # fmt: skip
+        block.sum_parts("losses", THREADS, self.K, width, at=0)
 
     def gradient(self, block, r, squared, width, at):
         d, K, parts = self.d, self.K, ceil(block.most_rows, ROWS_OF_PART)
@@ -210,10 +200,7 @@ class _Pass:
             block["X"], block["origin"], r, block.n_rows, d, K, squared, block["bounds"], ROWS_OF_PART, parts,
             block["parts"],
         )  # fmt: skip
-        block.launch(
-            "sums", "sum_of_parts", (ceil((d + 1) * K, THREADS), block.n_shards),
-            block["parts"], parts, (d + 1) * K, block["bounds"], ROWS_OF_PART, block.statistics, width, at,
-        )  # fmt: skip
+        block.sum_parts("parts", ROWS_OF_PART, (d + 1) * K, width, at)
 
     def run(self, bounds, first_shard, n_shards, width, launch, *, hessians=False, **constants):
         size = (self.d + 1) * self.K

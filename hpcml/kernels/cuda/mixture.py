@@ -110,7 +110,6 @@ class _Pass:
             block["X"], r, row_stride, component_stride, labels, block["center"], block["shifts"], d, k,
             block["bounds"], ROWS_OF_PART, parts, block["parts"],
         )  # fmt: skip
-        return parts
 
     def entries(self):
         """Return where the numbers of the moments are among the sums (z, 1)(z, 1)^T of all components."""
@@ -131,29 +130,19 @@ class _Pass:
             n, item = block.n_rows, self.X.itemsize
             for i, (start, stop) in enumerate(pairwise(map(int, self.first))):
                 r = block["r"] + start * n * item
-                parts = ceil(block.most_rows, THREADS)
                 self.densities(
                     block, start, stop, r=r, row_stride=1, component_stride=n, parts=block["densities"]
                 )
-                block.launch(
-                    "sums", "sum_of_parts", (1, block.n_shards),
-                    block["densities"], parts, 1, block["bounds"], THREADS, block.statistics, width, i,
-                )  # fmt: skip
+                block.sum_parts("densities", THREADS, 1, width, at=i)
             if S:
-                parts = self.moments(block, block["r"], 1, n, 0)
+                self.moments(block, block["r"], 1, n, 0)
             else:
-                parts = self.moments(block, block["given"], k, 1, block["labels"])
+                self.moments(block, block["given"], k, 1, block["labels"])
             if self.diagonal:
-                block.launch(
-                    "sums", "sum_of_parts", (ceil(size, THREADS), block.n_shards),
-                    block["parts"], parts, size, block["bounds"], ROWS_OF_PART, block.statistics, width, S,
-                )  # fmt: skip
+                block.sum_parts("parts", ROWS_OF_PART, size, width, at=S)
             else:
-                block.launch(
-                    "gram", "gather_products", (ceil(size, THREADS), block.n_shards),
-                    block["parts"], block["bounds"], ROWS_OF_PART, parts, k * (d + 1), 0, d + 1,
-                    block["entries"], size, block.statistics, width, S,
-                )  # fmt: skip
+                p = k * (d + 1)
+                block.gather_products("parts", ROWS_OF_PART, p, (0, d + 1), "entries", size, width, at=S)
 
         def scratch(lengths):
             n, most = int(lengths.sum()), max(int(lengths.max()), 1)

@@ -1,6 +1,6 @@
 """First and second moments of features."""
 
-from hpcml.kernels.cuda.blocks import THREADS, Rows, ceil, run
+from hpcml.kernels.cuda.blocks import Rows, ceil, run
 from hpcml.kernels.cuda.driver import current
 from hpcml.kernels.cuda.words import dense, suffix
 
@@ -23,10 +23,7 @@ def moments(bounds, first_shard, n_shards, X, weights, centers, n_threads=1):
             block["X"], d, block["weights"], block["centers"], block["bounds"], columns, ROWS_OF_PART, parts,
             block["parts"],
         )  # fmt: skip
-        block.launch(
-            "sums", "sum_of_parts", (ceil(3 * d, THREADS), block.n_shards),
-            block["parts"], parts, 3 * d, block["bounds"], ROWS_OF_PART, block.statistics, 3 * d, 0,
-        )  # fmt: skip
+        block.sum_parts("parts", ROWS_OF_PART, 3 * d, width=3 * d, at=0)
 
     return run(
         current(), bounds, first_shard, n_shards, rows={"X": Rows(X), "weights": Rows(weights)},

@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from hpcml import config, launcher
+from hpcml.communicators import early_end
 from hpcml.joblib_backends import mpi_dispatch
 from hpcml.launcher import TERMINATED
 
@@ -74,7 +75,7 @@ def start() -> None:
     if mpi_dispatch.running() is not None:
         return
     _check_communicator()
-    from hpcml.communicators import early_end, mpi_start
+    from hpcml.communicators import mpi_start
     from hpcml.communicators.mates import gone, visible
 
     comm = mpi_start.opened(mpi_start.FARM)
@@ -119,8 +120,6 @@ def _check_communicator() -> None:
 
 def _abort(comm: Any) -> NoReturn:
     """Show the error at hand and end the job."""
-    from hpcml.communicators import early_end
-
     early_end.say(f"hpcml: rank {comm.Get_rank()} failed\n{traceback.format_exc()}")
     sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(1)
     os._exit(1)
@@ -161,7 +160,7 @@ def _lead(comm: Any, lost: Callable[[], str | None]) -> None:
         if guardian is not None:
             _dismiss(guardian)
         if not closed and farm.size > 1:
-            _flush()
+            early_end.flush()
             sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(TERMINATED if termination.came else 1)
 
     def forget() -> None:  # forked children are no ranks
@@ -189,12 +188,6 @@ def _dismiss(guardian: subprocess.Popen[bytes]) -> None:
         guardian.stdin.write(b"over\n")
         guardian.stdin.close()
     guardian.wait()
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
 
 
 # -- the end of the time of a batch job --------------------------------------------------------------------
@@ -254,7 +247,7 @@ class _Termination:
             self._due = True
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(max(0.0, deadline - time.monotonic()))
-        _flush()
+        early_end.flush()
         sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(TERMINATED)
 
 

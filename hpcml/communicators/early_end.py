@@ -15,7 +15,7 @@ from typing import Any
 
 from hpcml.launcher import announced
 
-__all__ = ["install", "say", "show", "take_over"]
+__all__ = ["flush", "install", "say", "show", "take_over"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], Any]
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpcml import blas
+from hpcml.communicators import early_end
 from hpcml.communicators.carried import Function, PackedPieces, Settings
 from hpcml.communicators.channel import Closed, Inbox, Outbox, patience_of, receive, send
 from hpcml.communicators.checks import RowArrays
@@ -207,9 +208,7 @@ def _serve(connection: socket.socket, worker: Worker) -> None:
             os.close(fd)
         if message and message[0] == "close":
             outbox.trim()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()  # a worker ends without notice
+        early_end.flush()  # a worker ends without notice
         try:
             reply = outbox.write((answer, kept, seconds))
         except BaseException as error:  # no memory for it

@@ -33,11 +33,10 @@ class BoundedSteps:
         Name of the row array of labels, which must exist. Row arrays ``upper`` and ``lower`` are made.
     """
 
-    def __init__(self, origin: NDArray[Any] | None, labels: str = "labels") -> None:
+    def __init__(self, origin: NDArray[Any] | None, labels: str) -> None:
         self.origin = origin
         self.labels = labels
         self._moves: NDArray[np.float64] | None = None
-        self.compared = 0
 
     def __call__(self, table: Table, centers: NDArray[Any], with_inertia: bool) -> dict[str, Any]:
         """Label the rows; return the statistic of the kernel ``bounded_step``."""
@@ -46,7 +45,7 @@ class BoundedSteps:
             table.fill("upper", 0.0, centers.dtype)
             table.fill("lower", 0.0, centers.dtype)
             self._moves = np.zeros(len(centers))
-        found = table.map_reduce(
+        return table.map_reduce(
             "bounded_step",
             labels=self.labels,
             centers=centers,
@@ -57,8 +56,6 @@ class BoundedSteps:
             first=int(first),
             with_inertia=int(with_inertia),
         )
-        self.compared += int(found["compared"][0])
-        return found
 
     def moved(self, before: NDArray[Any], after: NDArray[Any]) -> None:
         """Learn where the centers go."""

@@ -42,7 +42,7 @@ class LloydSteps:
     """
 
     origin: NDArray[Any] | None
-    labels: str = "labels"
+    labels: str
 
     def __call__(self, table: Table, centers: NDArray[Any], with_inertia: bool) -> dict[str, Any]:
         return table.map_reduce(

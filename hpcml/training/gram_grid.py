@@ -21,7 +21,7 @@ from hpcml.communicators import Communicator, Table
 from hpcml.training.gram import Gram, check_finite, is_good_center, mean_of, moved_to_mean, symmetric
 from hpcml.training.grids import held_out
 
-__all__ = ["FoldSums", "Sums", "folds_of_ranks", "rows_tested", "sums_of_folds"]
+__all__ = ["FoldSums", "Sums", "folds_of_ranks", "rows_tested", "rows_trained_on", "sums_of_folds"]
 
 Vector = NDArray[np.float64]
 
@@ -253,13 +253,13 @@ def _checked(table: Table, about: _Center, train: Sums, j: int) -> Sums:
     """Return the sums of a fold, about its own mean where the common centre is too far off it."""
     if not train.weight > 0 or about.better(train) is None:  # of no weight: its fit says so
         return train
-    own = _Center.of(table, len(about.x), len(about.y), _numbers(table, j))
+    own = _Center.of(table, len(about.x), len(about.y), rows_trained_on(table, j))
     train = own.sums(table, 1 << j, 0)
     better = own.better(train)
     return train if better is None else better.sums(table, 1 << j, 0)
 
 
-def _numbers(table: Table, j: int) -> NDArray[np.int64]:
-    """Return the numbers of the rows that a fold trains on."""
+def rows_trained_on(table: Table, fold: int) -> NDArray[np.int64]:
+    """Return the numbers of the rows that a fold trains on, by the row array ``held``."""
     held = table.take(np.arange(table.n_rows), "held")
-    return np.flatnonzero(held >> j & 1 == 0)
+    return np.flatnonzero(held >> fold & 1 == 0)

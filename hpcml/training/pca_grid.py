@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hpcml.communicators import Table
 from hpcml.training.gram import are_tiny, check_constant, symmetric
-from hpcml.training.gram_grid import FoldSums, sums_of_folds
+from hpcml.training.gram_grid import FoldSums, rows_trained_on, sums_of_folds
 from hpcml.training.pca import (
     SMALL_COVARIANCE,
     Spectrum,
@@ -114,7 +114,7 @@ class FoldSpectra:
     def _factored(self) -> Spectrum:
         n_features = len(self.sums.train.x_center)
         if is_for_lapack(self.n_rows, n_features):
-            return spectrum_of_rows(self.table, self._numbers())
+            return spectrum_of_rows(self.table, rows_trained_on(self.table, self.fold))
         found = self.sums.train.about_mean()
         self._check(np.diagonal(found.gram) / found.weight)
         self.table.map_rows(_training_weights, bit=1 << self.fold)
@@ -123,13 +123,9 @@ class FoldSpectra:
         finally:
             self.table.drop("weights")
 
-    def _numbers(self) -> NDArray[np.int64]:
-        held = self.table.take(np.arange(self.table.n_rows), "held")
-        return np.flatnonzero(held >> self.fold & 1 == 0)
-
     def _check(self, squares: Matrix) -> None:
         if are_tiny(squares, self.dtype):
-            some = self.table.take(self._numbers())
+            some = self.table.take(rows_trained_on(self.table, self.fold))
             check_constant(some if isinstance(some, np.ndarray) else some.to_scipy().toarray())
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from hpcml.training.close_factors import close_factors
+from hpcml.training.lbfgs import LbfgsSteps
 from hpcml.training.line_search import LineSearch, optima_near
 from hpcml.training.linear_objective import Objective, apart
-from hpcml.training.newton_steps import LbfgsSteps
 from hpcml.training.preconditioners import Inverses, factor_of, finite_curvature
 
 __all__ = ["by_classes", "close_optima", "start_from_coupled_sample"]

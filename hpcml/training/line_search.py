@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hpcml.training.lbfgs import LbfgsSteps
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton_steps import LbfgsSteps, Steps
+from hpcml.training.newton_steps import Steps
 from hpcml.training.preconditioners import Preconditioner
 from hpcml.training.proximal import least_subgradient
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from hpcml.training.close_factors import close_factors, mixed_curvature
 from hpcml.training.coupled_sample import by_classes, start_from_coupled_sample
+from hpcml.training.lbfgs import NEAR_BY_DIAGONAL, LbfgsSteps
 from hpcml.training.line_search import MOST_POLISH, LineSearch, optima_near
 from hpcml.training.linear_objective import Objective
-from hpcml.training.newton_steps import NEAR_BY_DIAGONAL, ExactSteps, LbfgsSteps, Steps
+from hpcml.training.newton_steps import ExactSteps, Steps
 from hpcml.training.preconditioners import by_blocks, by_diagonal
 
 __all__ = ["OVERFLOWED", "Solution", "minimise"]

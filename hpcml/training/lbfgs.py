@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import daxpy
 
 from hpcml.training.linear_objective import Objective
 from hpcml.training.preconditioners import Preconditioner
@@ -155,25 +156,29 @@ class _Inverse:
         """Note a step of problems, and the change of their gradients."""
         curvature = _dot(step, change)
         fine = curvature > np.finfo(float).eps * _dot(change, change)
-        p, slot = i[fine], self._count[i[fine]] % self._m
-        if p.size:
+        if not fine.all():
+            i, step, change, curvature = i[fine], step[fine], change[fine], curvature[fine]
+        if i.size:
+            slot = self._count[i] % self._m
             self._make_room(int(slot.max()) + 1)
-        self._vectors[p, 0, slot], self._vectors[p, 1, slot] = step[fine], change[fine]
-        self._sy[p, slot, slot] = curvature[fine]
-        self._is_new[p] = True
+            self._vectors[i, 0, slot], self._vectors[i, 1, slot] = step, change
+            self._sy[i, slot, slot] = curvature
+            self._is_new[i] = True
 
     def _make_room(self, n_slots: int) -> None:
         n, _, room, size = self._vectors.shape
         if n_slots > room:
-            more = np.zeros((n, 2, min(self._m, n_slots + SLOTS_AT_ONCE - 1) - room, size))
-            self._vectors = np.concatenate([self._vectors, more], axis=2)
+            more = np.zeros((n, 2, min(self._m, n_slots + SLOTS_AT_ONCE - 1), size))
+            if room:
+                more[:, :, :room] = self._vectors
+            self._vectors = more
 
     def at(self, i: Problems, G: Floats, solved: Floats) -> tuple[Floats, Floats]:
         """Complete new pairs of problems, at whose ends the gradient is G; return its `products`."""
         new = self._is_new[i]
         p, slot = i[new], self._count[i[new]] % self._m
         if p.size:
-            z = solved[new] - self._solved[p]
+            z = (solved if new.all() else solved[new]) - self._of(p, self._solved)
             own = _dot(self._vectors[p, 1, slot], z)
             self._vectors[p, 1, slot] = z
         found = self.products(i, G, solved)
@@ -191,14 +196,16 @@ class _Inverse:
 
     def products(self, i: Problems, V: Floats, solved: Floats) -> tuple[Floats, Floats]:
         """Return M V, which is given, and the products of V with the vectors of every slot."""
-        vectors, found = self._vectors_of(i), np.zeros((len(i), 2, self._m))
+        vectors, found = self._of(i, self._vectors), np.zeros((len(i), 2, self._m))
         room = vectors.shape[2]
         flat = vectors.reshape(len(i), 2 * room, V.shape[1])
         found[:, :, :room] = np.matmul(flat, V[:, :, np.newaxis]).reshape(len(i), 2, room)
         return solved, found
 
-    def _vectors_of(self, i: Problems) -> Floats:
-        return self._vectors if len(i) == len(self._vectors) else self._vectors[i]
+    @staticmethod
+    def _of(i: Problems, every: Floats) -> Floats:
+        """Return the part of some problems; that of all is not copied."""
+        return every if len(i) == len(every) else every[i]
 
     def times(self, i: Problems, solved: Floats, products: Floats) -> Floats:
         """Return the inverse times what `products` are of: the two loops, of inner products."""
@@ -213,10 +220,12 @@ class _Inverse:
             from_z = sizes * (with_z[each, slot] - _dot(yz[each, slot], a))
             b = (from_z + _dot(sy[each, :, slot], left)) / sy[each, slot, slot]
             left[each, slot] = np.where(age < count, a[each, slot] - b, 0.0)
-        result = sizes[:, np.newaxis] * solved
-        if slots:
-            vectors = self._vectors_of(i)
-            room = vectors.shape[2]
-            factors = np.concatenate([left[:, :room], -sizes[:, np.newaxis] * a[:, :room]], axis=1)
-            result += np.matmul(factors[:, np.newaxis], vectors.reshape(len(i), 2 * room, -1))[:, 0]
+        if not slots:
+            return sizes[:, np.newaxis] * solved
+        vectors = self._of(i, self._vectors)
+        room = vectors.shape[2]
+        factors = np.concatenate([left[:, :room], -sizes[:, np.newaxis] * a[:, :room]], axis=1)
+        result = np.matmul(factors[:, np.newaxis], vectors.reshape(len(i), 2 * room, -1))[:, 0]
+        for row, size, own in zip(result, sizes, solved, strict=True):
+            daxpy(own, row, a=size)
         return np.asarray(result)

@@ -4,7 +4,8 @@ import contextlib
 import enum
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from hpcml.cli.failures import CommandError
 
@@ -64,10 +65,13 @@ def _start_farm() -> None:
         raise CommandError(f"--backend mpi does not work here: {error}") from error
 
 
-def running_on(
-    backend: Backend | None, n_jobs: int | None, spark_master: str | None
-) -> contextlib.AbstractContextManager[None]:
-    """Return a context inside of which joblib's tasks run where the command says.
+#: Their names in joblib.
+_NAMES = {Backend.threads: "threading", Backend.processes: "loky", Backend.spark: "spark", Backend.mpi: "mpi"}
+
+
+@contextlib.contextmanager
+def running_on(backend: Backend | None, n_jobs: int | None, spark_master: str | None) -> Iterator[None]:
+    """Let joblib's tasks run where the command says, inside a ``with`` block.
 
     Parameters
     ----------
@@ -80,64 +84,32 @@ def running_on(
     Raises
     ------
     CommandError
-        On entry, if the backend does not work here.
+        If the backend does not work here.
     """
     if backend is None:
-        return contextlib.nullcontext()
-    return _CONTEXTS[backend](-1 if n_jobs is None else n_jobs, spark_master)
-
-
-@contextlib.contextmanager
-def _threads(n_jobs: int, _: str | None) -> Iterator[None]:
+        yield
+        return
     from joblib import parallel_config
 
-    with parallel_config("threading", n_jobs=n_jobs):
+    with contextlib.ExitStack() as opened:
+        if backend == Backend.spark:
+            opened.callback(_spark_session(spark_master).stop)
+        elif backend == Backend.mpi:
+            from hpcml.joblib_backends import register_mpi
+
+            register_mpi()
+        opened.enter_context(parallel_config(_NAMES[backend], n_jobs=-1 if n_jobs is None else n_jobs))
         yield
 
 
-@contextlib.contextmanager
-def _processes(n_jobs: int, _: str | None) -> Iterator[None]:
-    from joblib import parallel_config
-
-    with parallel_config("loky", n_jobs=n_jobs):
-        yield
-
-
-@contextlib.contextmanager
-def _spark(n_jobs: int, master: str | None) -> Iterator[None]:
-    from joblib import parallel_config
-
+def _spark_session(master: str | None) -> Any:
     from hpcml.joblib_backends import register_spark
     from hpcml.joblib_backends.spark_session import new_session
 
     try:
         register_spark()
-        session = new_session("hpcml search", master)
+        return new_session("hpcml search", master)
     except Exception as error:  # whatever Java raises on the way up
         raise CommandError(
             f"--backend spark does not work here: {str(error).strip().splitlines()[0]}"
         ) from error
-    try:
-        with parallel_config("spark", n_jobs=n_jobs):
-            yield
-    finally:
-        session.stop()
-
-
-@contextlib.contextmanager
-def _mpi(n_jobs: int, _: str | None) -> Iterator[None]:
-    from joblib import parallel_config
-
-    from hpcml.joblib_backends import register_mpi
-
-    register_mpi()
-    with parallel_config("mpi", n_jobs=n_jobs):
-        yield
-
-
-_CONTEXTS: dict[Backend, Callable[[int, str | None], contextlib.AbstractContextManager[None]]] = {
-    Backend.threads: _threads,
-    Backend.processes: _processes,
-    Backend.spark: _spark,
-    Backend.mpi: _mpi,
-}

@@ -20,7 +20,7 @@ __all__ = ["Estimate", "threads"]
 
 @functools.cache
 def _libraries(n_modules: int) -> threadpoolctl.ThreadpoolController:
-    """Return the handle on all libraries with threads: to find them takes 2 ms, of what may be a fit of 20."""
+    """Return the handle on all libraries with threads: to find them takes 2 ms, where a fit may take 20."""
     return threadpoolctl.ThreadpoolController()
 
 

@@ -3,17 +3,17 @@
 import os
 import signal
 
-# Threads of OpenMP and OpenBLAS that wait for work would spin on the cores that pytest's other worker needs, and
-# tests with many small fits take several times as long. Both libraries read this when they are loaded.
+# Threads of OpenMP and OpenBLAS that wait for work would spin on the cores that pytest's other worker needs:
+# tests of many small fits would take several times as long. Both libraries read this when they are loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis
+import pytest
 
-import hpcml  # noqa: E402
-from hpcml import kernels, machine  # noqa: E402
-from needs import require, required  # noqa: E402
+import hpcml
+from hpcml import kernels, machine
+from needs import require, required
 
 collect_ignore = ["cuda_host/stand_in"]  # a driver in the place of a GPU's, imported by tests of its own
 

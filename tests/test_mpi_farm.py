@@ -41,6 +41,16 @@ def windows_left(before, expected):
     return shared_maps() - before
 
 
+def on_two_ranks():
+    """Return what all functions below find that ask for two ranks, by name; `held` leaves an array in use."""
+    return {function.__name__: function() for function in (arrays, options, errors, searched, held)}
+
+
+@pytest.fixture(scope="module")
+def two_ranks():
+    return run_ranks(2, on_two_ranks, communicator="", timeout=300).results[0]
+
+
 # -- tasks -------------------------------------------------------------------------------------------------
 
 
@@ -171,8 +181,8 @@ def arrays():
     return found
 
 
-def test_arrays_arrive_once_read_only_and_as_they_are():
-    found = run_ranks(2, arrays, communicator="", timeout=150).results[0]
+def test_arrays_arrive_once_read_only_and_as_they_are(two_ranks):
+    found = two_ranks["arrays"]
     for name, (first, second) in found["kinds"].items():
         writeable, fortran, at, total = first
         assert first[0] == second[0] and fortran == found["expected"][name][1], name
@@ -217,8 +227,8 @@ def kept():
     return float(_cache[0].sum())
 
 
-def test_an_array_that_a_task_kept_stays_readable():
-    found, maps = run_ranks(2, held, communicator="", timeout=150).results[0]
+def test_an_array_that_a_task_kept_stays_readable(two_ranks):
+    found, maps = two_ranks["held"]
     assert found == {float(np.arange(300_000.0).sum())}
     assert maps == 1  # not given back while it is in use
 
@@ -276,8 +286,8 @@ def options():
     return found
 
 
-def test_generators_timeouts_and_threads():
-    found = run_ranks(2, options, communicator="", timeout=150).results[0]
+def test_generators_timeouts_and_threads(two_ranks):
+    found = two_ranks["options"]
     assert found["generator"] == list(range(6)) and found["interleaved"] == list(range(4))
     assert sorted(found["unordered"]) == list(range(6)) and found["unordered"][0] != 0
     assert found["timeout"] == "TimeoutError"
@@ -343,8 +353,8 @@ class Fails(Writes):
         return self
 
 
-def test_errors_have_their_type_their_message_and_the_traceback_of_the_rank():
-    found = run_ranks(2, errors, communicator="", timeout=150).results[0]
+def test_errors_have_their_type_their_message_and_the_traceback_of_the_rank(two_ranks):
+    found = two_ranks["errors"]
     names = {
         "value": "ValueError",
         "key": "KeyError",
@@ -414,8 +424,8 @@ def searched():
     return found
 
 
-def test_searches_find_the_same_to_the_bit():
-    found = run_ranks(2, searched, communicator="", timeout=120).results[0]
+def test_searches_find_the_same_to_the_bit(two_ranks):
+    found = two_ranks["searched"]
     for name, expected in found["here"].items():
         for key, value in expected.items():
             np.testing.assert_array_equal(found["mpi"][name][key], value)

@@ -30,7 +30,7 @@ def uniform_at(key: Any, counter: ArrayLike) -> Any:
 
 
 def bootstrap_indices(
-    seed: Any, n_samples: int, n_draws: int, cumulative_weights: NDArray[np.float64] | None = None
+    seed: Any, n_samples: int, n_draws: int, cumulative_weights: NDArray[np.float64] | None
 ) -> NDArray[np.int64]:
     """Draw ``n_draws`` of ``n_samples`` rows with replacement, proportionally to their weights if given."""
     u = uniform_at(hash_at(seed, BOOTSTRAP), np.arange(n_draws))

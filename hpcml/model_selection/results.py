@@ -74,7 +74,7 @@ def cv_results(
     n_folds: int,
     records: Sequence[Record],
     return_train_score: bool,
-    more: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the table of results.
 
@@ -85,7 +85,7 @@ def cv_results(
     records : sequence of dict
         Candidate by candidate, and by fold within.
     return_train_score : bool
-    more : mapping, optional
+    more : mapping or None
         Further columns, which come first.
 
     Returns

@@ -298,7 +298,7 @@ class _Model:
 
 
 def interior_point(
-    passes: Passes, penalty: Floats, limits: Sequence[tuple[float, int]], *, verbose: int = 0
+    passes: Passes, penalty: Floats, limits: Sequence[tuple[float, int]], *, verbose: int
 ) -> list[Solution]:
     """Minimise the penalty and the losses of all rows, for every model.
 

@@ -54,6 +54,12 @@ _LIBRARIES = (
 # -- cores -------------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _present_cores() -> int:
+    """Return how many cores the machine has; Linux reads a file to tell, which takes as long as a small kernel."""
+    return os.cpu_count() or 1
+
+
 def usable_cores(root: str | Path = "/", environ: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Return how many cores this process may use, and why that many.
 
@@ -80,7 +86,7 @@ def usable_cores(root: str | Path = "/", environ: Mapping[str, str] | None = Non
     True
     """
     environ = os.environ if environ is None else environ
-    present = os.cpu_count() or 1
+    present = _present_cores()
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
         limits = [(allowed, f"affinity: {allowed} of {present} cores")]

@@ -28,7 +28,7 @@ def root(tmp_path):
 @pytest.fixture
 def sixteen_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 32)
+    monkeypatch.setattr(machine, "_present_cores", lambda: 32)
 
 
 V2 = {"proc|self|cgroup": "0::/user/job\n"}

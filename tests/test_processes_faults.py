@@ -28,6 +28,7 @@ X = np.ones((5000, 2))
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_worker_is_left():
+    pool.end_pool()  # of other tests, which may have more workers
     yield
     pool.end_pool()
 

@@ -56,7 +56,7 @@ _LIBRARIES = (
 
 @functools.cache
 def _present_cores() -> int:
-    """Return how many cores the machine has; Linux reads a file to tell, which takes as long as a small kernel."""
+    """Return how many cores the machine has, asked once: to tell, Linux reads a file."""
     return os.cpu_count() or 1
 
 

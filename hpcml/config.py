@@ -421,8 +421,11 @@ def worker_threads(workers: int) -> int:
     ...     config.worker_threads(2)
     3
     """
-    cores = _cores()
-    return _thread_budget() or max(1, min(cores // workers, _openmp_threads() or cores))
+    budget = _thread_budget()
+    if budget is None:  # every kernel asks: cores are looked up where it matters
+        cores = _cores()
+        budget = max(1, min(cores // workers, _openmp_threads() or cores))
+    return budget
 
 
 def share_cores(n: int | None) -> None:

@@ -83,9 +83,9 @@ def test_growth_ends_and_the_next_fit_has_the_same_bits(alarm, monkeypatch, tabl
 def long_calls():
     """Return calls of kernels that take long, by the way in which their threads share the work."""
     rng = np.random.default_rng(0)
-    X = np.tile(rng.standard_normal((100_000, 16)).astype(np.float32), (12, 1))
+    X = np.tile(rng.standard_normal((100_000, 16)).astype(np.float32), (20, 1))
     trees = RandomForestClassifier(n_estimators=100, random_state=0).fit(X[:3000], X[:3000, 0] > 0)._trees
-    n, d, K = 50_000, 100, 256
+    n, d, K = 50_000, 100, 1024
     entries = CSR.of(sparse.random_array((n, d), density=0.1, format="csr", rng=rng))
     entries.by_columns()
     by_columns = {

@@ -121,7 +121,7 @@ static void add_by_columns(int level, int is_double, linear_columns_t *t, int64_
         for (int64_t piece = 0; piece < t->n_pieces; piece++)
             for (int64_t shard = t->pieces[2 * piece], end = t->pieces[2 * piece + 1]; shard < end; shard += at_once) {
                 const int64_t stop = shard + at_once < end ? shard + at_once : end;
-                (void)is_stopped(t->signals);
+                (void)is_stopped(t->signals); /* by the calling thread too, which alone looks: below it is any one */
 #pragma omp single
                 {
                     t->stopped = is_stopped(t->signals);

@@ -70,10 +70,11 @@ class LbfgsSteps:
         """Multiply subgradients V, where the gradients are G, by about the inverse of the Hessian."""
         if self._inverse is None:
             self._inverse = _Inverse(self._objective.shape, self._most_pairs)
-        found = self._inverse.at(i, G, self._solve(i, G))
+        solved = self._solve(i, G)
+        products = self._inverse.at(i, G, solved)
         if V is not G:
-            found = self._inverse.products(i, V, self._solve(i, V))
-        return self._inverse.times(i, *found)
+            solved, products = self._solve(i, V), self._inverse.products(i, V)
+        return self._inverse.times(i, solved, products)
 
     def _subgradient(self, i: Problems, P: Floats, G: Floats) -> Floats:
         return least_subgradient(P, G, self._l1[i]) if self._with_l1 else G
@@ -87,17 +88,16 @@ class LbfgsSteps:
         return found if whole is R else found[i]
 
     def directions(self, i: Problems, P: Floats, G: Floats) -> tuple[Floats, Floats]:
-        V, D, new = self._subgradient(i, P, G), np.empty_like(P), np.ones(len(i), dtype=bool)
-        if self._known is not None:
+        V = self._subgradient(i, P, G)
+        if self._known is None:
+            D = -self._times_inverse(i, G, V)
+        else:
             known, found = self._known
             at = np.minimum(np.searchsorted(known, i), len(known) - 1)
-            new = known[at] != i
-            D[~new] = -found[at[~new]]
-        if new.all():
-            D = -self._times_inverse(i, G, V)
-        elif new.any():
-            g = G[new]
-            D[new] = -self._times_inverse(i[new], g, V[new] if self._with_l1 else g)
+            D, new = -found[at], known[at] != i
+            if new.any():
+                g = G[new]
+                D[new] = -self._times_inverse(i[new], g, V[new] if self._with_l1 else g)
         if self._with_l1:
             D[(D * V >= 0) & (self._l1[i] > 0)] = 0.0  # only downhill, entry by entry
         promised = _dot(V, D)
@@ -173,17 +173,17 @@ class _Inverse:
                 more[:, :, :room] = self._vectors
             self._vectors = more
 
-    def at(self, i: Problems, G: Floats, solved: Floats) -> tuple[Floats, Floats]:
-        """Complete new pairs of problems, at whose ends the gradient is G; return its `products`."""
+    def at(self, i: Problems, G: Floats, solved: Floats) -> Floats:
+        """Complete new pairs of problems, at whose ends the gradient is G, and M G; return its `products`."""
         new = self._is_new[i]
         p, slot = i[new], self._count[i[new]] % self._m
         if p.size:
             z = (solved if new.all() else solved[new]) - self._of(p, self._solved)
             own = _dot(self._vectors[p, 1, slot], z)
             self._vectors[p, 1, slot] = z
-        found = self.products(i, G, solved)
+        products = self.products(i, G)
         if p.size:
-            change = found[1][new] - self._with_gradient[p]
+            change = products[new] - self._with_gradient[p]
             curvature = self._sy[p, slot, slot]
             self._sy[p, :, slot] = change[:, 0]
             self._yz[p, :, slot] = self._yz[p, slot] = change[:, 1]
@@ -191,16 +191,20 @@ class _Inverse:
             self._sizes[p] = np.divide(curvature, own, where=own > 0, out=self._sizes[p])
             self._count[p] += 1
             self._is_new[p] = False
-        self._solved[i], self._with_gradient[i] = found
+        self._solved[i], self._with_gradient[i] = solved, products
+        return products
+
+    def products(self, i: Problems, V: Floats) -> Floats:
+        """Return the products of V with s and z of every slot, (problems, 2, slots)."""
+        vectors, found = self._flat(i), np.zeros((len(i), 2, self._m))
+        room = vectors.shape[1] // 2
+        found[:, :, :room] = np.matmul(vectors, V[:, :, np.newaxis]).reshape(len(i), 2, room)
         return found
 
-    def products(self, i: Problems, V: Floats, solved: Floats) -> tuple[Floats, Floats]:
-        """Return M V, which is given, and the products of V with the vectors of every slot."""
-        vectors, found = self._of(i, self._vectors), np.zeros((len(i), 2, self._m))
-        room = vectors.shape[2]
-        flat = vectors.reshape(len(i), 2 * room, V.shape[1])
-        found[:, :, :room] = np.matmul(flat, V[:, :, np.newaxis]).reshape(len(i), 2, room)
-        return solved, found
+    def _flat(self, i: Problems) -> Floats:
+        """Return the vectors of problems: s of every slot that there is, then z."""
+        n, _, room, size = self._vectors.shape
+        return self._of(i, self._vectors.reshape(n, 2 * room, size))
 
     @staticmethod
     def _of(i: Problems, every: Floats) -> Floats:
@@ -210,6 +214,8 @@ class _Inverse:
     def times(self, i: Problems, solved: Floats, products: Floats) -> Floats:
         """Return the inverse times what `products` are of: the two loops, of inner products."""
         m, count, sizes, each = self._m, self._count[i], self._sizes[i], np.arange(len(i))
+        if not count.any():
+            return sizes[:, np.newaxis] * solved
         with_s, with_z, sy, yz = products[:, 0], products[:, 1], self._sy[i], self._yz[i]
         a, left = np.zeros((len(i), m)), np.zeros((len(i), m))
         slots = [(count - 1 - age) % m for age in range(min(m, int(count.max())))]
@@ -220,12 +226,11 @@ class _Inverse:
             from_z = sizes * (with_z[each, slot] - _dot(yz[each, slot], a))
             b = (from_z + _dot(sy[each, :, slot], left)) / sy[each, slot, slot]
             left[each, slot] = np.where(age < count, a[each, slot] - b, 0.0)
-        if not slots:
-            return sizes[:, np.newaxis] * solved
-        vectors = self._of(i, self._vectors)
-        room = vectors.shape[2]
+        vectors = self._flat(i)
+        room = vectors.shape[1] // 2
         factors = np.concatenate([left[:, :room], -sizes[:, np.newaxis] * a[:, :room]], axis=1)
-        result = np.matmul(factors[:, np.newaxis], vectors.reshape(len(i), 2 * room, -1))[:, 0]
+        result = np.matmul(factors[:, np.newaxis], vectors)[:, 0]
+        # added in place, without room for the multiples
         for row, size, own in zip(result, sizes, solved, strict=True):
             daxpy(own, row, a=size)
         return np.asarray(result)

@@ -18,9 +18,6 @@ TESTS = Path(__file__).resolve().parent
 #: Of a Java that lives for seconds: its code is compiled quickly, and not well.
 JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
-#: What Spark and its Pythons need in the environment.
-NAMES = ("PYSPARK_PYTHON", "SPARK_LOCAL_IP", "SPARK_CONF_DIR", "JAVA_TOOL_OPTIONS", "PYTHONPATH")
-
 #: Address of the GPU that each executor of the cluster says it has.
 GPU = "GPU-of-a-test"
 
@@ -40,6 +37,13 @@ def environment(**changes):
         "JAVA_TOOL_OPTIONS": " ".join(filter(None, [os.environ.get("JAVA_TOOL_OPTIONS"), JAVA])),
         **changes,
     }
+
+
+def needed():
+    """Return what Spark and its Pythons need in the environment."""
+    names = "PYSPARK_PYTHON", "SPARK_LOCAL_IP", "SPARK_CONF_DIR", "JAVA_TOOL_OPTIONS", "PYTHONPATH"
+    whole = environment()
+    return {name: whole[name] for name in names}
 
 
 def has_connect_server():
@@ -62,7 +66,7 @@ def cluster(**settings):
     import pyspark
     from pyspark.sql import SparkSession
 
-    own = {name: environment()[name] for name in NAMES}
+    own = needed()
     before = {name: os.environ.get(name) for name in own}
     handler = signal.getsignal(signal.SIGINT)
     os.environ.update(own)

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone, is_classifier
@@ -60,6 +60,7 @@ def run_grid(estimator, X, y, candidates, folds, responses, fit_params=None):
         )
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(grid=grids(), missing=st.sampled_from([0.0, 0.1]), weighted=st.booleans())
 def test_grid_equals_separate_fits(grid, missing, weighted):
     estimator, candidates = grid

@@ -309,8 +309,8 @@ def test_backends_run_and_leave_nothing(monkeypatch, backend, name):
     if backend == "spark":
         import spark_work
 
-        for variable in spark_work.NAMES:
-            monkeypatch.setenv(variable, spark_work.environment()[variable])
+        for variable, value in spark_work.needed().items():
+            monkeypatch.setenv(variable, value)
     with hpcml.config_context(n_threads=1):
         here = joblib.hash(workloads.WORKLOADS[name].prepare(3000, 0, 1)(1, "threads"))
     with Launch(backend, name, (2,)) as launch:

@@ -51,11 +51,11 @@ def grids(draw):
     return {name: draw(st.lists(VALUES[name], min_size=1, max_size=2, unique=True)) for name in names}
 
 
-@settings(max_examples=20)
+@settings(max_examples=25)
 @given(
     grid=grids(),
-    # one number of processes, that loky starts once
-    workers=st.sampled_from([("threading", 1), ("threading", 2), ("threading", 4), ("loky", 2)]),
+    n_jobs=st.sampled_from([1, 2, 4]),
+    backend=st.sampled_from(["threading", "loky"]),
     classify=st.booleans(),
     scorings=st.tuples(REGRESSION, CLASSIFICATION),
     weighted=st.booleans(),
@@ -64,9 +64,8 @@ def grids(draw):
     seed=st.sampled_from([None, 0, 12]),
 )
 def test_scores_equal_separate_fits_to_the_bit(
-    grid, workers, classify, scorings, weighted, grouped, train, seed
+    grid, n_jobs, backend, classify, scorings, weighted, grouped, train, seed
 ):
-    backend, n_jobs = workers
     kind = RandomForestClassifier if classify else RandomForestRegressor
     data, scoring = ((XC, YC), scorings[1]) if classify else ((X, Y), scorings[0])
     fit = {"sample_weight": WEIGHT} if weighted else {}
